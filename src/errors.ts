@@ -1,0 +1,47 @@
+/**
+ * Errors a user can do something about. `message` is one line: what is wrong, which file or tensor, what to do.
+ * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter, 5 device lost or out of memory, 6 integrity.
+ */
+export class RadioactiveError extends Error {
+  readonly exitCode: number;
+  constructor(message: string, exitCode: number, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.exitCode = exitCode;
+  }
+}
+
+/** The command line was used wrongly. */
+export class UsageError extends RadioactiveError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 2, options);
+  }
+}
+
+/** A file, a data set or an argument holds something that cannot be worked with. */
+export class InputError extends RadioactiveError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 3, options);
+  }
+}
+
+/** No usable WebGPU adapter. */
+export class AdapterError extends RadioactiveError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 4, options);
+  }
+}
+
+/** The device was lost or has too little memory: the same command can be tried again (on another device, or with less). */
+export class DeviceError extends RadioactiveError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 5, options);
+  }
+}
+
+/** Two things that must belong together do not: a key and its marking network, a manifest and its images. */
+export class IntegrityError extends RadioactiveError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 6, options);
+  }
+}

@@ -1,0 +1,2 @@
+export * from './errors.ts';
+export { Device } from './gpu/device.ts';

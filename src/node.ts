@@ -1,0 +1,75 @@
+import os from 'node:os';
+import { AdapterError, UsageError } from './errors.ts';
+import { Device, type DeviceOptions } from './gpu/device.ts';
+
+export * from './index.ts';
+
+export interface NodeDeviceOptions extends DeviceOptions {
+  /** Part of the adapter's name, as `doctor` lists them; default: the first real GPU, else a software adapter. */
+  readonly adapter?: string | undefined;
+}
+
+const INSTALL_HINT =
+  'install a GPU driver with Vulkan, or the software one: Debian 12 `apt-get install -t bookworm-backports mesa-vulkan-drivers libvulkan1`, elsewhere mesa-vulkan-drivers >= 24';
+
+/** Dawn's switches: timestamps in nanoseconds instead of steps of 65 536. */
+const DAWN_SWITCHES = ['disable-dawn-features=timestamp_quantization'];
+
+/**
+ * Opens Dawn for Node. Dawn's constants (`GPUBufferUsage`, …), which browsers have as globals, are made globals too.
+ * Throws AdapterError with what to install where the module or a driver is missing.
+ */
+export async function openGpu(switches: readonly string[] = DAWN_SWITCHES): Promise<GPU> {
+  let webgpu: typeof import('webgpu');
+  try {
+    webgpu = await import('webgpu');
+  } catch (error) {
+    throw new AdapterError(`the module webgpu cannot be loaded (${String(error).split('\n')[0]}); run npm ci`, {
+      cause: error,
+    });
+  }
+  Object.assign(globalThis, webgpu.globals);
+  return webgpu.create([...switches]);
+}
+
+/** All adapters Dawn accepts, real GPUs first. */
+export async function listAdapters(gpu: GPU): Promise<GPUAdapter[]> {
+  const found = new Map<string, GPUAdapter>();
+  for (const options of [
+    { powerPreference: 'high-performance' },
+    { powerPreference: 'low-power' },
+    { forceFallbackAdapter: true },
+  ] as const) {
+    const adapter = await gpu.requestAdapter(options);
+    const key = adapter && `${adapter.info.vendor}/${adapter.info.device}/${adapter.info.description}`;
+    if (adapter && key && !found.has(key)) found.set(key, adapter);
+  }
+  return [...found.values()].sort(
+    (a, b) => Number(a.info.isFallbackAdapter ?? false) - Number(b.info.isFallbackAdapter ?? false),
+  );
+}
+
+const instances = new WeakMap<Device, GPU>();
+
+/** Opens the device the user asked for, or the best there is. Throws AdapterError if there is none. */
+export async function openDevice(options: NodeDeviceOptions = {}): Promise<Device> {
+  const gpu = await openGpu();
+  const adapters = await listAdapters(gpu);
+  if (adapters.length === 0) throw new AdapterError(`no WebGPU adapter: ${INSTALL_HINT}`);
+  const wanted = options.adapter?.toLowerCase();
+  const adapter = wanted
+    ? adapters.find(({ info }) => `${info.vendor} ${info.device} ${info.description}`.toLowerCase().includes(wanted))
+    : adapters[0];
+  if (!adapter)
+    throw new UsageError(
+      `no adapter is called ${options.adapter}; there are: ${adapters.map(({ info }) => info.description).join('; ')}`,
+    );
+  const memory = adapter.info.isFallbackAdapter ? Math.floor(os.freemem() * 0.8) : Number.POSITIVE_INFINITY;
+  const device = await Device.open(adapter, { memoryLimitBytes: memory, ...options });
+  // Dawn ends with the object it was opened by: it lives as long as the device does.
+  instances.set(device, gpu);
+  // While a promise of Dawn's is pending its binding polls, and the polling thread takes cores from a software adapter's
+  // workers. They exist by now and keep their priority; only this thread steps back.
+  if (device.capabilities.software) os.setPriority(19);
+  return device;
+}

@@ -1,0 +1,142 @@
+import type { ErrorCase, KernelCase, Values } from '../cases.ts';
+import { conv2d, linear } from './conv2d.ts';
+
+interface ConvShape {
+  n: number;
+  h: number;
+  w: number;
+  c: number;
+  o: number;
+  kh: number;
+  kw?: number;
+  stride?: number;
+  padding?: number;
+  bias?: boolean;
+  residual?: boolean;
+  relu?: boolean;
+}
+
+const outputExtent = (extent: number, k: number, stride: number, padding: number): number =>
+  Math.floor((extent + 2 * padding - k) / stride) + 1;
+
+function reference(s: Required<ConvShape>, { x, weight, bias, residual }: Values): Values {
+  const oh = outputExtent(s.h, s.kh, s.stride, s.padding);
+  const ow = outputExtent(s.w, s.kw, s.stride, s.padding);
+  const y = new Float64Array(s.n * oh * ow * s.o);
+  for (let n = 0; n < s.n; n++)
+    for (let gy = 0; gy < oh; gy++)
+      for (let gx = 0; gx < ow; gx++)
+        for (let o = 0; o < s.o; o++) {
+          let sum = 0;
+          for (let ky = 0; ky < s.kh; ky++)
+            for (let kx = 0; kx < s.kw; kx++) {
+              const iy = gy * s.stride - s.padding + ky;
+              const ix = gx * s.stride - s.padding + kx;
+              if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue;
+              for (let c = 0; c < s.c; c++)
+                sum += x![((n * s.h + iy) * s.w + ix) * s.c + c]! * weight![((ky * s.kw + kx) * s.c + c) * s.o + o]!;
+            }
+          const at = ((n * oh + gy) * ow + gx) * s.o + o;
+          if (bias) sum += bias[o]!;
+          if (residual) sum += residual[at]!;
+          y[at] = s.relu ? Math.max(sum, 0) : sum;
+        }
+  return { y };
+}
+
+function convCase(shape: ConvShape): KernelCase {
+  const s: Required<ConvShape> = {
+    kw: shape.kh,
+    stride: 1,
+    padding: 0,
+    bias: false,
+    residual: false,
+    relu: false,
+    ...shape,
+  };
+  const oh = outputExtent(s.h, s.kh, s.stride, s.padding);
+  const ow = outputExtent(s.w, s.kw, s.stride, s.padding);
+  const extras = [s.bias && 'bias', s.residual && 'residual', s.relu && 'relu'].filter(Boolean).join('+');
+  return {
+    name: `conv2d ${s.n}x${s.h}x${s.w}x${s.c} ${s.kh}x${s.kw}/${s.stride} pad ${s.padding} to ${s.o} ${extras}`.trim(),
+    inputs: {
+      x: { shape: [s.n, s.h, s.w, s.c] },
+      weight: { shape: [s.kh, s.kw, s.c, s.o] },
+      ...(s.bias && { bias: { shape: [s.o] } }),
+      ...(s.residual && { residual: { shape: [s.n, oh, ow, s.o] } }),
+    },
+    record: (_, { x, weight, bias, residual }) => ({
+      y: conv2d(x!, weight!, {
+        stride: s.stride,
+        padding: s.padding,
+        relu: s.relu,
+        ...(bias && { bias }),
+        ...(residual && { residual }),
+      }),
+    }),
+    reference: (values) => reference(s, values),
+    gradients: ['x', 'weight', ...(s.bias ? ['bias'] : []), ...(s.residual ? ['residual'] : [])],
+  };
+}
+
+function linearCase(n: number, i: number, o: number, withBias: boolean): KernelCase {
+  return {
+    name: `linear ${n}x${i} to ${o}${withBias ? ' bias' : ''}`,
+    inputs: { x: { shape: [n, i] }, weight: { shape: [i, o] }, ...(withBias && { bias: { shape: [o] } }) },
+    record: (_, { x, weight, bias }) => ({ y: linear(x!, weight!, bias) }),
+    reference: ({ x, weight, bias }) => {
+      const y = new Float64Array(n * o);
+      for (let r = 0; r < n; r++)
+        for (let c = 0; c < o; c++) {
+          let sum = bias?.[c] ?? 0;
+          for (let k = 0; k < i; k++) sum += x![r * i + k]! * weight![k * o + c]!;
+          y[r * o + c] = sum;
+        }
+      return { y };
+    },
+    gradients: ['x', 'weight', ...(withBias ? ['bias'] : [])],
+  };
+}
+
+export const cases: readonly KernelCase[] = [
+  convCase({ n: 1, h: 1, w: 1, c: 1, o: 1, kh: 1 }),
+  convCase({ n: 2, h: 8, w: 5, c: 4, o: 6, kh: 3, padding: 1 }),
+  convCase({ n: 3, h: 7, w: 9, c: 3, o: 16, kh: 7, stride: 2, padding: 3 }),
+  convCase({ n: 2, h: 9, w: 6, c: 16, o: 33, kh: 3, stride: 2, padding: 1, bias: true, residual: true, relu: true }),
+  convCase({ n: 2, h: 7, w: 7, c: 17, o: 9, kh: 1, stride: 2 }),
+  convCase({ n: 1, h: 6, w: 5, c: 2, o: 3, kh: 2, kw: 3, stride: 3, padding: 2, bias: true }),
+  convCase({ n: 1, h: 11, w: 11, c: 8, o: 65, kh: 3, padding: 1, relu: true }),
+  convCase({ n: 9, h: 13, w: 12, c: 5, o: 7, kh: 3, padding: 1, bias: true }),
+  convCase({ n: 1, h: 4, w: 4, c: 3, o: 4, kh: 5, padding: 2 }),
+  linearCase(1, 1, 1, false),
+  linearCase(5, 130, 33, true),
+  linearCase(65, 64, 10, true),
+  linearCase(3, 40, 257, false),
+];
+
+export const errors: readonly ErrorCase[] = [
+  {
+    name: 'input channels differ',
+    record: (tape) => conv2d(tape.input('x', [8, 32, 32, 4]), tape.input('weight', [3, 3, 3, 16])),
+    message: 'conv2d: weight has 3 input channels, x has 4; x [8,32,32,4], weight [3,3,3,16]',
+  },
+  {
+    name: 'kernel larger than the image',
+    record: (tape) => conv2d(tape.input('x', [1, 2, 2, 1]), tape.input('weight', [3, 3, 1, 1])),
+    message: 'conv2d: the 3x3 kernel does not fit into 2x2 with padding 0; x [1,2,2,1], weight [3,3,1,1]',
+  },
+  {
+    name: 'residual of another shape',
+    record: (tape) =>
+      conv2d(tape.input('x', [1, 4, 4, 2]), tape.input('weight', [3, 3, 2, 5]), {
+        padding: 1,
+        residual: tape.input('residual', [1, 4, 4, 2]),
+      }),
+    message: 'conv2d: residual must be [1,4,4,5]; x [1,4,4,2], weight [3,3,2,5], residual [1,4,4,2]',
+  },
+  {
+    name: 'linear inputs differ',
+    record: (tape) => linear(tape.input('x', [2, 5]), tape.input('weight', [4, 3])),
+    message: 'linear: weight has 4 inputs, x has 5; x [2,5], weight [4,3]',
+  },
+];

@@ -1,0 +1,13 @@
+// y = x · factor. Four elements an invocation.
+
+struct Params { quads: u32, factor: f32 }
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(2) var<uniform> p: Params;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let index = (wg.y * num.x + wg.x) * 64u + local;
+  if (index >= p.quads) { return; }
+  y[index] = x[index] * p.factor;
+}

@@ -1,0 +1,99 @@
+import type { Capabilities } from '../gpu/device.ts';
+import type { Constants, Kernel } from '../gpu/kernel.ts';
+import { type DType, type Shape, Tensor } from './tensor.ts';
+import type { Variable } from './variable.ts';
+
+/** One dispatch of one kernel. */
+export interface Launch {
+  readonly kernel: Kernel;
+  /** Written before the kernel as `const`: they pick the variant, so few combinations, please. */
+  readonly constants?: Constants;
+  /** Fields of the kernel's `Params`. */
+  readonly params?: Readonly<Record<string, number>>;
+  /** A tensor for every binding of the kernel; `undefined` for one this variant does not touch. */
+  readonly bind: Readonly<Record<string, Tensor | undefined>>;
+  /** Workgroups: a number is folded over x and y, three numbers are taken as they are. */
+  readonly workgroups: number | readonly [number, number, number];
+  /** Floating-point operations, a multiply-add counted as two. */
+  readonly flops?: number;
+}
+
+/** What a node may know when it chooses its kernels. */
+export interface LaunchContext {
+  readonly capabilities: Capabilities;
+  /** A tensor that lives only during this node. */
+  scratch(shape: Shape): Tensor;
+}
+
+export interface NodeSpec {
+  /** The operator's name, as in error messages. */
+  readonly op: string;
+  readonly inputs: readonly (Tensor | undefined)[];
+  readonly outputs: readonly Shape[];
+  /** Variables written in place. A node with updates is always kept. */
+  readonly updates?: readonly Tensor[];
+  launches(context: LaunchContext, outputs: readonly Tensor[]): readonly Launch[];
+  /**
+   * Records the gradient: from dy, the gradient with respect to the first output, to one tensor for each input, in order.
+   * `wanted(i)` tells whether input i's gradient is asked for; others may be left undefined. Absent: not differentiable.
+   */
+  backward?(dy: Tensor, wanted: (input: number) => boolean): readonly (Tensor | undefined)[];
+}
+
+export interface Node extends NodeSpec {
+  readonly label: string;
+  readonly results: readonly Tensor[];
+}
+
+/**
+ * A computation as a list of nodes, recorded once with shapes only. `Program.build` plans and replays it; `backward`
+ * (src/nn/backward.ts) appends gradients to it.
+ */
+export class Tape {
+  readonly nodes: Node[] = [];
+  readonly inputs: Tensor[] = [];
+  readonly variables = new Map<Tensor, Variable>();
+  readonly #tensors = new Map<Variable, Tensor>();
+  readonly #scopes: string[] = [];
+  #count = 0;
+
+  tensor(name: string, shape: Shape, dtype: DType = 'f32'): Tensor {
+    return new Tensor(this, this.#count++, name, shape, dtype);
+  }
+
+  /** A value written from the host before replays. */
+  input(name: string, shape: Shape, dtype: DType = 'f32'): Tensor {
+    const tensor = this.tensor(name, shape, dtype);
+    this.inputs.push(tensor);
+    return tensor;
+  }
+
+  /** The tensor that stands for a variable on this tape. */
+  variable(variable: Variable): Tensor {
+    let tensor = this.#tensors.get(variable);
+    if (!tensor) {
+      tensor = this.tensor(variable.name, variable.shape, variable.dtype);
+      this.#tensors.set(variable, tensor);
+      this.variables.set(tensor, variable);
+    }
+    return tensor;
+  }
+
+  /** Appends a node; returns its outputs. */
+  record(spec: NodeSpec): readonly Tensor[] {
+    const label = [...this.#scopes, spec.op].join('/');
+    const results = spec.outputs.map((shape) => this.tensor(label, shape));
+    this.nodes.push({ ...spec, label, results });
+    return results;
+  }
+
+  /** Names what `body` records, for the profiler and for messages: `layer1.0/conv2d`. */
+  scope<T>(name: string, body: () => T): T {
+    this.#scopes.push(name);
+    try {
+      return body();
+    } finally {
+      this.#scopes.pop();
+    }
+  }
+}

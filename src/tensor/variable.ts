@@ -1,0 +1,54 @@
+import type { Device } from '../gpu/device.ts';
+import { bytesOf, type DType, type Shape, show, sizeOf } from './tensor.ts';
+
+/**
+ * State that lives across replays and may be shared by several programs: a parameter, a running statistic, a momentum, the
+ * image being marked. Owns its buffer; `destroy` gives it back.
+ */
+export class Variable {
+  readonly device: Device;
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly buffer: GPUBuffer;
+  /** Moves with every change, so that programs know when values derived from it are stale. */
+  version = 0;
+
+  private constructor(device: Device, name: string, shape: Shape, dtype: DType, buffer: GPUBuffer) {
+    this.device = device;
+    this.name = name;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.buffer = buffer;
+  }
+
+  /** Allocates a variable, zero where no data is given. Throws DeviceError when the memory cannot be had. */
+  static async create(
+    device: Device,
+    name: string,
+    shape: Shape,
+    data?: Float32Array | Uint32Array,
+    dtype: DType = 'f32',
+  ): Promise<Variable> {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    const variable = new Variable(device, name, shape, dtype, await device.allocate(bytesOf(shape), name, usage));
+    if (data) variable.write(data);
+    return variable;
+  }
+
+  write(data: Float32Array | Uint32Array): void {
+    if (data.length !== sizeOf(this.shape))
+      throw new Error(`${this.name}: ${data.length} values for shape ${show(this.shape)}`);
+    this.device.gpu.queue.writeBuffer(this.buffer, 0, data as Float32Array<ArrayBuffer>);
+    this.version++;
+  }
+
+  /** The values, as the last replay left them. */
+  async read(): Promise<Float32Array> {
+    return new Float32Array(await this.device.read(this.buffer, sizeOf(this.shape) * 4));
+  }
+
+  destroy(): void {
+    this.device.free(this.buffer);
+  }
+}
