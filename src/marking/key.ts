@@ -1,0 +1,296 @@
+/**
+ * The key file: the secret and everything that decides a test, fixed before any suspect is seen, and the commitment that
+ * proves later that it was. docs/key-derivation.md specifies the derivation and the commitment's encoding.
+ */
+
+import * as v from 'valibot';
+import { InputError, IntegrityError } from '../errors.ts';
+import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../statistics/linalg.ts';
+import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
+
+const COMMITMENT_PREFIX = 'radioactive-key-commitment/v1';
+
+/** By so much may the basis rows' scalar products differ from those of orthonormal ones. */
+const ORTHONORMALITY = 1e-9;
+
+// Every message is our own: valibot's quote what they received, which may be the secret.
+const hex32 = v.pipe(v.string('expected a string'), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
+const count = v.pipe(
+  v.number('expected a number'),
+  v.safeInteger('expected an integer'),
+  v.minValue(1, 'expected at least 1'),
+);
+const name = v.pipe(
+  v.string('expected a string'),
+  v.regex(/^[^\p{Cc}\p{Cs}]+$/u, 'expected a name that is not empty and has no control characters'),
+);
+
+const KeySchema = v.strictObject({
+  format: v.literal('radioactive-key', "expected 'radioactive-key'"),
+  version: v.literal(1, 'expected 1: another version of this program made the key'),
+  secret: hex32,
+  nonce: hex32,
+  classes: v.pipe(
+    v.array(name, 'expected a list'),
+    v.minLength(1, 'expected at least one class'),
+    v.check((classes) => new Set(classes).size === classes.length, 'expected every class once'),
+  ),
+  model: v.strictObject({ sha256: hex32, architecture: name, featureDimension: count }),
+  carriers: v.variant(
+    'kind',
+    [
+      v.strictObject({ kind: v.literal('uniform'), dimension: count }),
+      v.strictObject({
+        kind: v.literal('subspace'),
+        dimension: count,
+        basis: v.pipe(v.string('expected a string'), v.base64('expected base64')),
+        basisSha256: hex32,
+      }),
+    ],
+    "expected 'uniform' or 'subspace'",
+  ),
+  statistic: v.strictObject({
+    kind: v.literal('white-box', "expected 'white-box'"),
+    centre: v.boolean('expected true or false'),
+    rcond: v.pipe(
+      v.number('expected a number'),
+      v.minValue(MIN_RCOND, `expected at least ${MIN_RCOND}`),
+      v.maxValue(0.1, 'expected at most 0.1'),
+    ),
+  }),
+  created: v.pipe(v.string('expected a string'), v.isoTimestamp('expected an ISO 8601 time')),
+});
+
+/**
+ * A key, as its JSON file holds it: secret and nonce in hex; basis in base64 of float64 little-endian [k,d], with the
+ * SHA-256 of those bytes. The order of the classes is the carriers' order.
+ */
+export type Key = v.InferOutput<typeof KeySchema>;
+
+/** What {@link createKey} fixes. */
+export interface KeyOptions {
+  /** in the order of the data's labels */
+  classes: readonly string[];
+  /** the marking network: SHA-256 of its file in hex, architecture, d */
+  model: Key['model'];
+  /** null: uniform in the whole feature space; else B [k,d], orthonormal rows */
+  basis: Float64Array | null;
+  /** centre features before the alignment */
+  centre: boolean;
+  /** truncation of the alignment, default {@link DEFAULT_RCOND} */
+  rcond?: number;
+}
+
+/**
+ * A new key with a secret and a nonce from the system's generator.
+ * @throws InputError if an option is not what the key file takes, e.g. a basis that is not orthonormal
+ */
+export async function createKey(options: KeyOptions): Promise<Key> {
+  const { classes, model, basis, centre, rcond = DEFAULT_RCOND } = options;
+  let carriers: Key['carriers'] = { kind: 'uniform', dimension: model.featureDimension };
+  if (basis !== null) {
+    const bytes = encodeFloats(basis);
+    carriers = {
+      kind: 'subspace',
+      dimension: basis.length / model.featureDimension,
+      basis: toBase64(bytes),
+      basisSha256: toHex(await sha256(bytes)),
+    };
+  }
+  const key: Key = {
+    format: 'radioactive-key',
+    version: 1,
+    secret: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
+    nonce: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
+    classes: [...classes],
+    model,
+    carriers,
+    statistic: { kind: 'white-box', centre, rcond },
+    created: new Date().toISOString(),
+  };
+  return checkKey(key, 'key');
+}
+
+/** The key file's text, JSON. */
+export function serializeKey(key: Key): string {
+  return `${JSON.stringify(key, null, 2)}\n`;
+}
+
+/**
+ * Reads a key file's text. Unknown fields are refused; no message holds the secret.
+ * @param fileName for messages
+ * @throws InputError naming file and field
+ * @throws IntegrityError if the basis is not the one its hash was taken of
+ */
+export async function parseKey(text: string, fileName: string): Promise<Key> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // The engine's message quotes the text: the secret could be in it.
+    throw new InputError(`${fileName}: not valid JSON`);
+  }
+  return checkKey(json, fileName);
+}
+
+async function checkKey(json: unknown, fileName: string): Promise<Key> {
+  const parsed = v.safeParse(KeySchema, json, { abortEarly: true });
+  if (!parsed.success) {
+    const issue = parsed.issues[0];
+    const field = v.getDotPath(issue);
+    throw new InputError(`${fileName}: ${field === null ? '' : `${field}: `}${describe(issue)}`);
+  }
+  const key = parsed.output;
+  const d = key.model.featureDimension;
+  const k = key.carriers.dimension;
+  if (key.carriers.kind === 'uniform') {
+    if (k !== d) throw new InputError(`${fileName}: carriers.dimension: expected ${d}, the model's feature dimension`);
+    return key;
+  }
+  const bytes = fromBase64(key.carriers.basis);
+  if (k > d || bytes.length !== k * d * 8) {
+    throw new InputError(
+      `${fileName}: carriers.basis: expected ${k} × ${d} float64, at most ${d} rows; it has ${bytes.length} bytes`,
+    );
+  }
+  if (toHex(await sha256(bytes)) !== key.carriers.basisSha256) {
+    throw new IntegrityError(`${fileName}: carriers.basis: its SHA-256 is not carriers.basisSha256`);
+  }
+  const basis = decodeFloats(bytes);
+  const products = multiplyTransposed(basis, basis, k, k, d);
+  const orthonormal = products.every((x, at) => Math.abs(x - (at % (k + 1) === 0 ? 1 : 0)) <= ORTHONORMALITY);
+  if (!orthonormal) throw new InputError(`${fileName}: carriers.basis: its rows are not orthonormal`);
+  if (key.classes.length < 2) throw new InputError(`${fileName}: classes: subspace carriers need at least two`);
+  return key;
+}
+
+/** A message without anything from the file. */
+function describe(issue: v.InferIssue<typeof KeySchema>): string {
+  if (issue.type !== 'strict_object') return issue.message;
+  if (issue.expected === 'never') return 'unknown field';
+  return issue.expected === 'Object' ? 'expected an object' : 'missing';
+}
+
+/**
+ * SHA-256, in hex, over everything in the key, in the encoding of docs/key-derivation.md. Published before the data, it
+ * fixes the key; it says nothing about the secret.
+ */
+export async function commitment(key: Key): Promise<string> {
+  const utf8 = new TextEncoder();
+  const fields = [
+    utf8.encode(COMMITMENT_PREFIX),
+    fromHex(key.secret),
+    fromHex(key.nonce),
+    encodeCount(key.classes.length),
+    ...key.classes.map((c) => utf8.encode(c)),
+    fromHex(key.model.sha256),
+    utf8.encode(key.model.architecture),
+    encodeCount(key.model.featureDimension),
+    utf8.encode(key.carriers.kind),
+    encodeCount(key.carriers.dimension),
+    key.carriers.kind === 'subspace' ? fromHex(key.carriers.basisSha256) : new Uint8Array(0),
+    utf8.encode(key.statistic.kind),
+    Uint8Array.of(key.statistic.centre ? 1 : 0),
+    encodeFloat(key.statistic.rcond),
+    utf8.encode(key.created),
+  ];
+  // Every field with its length: no two keys have the same encoding.
+  const bytes = new Uint8Array(fields.reduce((size, field) => size + 4 + field.length, 0));
+  let at = 0;
+  for (const field of fields) {
+    bytes.set(encodeCount(field.length), at);
+    bytes.set(field, at + 4);
+    at += 4 + field.length;
+  }
+  return toHex(await sha256(bytes));
+}
+
+/** The secret's 32 bytes, for {@link deriveCarriers} and `keyStream`. */
+export function keySecret(key: Key): Uint8Array {
+  return fromHex(key.secret);
+}
+
+/**
+ * The key's carriers, or a decoy set drawn the same way.
+ * @param draw which decoy, from 0; the mark is draw 0
+ * @throws InputError as {@link deriveCarriers} does
+ */
+export async function keyCarriers(key: Key, purpose: CarrierPurpose = 'mark', draw = 0): Promise<Carriers> {
+  const { dimension } = key.carriers;
+  const basis = key.carriers.kind === 'subspace' ? decodeFloats(fromBase64(key.carriers.basis)) : null;
+  const options = { classCount: key.classes.length, dimension, purpose, draw };
+  return placeCarriers(await deriveCarriers(keySecret(key), options), dimension, basis);
+}
+
+/**
+ * Refuses a marking network or classes that are not the key's.
+ * @throws IntegrityError if the network's file has another SHA-256
+ * @throws InputError if the classes differ, also if only in order: class and carrier go by position
+ */
+export function checkKeyMatches(key: Key, found: { modelSha256: string; classes: readonly string[] }): void {
+  if (found.modelSha256 !== key.model.sha256) {
+    throw new IntegrityError(
+      `this is not the key's marking network: the key has sha256 ${key.model.sha256}, the model ${found.modelSha256}`,
+    );
+  }
+  const length = Math.max(key.classes.length, found.classes.length);
+  for (let i = 0; i < length; i++) {
+    const ours = key.classes[i];
+    const theirs = found.classes[i];
+    if (ours === theirs) continue;
+    const quote = (c: string | undefined) => (c === undefined ? 'nothing' : JSON.stringify(c));
+    const counts = `${key.classes.length} and ${found.classes.length} classes`;
+    throw new InputError(
+      `the classes differ at position ${i}: the key has ${quote(ours)}, the data ${quote(theirs)} (${counts}; order matters)`,
+    );
+  }
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  return new Uint8Array(await globalThis.crypto.subtle.digest('SHA-256', bytes));
+}
+
+/** uint32, big-endian */
+function encodeCount(n: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, n);
+  return bytes;
+}
+
+/** float64, big-endian */
+function encodeFloat(x: number): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setFloat64(0, x);
+  return bytes;
+}
+
+/** float64, little-endian */
+function encodeFloats(x: Float64Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(x.length * 8);
+  const view = new DataView(bytes.buffer);
+  x.forEach((value, i) => {
+    view.setFloat64(i * 8, value, true);
+  });
+  return bytes;
+}
+
+function decodeFloats(bytes: Uint8Array): Float64Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Float64Array.from({ length: bytes.length / 8 }, (_, i) => view.getFloat64(i * 8, true));
+}
+
+function toHex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+function fromHex(hex: string): Uint8Array {
+  return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+}
+
+function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
