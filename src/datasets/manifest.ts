@@ -1,0 +1,120 @@
+import * as v from 'valibot';
+import { InputError } from '../errors.ts';
+
+const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
+const count = v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0, 'expected 0 or more'));
+const real = v.pipe(v.number(), v.finite('expected a finite number'));
+const name = v.pipe(v.string(), v.nonEmpty('expected a name, got an empty one'));
+
+/** Ids are used as paths inside the data set: none may lead out of it. */
+const id = v.pipe(
+  name,
+  v.check(
+    (text) =>
+      !/[\p{Cc}\\]/u.test(text) && text.split('/').every((part) => part !== '' && part !== '.' && part !== '..'),
+    'expected a path inside the data set, like cat/001.png',
+  ),
+);
+
+const record = v.record(name, v.union([real, v.string(), v.boolean()]));
+
+const image = v.strictObject({
+  /** Of the item in the marked data set, see `Dataset.id`. */
+  id,
+  class: name,
+  /** dB between the original and the saved image; null where they are equal. */
+  psnr: v.nullable(real),
+  /** Largest change of any channel of any pixel, in 8-bit levels. */
+  maxChangeLevels: v.pipe(count, v.maxValue(255, 'expected 255 or less')),
+  /** Change of the marking network's features along the class's carrier. */
+  gain: real,
+  /** Of what is stored for the item, see `Dataset.bytes`. */
+  sha256,
+});
+
+const manifest = v.pipe(
+  v.strictObject({
+    format: v.literal('radioactive-manifest'),
+    version: v.literal(1),
+    source: v.strictObject({
+      path: v.optional(v.string()),
+      layout: v.picklist(['folder', 'idx']),
+      /** Items in the data set, marked or not. */
+      count,
+      /** Of the listing of the unmarked data set, see `hashDataset`. */
+      sha256,
+    }),
+    /** The hash by which the key was committed to. */
+    keyCommitment: sha256,
+    /** What the marks were made with: radiusLevels, iterations, lr, lambdaFeatures, lambdaImage, seed, fraction and others. */
+    options: record,
+    classes: v.pipe(v.array(name), v.minLength(1, 'expected at least one class')),
+    /** Figures over all marked images. */
+    summary: record,
+    /** The marked images, in the order of the data set. */
+    images: v.array(image),
+  }),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const { classes, images, source } = dataset.value;
+    const known = new Set(classes);
+    if (known.size < classes.length) addIssue({ message: 'classes: expected every class once' });
+    if (images.length > source.count) addIssue({ message: `images: expected at most source.count, ${source.count}` });
+    const seen = new Set<string>();
+    images.forEach((entry, i) => {
+      if (!known.has(entry.class)) addIssue({ message: `images[${i}].class: expected one of classes` });
+      if (seen.has(entry.id)) addIssue({ message: `images[${i}].id: is there twice` });
+      seen.add(entry.id);
+    });
+  }),
+);
+
+/** `manifest.json` of a marked data set: which images were marked, how, and for which key. It holds nothing secret. */
+export type Manifest = v.InferOutput<typeof manifest>;
+export type ManifestImage = Manifest['images'][number];
+
+export const MANIFEST_NAME = 'manifest.json';
+
+/**
+ * Reads a manifest.
+ *
+ * @throws InputError naming the file and the place in it if it is not one.
+ */
+export function parseManifest(text: string, fileName: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new InputError(`${fileName}: not valid JSON: ${oneLine((error as Error).message)}; restore or remake it`);
+  }
+  return check(value, fileName);
+}
+
+/**
+ * Writes a manifest: indented JSON, one line per image. The same manifest gives the same text.
+ *
+ * @throws InputError naming the place if a value is not allowed, such as a number that is not finite.
+ */
+export function serializeManifest(value: Manifest): string {
+  const { images, ...rest } = check(value, MANIFEST_NAME);
+  const head = JSON.stringify(rest, null, 2).slice(0, -'\n}'.length);
+  const lines = images.map((entry) => `\n    ${JSON.stringify(entry)}`);
+  return `${head},\n  "images": [${lines.join(',')}${lines.length > 0 ? '\n  ' : ''}]\n}\n`;
+}
+
+function check(value: unknown, fileName: string): Manifest {
+  const result = v.safeParse(manifest, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  let place = '';
+  for (const { key } of issue.path ?? [])
+    place += typeof key === 'number' ? `[${key}]` : `${place && '.'}${String(key)}`;
+  const what = issue.kind === 'schema' ? `expected ${issue.expected}, got ${issue.received}` : issue.message;
+  throw new InputError(`${fileName}: ${place && `${place}: `}${oneLine(what)}; restore or remake it`);
+}
+
+/** At most 200 characters of a text, without line breaks. */
+function oneLine(text: string): string {
+  const line = text.replace(/\s+/g, ' ');
+  return line.length > 200 ? `${line.slice(0, 200)}…` : line;
+}

@@ -1,0 +1,58 @@
+import { InputError } from '../errors.ts';
+import { derive } from './random.ts';
+
+/** How many items of every class: a share of them, from 0 to 1, or a number. */
+export type Amount = { readonly fraction: number } | { readonly perClass: number };
+
+export interface Selection {
+  /** Indices of the selected items, ascending. */
+  readonly selected: Uint32Array;
+  /** Indices of all others, ascending. */
+  readonly rest: Uint32Array;
+}
+
+/**
+ * Selects items of every class at random: `fraction` times the class's size rounded to nearest (a half up), or `perClass`.
+ * A function of the labels and the seed alone; what a smaller amount selects, a larger one with the same seed selects too.
+ *
+ * @param labels class index per item.
+ * @param seed safe integer, not negative.
+ * @throws InputError if a label is not below `classCount`, the amount is not valid, or a class has fewer items than that.
+ */
+export function selectStratified(
+  labels: ArrayLike<number>,
+  classCount: number,
+  amount: Amount,
+  seed: number,
+): Selection {
+  const count = 'fraction' in amount ? fractionOf(amount.fraction) : () => amount.perClass;
+  const members: number[][] = Array.from({ length: classCount }, () => []);
+  for (let i = 0; i < labels.length; i++) {
+    if (members[labels[i]] === undefined) {
+      throw new InputError(
+        `select: item ${i} has label ${labels[i]}, there are ${classCount} classes; check the labels`,
+      );
+    }
+    members[labels[i]].push(i);
+  }
+  const isSelected = new Uint8Array(labels.length);
+  members.forEach((indices, label) => {
+    const wanted = count(indices.length);
+    if (!Number.isInteger(wanted) || wanted < 0 || wanted > indices.length) {
+      throw new InputError(
+        `select: cannot take ${wanted} of the ${indices.length} items of class ${label}; ask for fewer`,
+      );
+    }
+    derive(seed, 'select', label).shuffle(indices);
+    for (const index of indices.slice(0, wanted)) isSelected[index] = 1;
+  });
+  const all = Uint32Array.from({ length: labels.length }, (_, i) => i);
+  return { selected: all.filter((i) => isSelected[i] === 1), rest: all.filter((i) => isSelected[i] === 0) };
+}
+
+function fractionOf(fraction: number): (size: number) => number {
+  if (!(fraction >= 0 && fraction <= 1)) {
+    throw new InputError(`select: fraction ${fraction} is not from 0 to 1; give a share such as 0.1`);
+  }
+  return (size) => Math.round(fraction * size);
+}
