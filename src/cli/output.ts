@@ -1,0 +1,42 @@
+import { getSystemErrorMap, inspect } from 'node:util';
+import { RadioactiveError } from '../errors.ts';
+
+/** What a failure becomes on the command line. */
+export interface Failure {
+  /** One line: what is wrong, where, what to do. */
+  readonly message: string;
+  readonly exitCode: number;
+}
+
+/** The exit code of a process that ended by Ctrl-C. */
+export const INTERRUPTED = 130;
+
+/**
+ * Turns anything thrown into one line and an exit code. Errors of this project carry theirs; a file that cannot be read or written
+ * is bad input, a full disk can be retried; anything else is a fault of the program: 1.
+ */
+export function describeFailure(error: unknown): Failure {
+  if (error instanceof RadioactiveError) return { message: oneLine(error.message), exitCode: error.exitCode };
+  if (error instanceof Error && error.name === 'AbortError') return { message: 'interrupted', exitCode: INTERRUPTED };
+  if (isSystemError(error)) {
+    const [, meaning] = getSystemErrorMap().get(error.errno) ?? ['', error.message];
+    const outOfSpace = error.code === 'ENOSPC' || error.code === 'EDQUOT';
+    return { message: error.path ? `${error.path}: ${meaning}` : meaning, exitCode: outOfSpace ? 5 : 3 };
+  }
+  const message = oneLine(error instanceof Error ? error.message : String(error));
+  return { message: debugging() ? message : `${message} (RADIOACTIVE_DEBUG=1 shows where)`, exitCode: 1 };
+}
+
+/** The stack and the causes, where RADIOACTIVE_DEBUG=1 asks for them. */
+export const stackOf = (error: unknown): string | undefined => (debugging() ? inspect(error) : undefined);
+
+/** The one document that `--json` prints. */
+export const jsonDocument = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
+
+const debugging = (): boolean => process.env.RADIOACTIVE_DEBUG === '1';
+
+const oneLine = (message: string): string => message.replaceAll(/\s+/g, ' ').trim();
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException & { errno: number } {
+  return error instanceof Error && 'syscall' in error && typeof (error as NodeJS.ErrnoException).errno === 'number';
+}

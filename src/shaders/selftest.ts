@@ -1,0 +1,106 @@
+import type { Device } from '../gpu/device.ts';
+import { Program } from '../tensor/program.ts';
+import { Tape } from '../tensor/tape.ts';
+import { type Shape, sizeOf } from '../tensor/tensor.ts';
+import { conv2d, linear } from './conv2d/conv2d.ts';
+
+export interface SelfTest {
+  readonly name: string;
+  /** Largest error against the CPU in float64, relative to the largest value of the result. */
+  readonly error: number;
+  readonly tolerance: number;
+  readonly passed: boolean;
+}
+
+/** Float32 rounds at 6e-8; sums of a few hundred products lose a little more. Wrong kernels and drivers are off by far more. */
+const TOLERANCE = 2e-5;
+
+/** Computes a matrix product and a convolution on the device and compares them with the CPU. Throws DeviceError if the device fails. */
+export async function selfTest(device: Device): Promise<SelfTest[]> {
+  const tape = new Tape();
+  const a = tape.input('a', [67, 150]);
+  const b = tape.input('b', [150, 41]);
+  const product = linear(a, b);
+  const x = tape.input('x', [2, 13, 10, 19]);
+  const weight = tape.input('weight', [3, 3, 19, 37]);
+  const convolution = conv2d(x, weight, { stride: 2, padding: 1 });
+
+  const program = await Program.build(device, tape, { name: 'self-test', outputs: [product, convolution] });
+  try {
+    const values = new Map(tape.inputs.map((input, index) => [input, sample(input.shape, index + 1)]));
+    for (const [input, data] of values) program.write(input, data);
+    await program.run();
+    const compare = (name: string, actual: Float32Array, expected: Float64Array): SelfTest => {
+      const error = relativeError(actual, expected);
+      return { name, error, tolerance: TOLERANCE, passed: error <= TOLERANCE };
+    };
+    return [
+      compare(
+        'matrix product 67x150 by 150x41',
+        await program.read(product),
+        matrixProduct(values.get(a)!, values.get(b)!, a.shape, b.shape),
+      ),
+      compare(
+        'convolution 2x13x10x19 3x3/2 to 37',
+        await program.read(convolution),
+        convolve(values.get(x)!, values.get(weight)!, x.shape, weight.shape, convolution.shape, 2, 1),
+      ),
+    ];
+  } finally {
+    program.destroy();
+  }
+}
+
+/** Values in [−1, 1) that do not repeat along any extent: multiples of the golden ratio, modulo 2. */
+function sample(shape: Shape, seed: number): Float32Array {
+  return Float32Array.from({ length: sizeOf(shape) }, (_, index) => ((index * 1.2360679774997896 + seed) % 2) - 1);
+}
+
+/** NaN where any value is: no tolerance then holds. */
+function relativeError(actual: Float32Array, expected: Float64Array): number {
+  let scale = 0;
+  let worst = 0;
+  expected.forEach((value, index) => {
+    scale = Math.max(scale, Math.abs(value));
+    worst = Math.max(worst, Math.abs(actual[index]! - value));
+  });
+  return worst / scale;
+}
+
+function matrixProduct(a: Float32Array, b: Float32Array, aShape: Shape, bShape: Shape): Float64Array {
+  const [rows, inner, columns] = [aShape[0]!, aShape[1]!, bShape[1]!];
+  const y = new Float64Array(rows * columns);
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++)
+      for (let i = 0; i < inner; i++) y[r * columns + c]! += a[r * inner + i]! * b[i * columns + c]!;
+  return y;
+}
+
+function convolve(
+  x: Float32Array,
+  weight: Float32Array,
+  xShape: Shape,
+  weightShape: Shape,
+  yShape: Shape,
+  stride: number,
+  padding: number,
+): Float64Array {
+  const [, H, W, C] = xShape as [number, number, number, number];
+  const [KH, KW] = weightShape as [number, number];
+  const [N, OH, OW, O] = yShape as [number, number, number, number];
+  const y = new Float64Array(N * OH * OW * O);
+  for (let n = 0; n < N; n++)
+    for (let oy = 0; oy < OH; oy++)
+      for (let ox = 0; ox < OW; ox++)
+        for (let ky = 0; ky < KH; ky++)
+          for (let kx = 0; kx < KW; kx++) {
+            const iy = oy * stride - padding + ky;
+            const ix = ox * stride - padding + kx;
+            if (iy < 0 || iy >= H || ix < 0 || ix >= W) continue;
+            for (let c = 0; c < C; c++)
+              for (let o = 0; o < O; o++)
+                y[((n * OH + oy) * OW + ox) * O + o]! +=
+                  x[((n * H + iy) * W + ix) * C + c]! * weight[((ky * KW + kx) * C + c) * O + o]!;
+          }
+  return y;
+}
