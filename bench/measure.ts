@@ -1,0 +1,107 @@
+import type { Context } from '../src/cli/command.ts';
+import type { Device } from '../src/gpu/device.ts';
+import type { Program } from '../src/tensor/program.ts';
+import { type BenchCase, type Prepared, release } from './cases.ts';
+
+export interface Measurement {
+  readonly case: string;
+  readonly adapter: string;
+  /** Of one replay, over the rounds. */
+  readonly ms: { readonly min: number; readonly median: number; readonly max: number };
+  /** At the median. */
+  readonly gflops: number;
+  /** At the median, counting what every operator must read and write, once. */
+  readonly gbps: number;
+  readonly imagesPerSecond?: number;
+  /** From recording to the end of the first replay; compiling what no case before it has compiled. */
+  readonly firstReplayMs: number;
+  readonly plannedBytes: number;
+  /** No plan takes less. */
+  readonly lowerBoundBytes: number;
+}
+
+/** A timing shorter than this is mostly the clock and the submission: replays are repeated to reach it. */
+const LEAST_MS = 20;
+const MOST_REPLAYS = 1000;
+
+interface Candidate {
+  readonly benchCase: BenchCase;
+  readonly prepared: Prepared;
+  readonly firstReplayMs: number;
+  readonly replays: number;
+  readonly timesMs: number[];
+}
+
+/**
+ * Measures all cases by wall clock. They are prepared and warmed up first, then timed in turn, round after round, so that whatever
+ * else the machine does meets them all alike.
+ */
+export async function measure(
+  device: Device,
+  cases: readonly BenchCase[],
+  rounds: number,
+  { signal, progress }: Pick<Context<unknown>, 'signal' | 'progress'>,
+): Promise<Measurement[]> {
+  const candidates: Candidate[] = [];
+  try {
+    const preparing = progress('prepare', cases.length, 'cases');
+    for (const [index, benchCase] of cases.entries()) {
+      preparing.update(index);
+      signal.throwIfAborted();
+      const start = performance.now();
+      const prepared = await benchCase.build(device);
+      if (!prepared) continue;
+      await timeMs(device, prepared.program, 1);
+      const firstReplayMs = performance.now() - start;
+      const warm = await timeMs(device, prepared.program, 1);
+      const replays = Math.min(MOST_REPLAYS, Math.max(1, Math.ceil(LEAST_MS / warm)));
+      candidates.push({ benchCase, prepared, firstReplayMs, replays, timesMs: [] });
+    }
+    preparing.update(cases.length);
+    preparing.done();
+    const measuring = progress(`measure ${candidates.length} cases`, rounds, 'rounds');
+    for (let round = 0; round < rounds; round++) {
+      for (const { prepared, replays, timesMs } of candidates) {
+        signal.throwIfAborted();
+        timesMs.push((await timeMs(device, prepared.program, replays)) / replays);
+      }
+      measuring.update(round + 1);
+    }
+    measuring.done();
+    return candidates.map((candidate) => summarise(device, candidate));
+  } finally {
+    for (const { prepared } of candidates) release(prepared);
+  }
+}
+
+async function timeMs(device: Device, program: Program, replays: number): Promise<number> {
+  const start = performance.now();
+  for (let replay = 0; replay < replays; replay++) await program.run();
+  await device.idle();
+  return performance.now() - start;
+}
+
+function summarise(device: Device, { benchCase, prepared, firstReplayMs, timesMs }: Candidate): Measurement {
+  const { program, images } = prepared;
+  const sorted = timesMs.toSorted((a, b) => a - b);
+  const ms = { min: sorted[0]!, median: sorted[Math.floor(sorted.length / 2)]!, max: sorted.at(-1)! };
+  return {
+    case: benchCase.name,
+    adapter: device.name,
+    ms,
+    gflops: (benchCase.flops ?? program.flops) / ms.median / 1e6,
+    gbps: trafficBytes(program) / ms.median / 1e6,
+    ...(images !== undefined && { imagesPerSecond: (images * 1000) / ms.median }),
+    firstReplayMs,
+    plannedBytes: program.plan.bytes,
+    lowerBoundBytes: program.plan.lowerBoundBytes,
+  };
+}
+
+/** What the operators of one replay must read and write at least: each of an operator's tensors once. */
+function trafficBytes(program: Program): number {
+  let bytes = 0;
+  for (const { inputs, results, updates = [] } of program.plan.steps)
+    for (const tensor of new Set([...inputs, ...results, ...updates])) bytes += (tensor?.size ?? 0) * 4;
+  return bytes;
+}
