@@ -1,0 +1,55 @@
+// The gradient of crop_resize with respect to x, as a gather: each pixel of x sums over the results it had a share in.
+// dy [N, OH, OW, C], crops [N, 5] → dx [N, H, W, C], 0 outside the crop. One invocation an element of dx.
+
+struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32 }
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read> crops: array<u32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<uniform> p: Params;
+
+// The first result that lies beyond pixel i − 1, and the last that lies before pixel i + 1; one more at most on either side.
+// Results before the first pixel's centre and beyond the last one's belong to those.
+fn firstOf(i: u32, extent: u32, out: u32) -> u32 {
+  return ((max(2u * i, 1u) - 1u) * out) / (2u * extent);
+}
+fn lastOf(i: u32, extent: u32, out: u32) -> u32 {
+  return min(((2u * i + 3u) * out) / (2u * extent), out - 1u);
+}
+
+// Pixel i's share in result d: 1 − the distance of d's position, moved inside the crop, from i, if that is positive.
+fn shareOf(i: u32, d: u32, extent: u32, out: u32) -> f32 {
+  let pixel = 2u * out;
+  let position = min(max((2u * d + 1u) * extent, out) - out, (extent - 1u) * pixel);
+  let distance = max(position, i * pixel) - min(position, i * pixel);
+  return f32(pixel - min(distance, pixel)) / f32(pixel);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let index = (wg.y * num.x + wg.x) * 64u + local;
+  if (index >= p.size) { return; }
+  let c = index % p.C;
+  let column = (index / p.C) % p.W;
+  let row = (index / (p.C * p.W)) % p.H;
+  let n = index / (p.C * p.W * p.H);
+  let height = crops[n * 5u + 2u];
+  let width = crops[n * 5u + 3u];
+  let flip = crops[n * 5u + 4u] != 0u;
+  // Before the crop these wrap round to large numbers.
+  let i = row - crops[n * 5u];
+  let j = column - crops[n * 5u + 1u];
+  var sum = 0.0;
+  if (i < height && j < width) {
+    let lastRow = lastOf(i, height, p.OH);
+    let lastColumn = lastOf(j, width, p.OW);
+    for (var d = firstOf(i, height, p.OH); d <= lastRow; d++) {
+      var rowSum = 0.0;
+      for (var e = firstOf(j, width, p.OW); e <= lastColumn; e++) {
+        let at = ((n * p.OH + d) * p.OW + select(e, p.OW - 1u - e, flip)) * p.C + c;
+        rowSum = fma(shareOf(j, e, width, p.OW), dy[at], rowSum);
+      }
+      sum = fma(shareOf(i, d, height, p.OH), rowSum, sum);
+    }
+  }
+  dx[index] = sum;
+}
