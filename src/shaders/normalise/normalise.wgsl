@@ -1,0 +1,18 @@
+// y = (x − offset[c])·scale[c], or its gradient dx = dy·scale[c] without the offset. x, y [R, C]. Four elements an invocation.
+
+struct Params { quads: u32, C: u32 }
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> offset: array<f32>;
+@group(0) @binding(2) var<storage, read> scale: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<uniform> p: Params;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let index = (wg.y * num.x + wg.x) * 64u + local;
+  if (index >= p.quads) { return; }
+  let c = (vec4u(index * 4u) + vec4u(0u, 1u, 2u, 3u)) % p.C;
+  var v = x[index];
+  if (HAS_OFFSET) { v -= vec4f(offset[c.x], offset[c.y], offset[c.z], offset[c.w]); }
+  y[index] = v * vec4f(scale[c.x], scale[c.y], scale[c.z], scale[c.w]);
+}
