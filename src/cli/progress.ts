@@ -99,7 +99,7 @@ export class Reporter {
       const width = 20;
       const filled = total > 0 ? Math.min(width, Math.round((width * done) / total)) : width;
       const line = `${'#'.repeat(filled)}${'.'.repeat(width - filled)} ${text}`;
-      this.#bar = line.slice(0, (this.#screen.columns ?? 80) - 1);
+      this.#bar = line.slice(0, (this.#screen.columns || 80) - 1);
       this.#screen.write(`${ERASE_LINE}${this.#bar}`);
     }
   }
