@@ -7,13 +7,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataset, subset } from '../src/datasets/dataset.ts';
 import { fileError } from '../src/datasets/files.ts';
 import { type Manifest, parseManifest, serializeManifest } from '../src/datasets/manifest.ts';
-import { derive, Random } from '../src/datasets/random.ts';
 import { selectStratified } from '../src/datasets/select.ts';
 import { hashDataset, hashFile, openDatasetWriter, writeAtomic } from '../src/datasets/write.ts';
 import { InputError, IntegrityError } from '../src/errors.ts';
 import { gzip, parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { encodePng } from '../src/images/png.ts';
+import { derive, Random } from '../src/random.ts';
 
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';
 

@@ -2,7 +2,6 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { derive } from '../src/datasets/random.ts';
 import { InputError } from '../src/errors.ts';
 import { gzip, parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
@@ -14,6 +13,7 @@ import {
   toFloat64,
   toInt64Numbers,
 } from '../src/formats/safetensors.ts';
+import { derive } from '../src/random.ts';
 
 const GOLDEN = join(import.meta.dirname, 'golden');
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';

@@ -1,11 +1,11 @@
 import { crc32, deflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { derive } from '../src/datasets/random.ts';
 import { InputError } from '../src/errors.ts';
 import { decodeImage, imageFormat } from '../src/images/decode.ts';
 import { checkImage, type Image8 } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { decodePng, encodePng } from '../src/images/png.ts';
+import { derive } from '../src/random.ts';
 
 const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
 

@@ -1,14 +1,20 @@
 #!/usr/bin/env node
 import { version } from '../../package.json';
+import { demo } from './demo.ts';
+import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
+import { extract } from './extract.ts';
+import { keygen } from './keygen.ts';
+import { mark } from './mark.ts';
 import { runProgram } from './program.ts';
+import { train } from './train.ts';
 
 await runProgram(
   {
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor],
+    commands: [doctor, keygen, extract, mark, train, detect, demo],
   },
   process.argv.slice(2),
 );

@@ -1,4 +1,4 @@
-import { open, readFile } from 'node:fs/promises';
+import { access, open, readFile } from 'node:fs/promises';
 import { isAbsolute, relative, sep } from 'node:path';
 import { InputError } from '../errors.ts';
 
@@ -70,4 +70,12 @@ export function compareCodePoints(a: string, b: string): number {
   let i = 0;
   while (i < shorter && a.charCodeAt(i) === b.charCodeAt(i)) i++;
   return i === shorter ? a.length - b.length : a.codePointAt(i)! - b.codePointAt(i)!;
+}
+
+/** Whether there is anything of that name. */
+export async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }

@@ -2,16 +2,15 @@ import { InputError } from '../errors.ts';
 import type { Image8 } from '../images/image.ts';
 import type { Dataset } from './dataset.ts';
 
-/** Images of a batch on a common canvas: each lies in the top left corner of its own, the rest is 0. */
+/** Some images of a data set, decoded. */
 export interface Batch {
-  /** Which items of the data set, in the order of the rows. */
+  /** Which items of the data set. */
   readonly indices: readonly number[];
-  /** [B, H, W, C] in 8-bit levels; rows beyond `indices` repeat the first image, so that the shape never changes. */
-  readonly levels: Float32Array;
   readonly images: readonly Image8[];
   readonly labels: Uint32Array;
 }
 
+/** A common size for images of different sizes: each lies in the top left corner of its own canvas, the rest is 0. */
 export interface Canvas {
   readonly height: number;
   readonly width: number;
@@ -23,7 +22,7 @@ const CACHE_BYTES = 2 ** 30;
 /** Images decoded at a time. */
 const CONCURRENCY = 8;
 
-/** Decodes a data set's images, keeps what fits in memory, and lays batches out for the device. */
+/** Decodes a data set's images ahead of the device and keeps what fits in memory. */
 export class Loader {
   readonly dataset: Dataset;
   readonly canvas: Canvas;
@@ -70,30 +69,20 @@ export class Loader {
     return image;
   }
 
-  /** The batch of these items, `size` rows. */
-  async batch(indices: readonly number[], size: number): Promise<Batch> {
-    const { height, width, channels } = this.canvas;
-    const images = await this.#images(indices);
-    const levels = new Float32Array(size * height * width * channels);
-    const labels = new Uint32Array(size);
-    for (let row = 0; row < size; row++) {
-      const from = row < images.length ? row : 0;
-      const image = images[from];
-      labels[row] = this.dataset.labels[indices[from]];
-      const stride = image.width * channels;
-      for (let y = 0; y < image.height; y++) {
-        levels.set(image.data.subarray(y * stride, (y + 1) * stride), ((row * height + y) * width) * channels);
-      }
-    }
-    return { indices, levels, images, labels };
+  async batch(indices: readonly number[]): Promise<Batch> {
+    return {
+      indices,
+      images: await this.#images(indices),
+      labels: Uint32Array.from(indices, (index) => this.dataset.labels[index]),
+    };
   }
 
-  /** Batches of lists of items, each prepared while the device works on the one before. */
-  async *batches(lists: Iterable<readonly number[]>, size: number): AsyncGenerator<Batch> {
+  /** Batches of lists of items, each decoded while the device works on the one before. */
+  async *batches(lists: Iterable<readonly number[]>): AsyncGenerator<Batch> {
     let next: Promise<Batch> | undefined;
     for (const indices of lists) {
       const current = next;
-      next = this.batch(indices, size);
+      next = this.batch(indices);
       // A failure is thrown when its turn comes; until then it must not count as unhandled.
       next.catch(() => undefined);
       if (current) yield await current;
@@ -116,15 +105,32 @@ export class Loader {
   }
 }
 
+/** Images on their canvases, as the device takes them: [N, H, W, C] in 8-bit levels. */
+export function layOut(images: readonly Image8[], { height, width, channels }: Canvas): Float32Array {
+  const levels = new Float32Array(images.length * height * width * channels);
+  images.forEach((image, row) => {
+    const stride = image.width * channels;
+    for (let y = 0; y < image.height; y++) {
+      levels.set(image.data.subarray(y * stride, (y + 1) * stride), (row * height + y) * width * channels);
+    }
+  });
+  return levels;
+}
+
 /** Consecutive lists of at most `size` of the numbers 0 … count − 1, or of the given items. */
 export function chunks(items: number | readonly number[], size: number): number[][] {
   const all = typeof items === 'number' ? Array.from({ length: items }, (_, index) => index) : items;
-  return Array.from({ length: Math.ceil(all.length / size) }, (_, chunk) => all.slice(chunk * size, (chunk + 1) * size));
+  return Array.from({ length: Math.ceil(all.length / size) }, (_, chunk) =>
+    all.slice(chunk * size, (chunk + 1) * size),
+  );
 }
 
 function toChannels(image: Image8, channels: number, id: string): Image8 {
   if (image.channels === channels) return image;
-  if (image.channels !== 1) throw new InputError(`${id}: a colour image for a network that takes grey ones; convert the images or use another network`);
+  if (image.channels !== 1)
+    throw new InputError(
+      `${id}: a colour image for a network that takes grey ones; convert the images or use another network`,
+    );
   const data = new Uint8Array(image.data.length * channels);
   for (let i = 0; i < data.length; i++) data[i] = image.data[Math.floor(i / channels)];
   return { ...image, channels: channels as 1 | 3, data };

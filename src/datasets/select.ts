@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import { derive } from './random.ts';
+import { derive } from '../random.ts';
 
 /** How many items of every class: a share of them, from 0 to 1, or a number. */
 export type Amount = { readonly fraction: number } | { readonly perClass: number };

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, type FileHandle, mkdir, open, readdir, realpath, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, extname, join, resolve } from 'node:path';
 import { InputError, IntegrityError } from '../errors.ts';
 import { gzip, parseIdx, serializeIdx } from '../formats/idx.ts';
@@ -8,7 +8,7 @@ import { decodeImage } from '../images/decode.ts';
 import { checkImage, type Image8 } from '../images/image.ts';
 import { encodePng } from '../images/png.ts';
 import type { Dataset } from './dataset.ts';
-import { fileError, isInside, readBytes } from './files.ts';
+import { exists, fileError, isInside, readBytes } from './files.ts';
 import { foldCase } from './folder.ts';
 import { CLASSES_NAME, type IdxFiles } from './idx.ts';
 
@@ -283,13 +283,6 @@ async function finishedPixels(imagesPath: string, shape: readonly number[]): Pro
   const images = await parseIdx(await readBytes(imagesPath), imagesPath);
   if (images.shape.join() === shape.join()) return images.data;
   throw new InputError(`${imagesPath}: shape [${images.shape}], expected [${shape}]; choose a new folder`);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** The real path of the deepest folder of an absolute path that is there already. */

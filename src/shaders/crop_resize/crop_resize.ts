@@ -1,4 +1,5 @@
 import { defineKernel } from '../../gpu/kernel.ts';
+import type { Crop } from '../../images/crop.ts';
 import { shapeError, type Tensor } from '../../tensor/tensor.ts';
 import { clamp } from '../clamp/clamp.ts';
 import code from './crop_resize.wgsl?raw';
@@ -6,15 +7,6 @@ import dxCode from './crop_resize_dx.wgsl?raw';
 
 const kernel = defineKernel('crop_resize', code);
 const dxKernel = defineKernel('crop_resize_dx', dxCode);
-
-/** A rectangle of an image, in pixels, and whether the result is mirrored left to right. */
-export interface Crop {
-  readonly top: number;
-  readonly left: number;
-  readonly height: number;
-  readonly width: number;
-  readonly flip: boolean;
-}
 
 export interface CropResizeOptions {
   readonly outHeight: number;

@@ -1,4 +1,4 @@
-import { InputError } from '../errors.ts';
+import { InputError } from './errors.ts';
 
 /**
  * A seeded stream of random numbers: xoshiro128** (Blackman and Vigna), integer arithmetic only, so that every machine and
@@ -44,6 +44,16 @@ export class Random {
     const high = this.uint32() >>> 5;
     const low = this.uint32() >>> 6;
     return (high * 2 ** 26 + low) / 2 ** 53;
+  }
+
+  /** A normal deviate, mean 0 and variance 1 (Marsaglia's polar method, one of the pair). */
+  gaussian(): number {
+    for (;;) {
+      const a = 2 * this.uniform() - 1;
+      const b = 2 * this.uniform() - 1;
+      const s = a * a + b * b;
+      if (s > 0 && s < 1) return a * Math.sqrt((-2 * Math.log(s)) / s);
+    }
   }
 
   /**

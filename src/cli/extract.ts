@@ -1,0 +1,63 @@
+import { openDataset } from '../datasets/dataset.ts';
+import { writeAtomic } from '../datasets/write.ts';
+import { serializeNpy } from '../formats/npy.ts';
+import { infer } from '../nn/inference.ts';
+import { openModel } from '../nn/open_model.ts';
+import { defineCommand } from './command.ts';
+import { load, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+
+export const extract = defineCommand({
+  name: 'extract',
+  summary: 'Writes the features of every image of a data set, float32 [N, d] in its order',
+  options: {
+    model: { type: 'string', value: 'MODEL', required: true, description: 'a model file' },
+    data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+    output: { type: 'string', short: 'o', value: 'FILE', required: true, description: 'the .npy file to write' },
+    labels: { type: 'string', value: 'FILE', description: 'also write the labels, int64 [N]' },
+    logits: { type: 'string', value: 'FILE', description: 'also write the logits, float32 [N, K]' },
+    batch: {
+      type: 'integer',
+      value: 'N',
+      minimum: 1,
+      description: 'images a batch; default by image size, halved until it fits',
+    },
+    split: splitOption,
+    ...networkOptions,
+  },
+  examples: ['--model weights/marker.safetensors --data data --split test -o features.npy --labels labels.npy'],
+  async run({ options, openDevice, progress, log, signal }) {
+    const dataset = await openDataset(options.data, { split: options.split });
+    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
+    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    try {
+      const loader = await load(dataset, model.config.channels, progress);
+      const display = progress('features', dataset.length, 'images');
+      const { features, logits } = await infer(model, loader, {
+        ...(options.batch !== undefined && { batchSize: options.batch }),
+        onProgress: (done) => display.update(done),
+        signal,
+      });
+      display.done();
+      const shapes = {
+        features: [dataset.length, model.featureDimension],
+        logits: [dataset.length, model.config.numClasses],
+      };
+      if (options.labels)
+        await writeAtomic(options.labels, serializeNpy([dataset.length], BigInt64Array.from(dataset.labels, BigInt)));
+      if (options.logits) await writeAtomic(options.logits, serializeNpy(shapes.logits, logits));
+      await writeAtomic(options.output, serializeNpy(shapes.features, features));
+      return {
+        json: {
+          features: options.output,
+          labels: options.labels ?? null,
+          logits: options.logits ?? null,
+          shape: shapes.features,
+          modelSha256: sha256,
+        },
+        text: `${options.output}: float32 [${shapes.features.join(', ')}]`,
+      };
+    } finally {
+      model.destroy();
+    }
+  },
+});

@@ -1,0 +1,96 @@
+import type { Dataset } from '../datasets/dataset.ts';
+import { openDataset } from '../datasets/dataset.ts';
+import { readBytes } from '../datasets/files.ts';
+import { Loader } from '../datasets/loader.ts';
+import { UsageError } from '../errors.ts';
+import { type Key, parseKey } from '../marking/key.ts';
+import type { ConfigOverrides } from '../nn/model_file.ts';
+import type { Progress } from './progress.ts';
+
+/** Options that several commands share: what the files they name are. */
+export const splitOption = {
+  type: 'string',
+  value: 'NAME',
+  choices: ['train', 'test'],
+  default: 'train',
+  description: 'which IDX files, where a folder holds both',
+} as const;
+
+/** Says of a foreign model file what it does not say itself. */
+export const networkOptions = {
+  arch: { type: 'string', value: 'NAME', description: 'architecture: resnet18' },
+  width: { type: 'integer', value: 'N', minimum: 1, maximum: 1024, description: 'channels of the first stage' },
+  stem: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['imagenet', 'cifar', 'small'],
+    description: 'first layers: 7x7/2 and pooling, 3x3, or 3x3/2',
+  },
+  inputSize: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    maximum: 4096,
+    description: 'height and width the network takes',
+  },
+  mean: { type: 'string', value: 'LIST', description: 'mean by channel for pixels in 0-1, like 0.485,0.456,0.406' },
+  std: { type: 'string', value: 'LIST', description: 'standard deviation by channel, likewise' },
+} as const;
+
+/** Values of `networkOptions` as the library takes them. */
+export function networkOverrides(options: {
+  readonly arch: string | undefined;
+  readonly width: number | undefined;
+  readonly stem: 'imagenet' | 'cifar' | 'small' | undefined;
+  readonly inputSize: number | undefined;
+  readonly mean: string | undefined;
+  readonly std: string | undefined;
+}): ConfigOverrides {
+  const mean = options.mean === undefined ? undefined : numberList('--mean', options.mean);
+  const std = options.std === undefined ? undefined : numberList('--std', options.std);
+  return {
+    ...(options.arch !== undefined && { architecture: options.arch }),
+    ...(options.width !== undefined && { width: options.width }),
+    ...(options.stem !== undefined && { stem: options.stem }),
+    ...(options.inputSize !== undefined && { inputSize: options.inputSize }),
+    ...(mean && { mean }),
+    ...(std && { std }),
+  };
+}
+
+/** `0.5,0.25` as numbers. Throws UsageError for anything else. */
+export function numberList(flag: string, text: string): number[] {
+  const values = text.split(',').map(Number);
+  if (text.trim() === '' || values.some((value) => !Number.isFinite(value)))
+    throw new UsageError(`${flag} ${text}: must be numbers separated by commas`);
+  return values;
+}
+
+export async function openKey(path: string): Promise<Key> {
+  return await parseKey(new TextDecoder().decode(await readBytes(path)), path);
+}
+
+/** Decodes a data set under a progress display. */
+export async function load(
+  dataset: Dataset,
+  channels: number,
+  progress: (title: string, total: number, unit: string) => Progress,
+): Promise<Loader> {
+  const display = progress(`reading ${dataset.path}`, dataset.length, 'images');
+  const loader = await Loader.open(dataset, channels, (done) => display.update(done));
+  display.done();
+  return loader;
+}
+
+/** Class names from a data set, or from a text file with one a line. */
+export async function readClasses(
+  path: string,
+  split: 'train' | 'test',
+): Promise<{ classes: readonly string[]; dataset?: Dataset }> {
+  if (/\.txt$/i.test(path)) {
+    const text = new TextDecoder().decode(await readBytes(path));
+    return { classes: text.split(/\r?\n/).filter((line) => line !== '') };
+  }
+  const dataset = await openDataset(path, { split });
+  return { classes: dataset.classes, dataset };
+}

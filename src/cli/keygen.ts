@@ -1,0 +1,106 @@
+import { openDataset } from '../datasets/dataset.ts';
+import { exists } from '../datasets/files.ts';
+import { writeAtomic } from '../datasets/write.ts';
+import { InputError, UsageError } from '../errors.ts';
+import { commitment, serializeKey } from '../marking/key.ts';
+import { DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
+import { openModel } from '../nn/open_model.ts';
+import { defineCommand } from './command.ts';
+import { load, networkOptions, networkOverrides, readClasses, splitOption } from './inputs.ts';
+
+export const keygen = defineCommand({
+  name: 'keygen',
+  summary: 'Draws a secret key for a marking network and prints the commitment to publish, never the key',
+  options: {
+    classes: {
+      type: 'string',
+      value: 'FILE|DATASET',
+      required: true,
+      description: 'class names: a .txt file with one a line, or a data set',
+    },
+    model: { type: 'string', value: 'MARKER', required: true, description: 'the marking network' },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'KEY',
+      required: true,
+      description: 'the key file to write, readable by you alone',
+    },
+    carriers: {
+      type: 'string',
+      value: 'KIND',
+      choices: ['subspace', 'uniform'],
+      default: 'subspace',
+      description:
+        'where carriers are drawn: in the directions that classes do not use (for few classes), or everywhere (as published)',
+    },
+    dimension: {
+      type: 'integer',
+      value: 'K',
+      minimum: 2,
+      maximum: 65536,
+      description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}`,
+    },
+    vanilla: {
+      type: 'string',
+      value: 'DATASET',
+      description: 'unmarked images to find the subspace on; default: the data set of --classes',
+    },
+    split: splitOption,
+    ...networkOptions,
+  },
+  examples: [
+    '--classes data --model weights/marker.safetensors -o owner.key',
+    '--classes classes.txt --vanilla photos --model resnet18.safetensors -o owner.key',
+  ],
+  async run({ options, openDevice, progress, log, signal }) {
+    if (await exists(options.output))
+      throw new InputError(`${options.output}: exists already; a key is never overwritten: choose another name`);
+    if (options.carriers === 'uniform' && options.dimension !== undefined)
+      throw new UsageError('--dimension goes with --carriers subspace');
+    const { classes, dataset } = await readClasses(options.classes, options.split);
+    const vanilla =
+      options.vanilla === undefined ? dataset : await openDataset(options.vanilla, { split: options.split, classes });
+    if (options.carriers === 'subspace' && !vanilla)
+      throw new UsageError('--carriers subspace needs unmarked images: give --vanilla DATASET');
+    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
+    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    try {
+      const subspace =
+        options.carriers === 'subspace'
+          ? {
+              dimension: options.dimension ?? DEFAULT_SUBSPACE_DIMENSION,
+              vanilla: await load(vanilla!, model.config.channels, progress),
+            }
+          : undefined;
+      const display = progress('features', subspace?.vanilla.dataset.length ?? 0, 'images');
+      const key = await makeKey({
+        classes,
+        model,
+        modelSha256: sha256,
+        ...(subspace && { subspace }),
+        onProgress: (done) => display.update(done),
+        signal,
+      });
+      display.done();
+      await writeAtomic(options.output, new TextEncoder().encode(serializeKey(key)), 0o600);
+      const published = await commitment(key);
+      return {
+        json: {
+          key: options.output,
+          commitment: published,
+          classes,
+          carriers: { kind: key.carriers.kind, dimension: key.carriers.dimension },
+          model: key.model,
+        },
+        text: [
+          `commitment ${published}`,
+          `${classes.length} classes, carriers ${key.carriers.kind} in ${key.carriers.dimension} of ${model.featureDimension} dimensions`,
+          `Keep ${options.output} secret; publish the commitment before the data.`,
+        ].join('\n'),
+      };
+    } finally {
+      model.destroy();
+    }
+  },
+});

@@ -1,0 +1,154 @@
+import { openDataset } from '../datasets/dataset.ts';
+import { checkKeyMatches } from '../marking/key.ts';
+import { markDataset } from '../marking/mark_dataset.ts';
+import { defaultMarkingRecipe } from '../marking/marker.ts';
+import { openModel } from '../nn/open_model.ts';
+import { defineCommand } from './command.ts';
+import { networkOptions, networkOverrides, numberList, openKey, splitOption } from './inputs.ts';
+
+const defaults = defaultMarkingRecipe(28);
+
+export const mark = defineCommand({
+  name: 'mark',
+  summary:
+    'Marks a share of a data set and writes a data set of the same layout with a manifest; goes on where it was stopped',
+  options: {
+    key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
+    model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
+    data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+    fraction: {
+      type: 'number',
+      value: 'Q',
+      required: true,
+      minimum: 0,
+      maximum: 1,
+      description: "share of each class's images to mark",
+    },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'OUT',
+      required: true,
+      description: 'the new folder; OUT.partial until it is complete',
+    },
+    radius: {
+      type: 'number',
+      value: 'R',
+      default: defaults.radiusLevels,
+      minimum: 1,
+      maximum: 255,
+      description: 'largest change of a pixel, in 8-bit levels',
+    },
+    iterations: {
+      type: 'integer',
+      value: 'N',
+      default: defaults.iterations,
+      minimum: 1,
+      description: 'gradient steps an image',
+    },
+    lr: {
+      type: 'number',
+      value: 'X',
+      default: defaults.learningRate,
+      minimum: 0,
+      description: 'step size, in normalised pixel units',
+    },
+    lambdaFeatures: {
+      type: 'number',
+      value: 'X',
+      default: defaults.lambdaFeatures,
+      minimum: 0,
+      description: "weight of the features' whole change",
+    },
+    lambdaImage: {
+      type: 'number',
+      value: 'X',
+      default: defaults.lambdaImage,
+      minimum: 0,
+      description: "weight of the image's change",
+    },
+    cropScale: {
+      type: 'string',
+      value: 'MIN,MAX',
+      description:
+        'area of the random crops it must survive, or none; default 0.08,1 for photographs, none for images up to 64 pixels',
+    },
+    vanillaCrop: {
+      type: 'string',
+      value: 'KIND',
+      choices: ['same', 'evaluation'],
+      default: 'same',
+      description: "what the original's features are taken of; evaluation is the authors' way",
+    },
+    seed: {
+      type: 'integer',
+      value: 'N',
+      default: 0,
+      minimum: 0,
+      description: 'of the choice of images and of the crops',
+    },
+    batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
+    split: splitOption,
+    ...networkOptions,
+  },
+  examples: ['--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked'],
+  async run({ options, openDevice, progress, log, signal }) {
+    const key = await openKey(options.key);
+    const dataset = await openDataset(options.data, { split: options.split });
+    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
+    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    try {
+      checkKeyMatches(key, { modelSha256: sha256, classes: dataset.classes });
+      const base = defaultMarkingRecipe(model.config.inputSize);
+      const scale =
+        options.cropScale === undefined || options.cropScale === 'none'
+          ? undefined
+          : numberList('--crop-scale', options.cropScale);
+      const crop =
+        options.cropScale === 'none'
+          ? null
+          : scale
+            ? { ratio: [3 / 4, 4 / 3] as const, flip: true, scale: [scale[0], scale[1] ?? 1] as const }
+            : base.crop;
+      const display = { current: undefined as ReturnType<typeof progress> | undefined };
+      const manifest = await markDataset({
+        key,
+        model,
+        dataset,
+        fraction: options.fraction,
+        recipe: {
+          ...base,
+          radiusLevels: options.radius,
+          iterations: options.iterations,
+          learningRate: options.lr,
+          lambdaFeatures: options.lambdaFeatures,
+          lambdaImage: options.lambdaImage,
+          crop,
+          vanillaCrop: options.vanillaCrop,
+          seed: options.seed,
+        },
+        out: options.output,
+        ...(options.batch !== undefined && { batchSize: options.batch }),
+        onResume: (done) => log(`${options.output}.partial: going on after ${done} images`),
+        onProgress: (done, total) => {
+          display.current ??= progress('marking', total, 'images');
+          display.current.update(done);
+        },
+        signal,
+      });
+      display.current?.done();
+      const { marked, psnrMedian, gainMean, maxChangeLevels } = manifest.summary;
+      return {
+        json: {
+          output: options.output,
+          options: manifest.options,
+          summary: manifest.summary,
+          keyCommitment: manifest.keyCommitment,
+        },
+        text: `${options.output}: ${marked} of ${manifest.source.count} images marked; median PSNR ${Number(psnrMedian).toFixed(1)} dB, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
+      };
+    } finally {
+      model.destroy();
+    }
+  },
+});

@@ -1,0 +1,105 @@
+import { openDataset } from '../datasets/dataset.ts';
+import { runTraining } from '../training/training_run.ts';
+import { defineCommand } from './command.ts';
+import { networkOptions, networkOverrides, splitOption } from './inputs.ts';
+
+export const train = defineCommand({
+  name: 'train',
+  summary: 'Trains a network on a data set, all of it or the last layer alone',
+  options: {
+    data: {
+      type: 'string',
+      value: 'DATASET',
+      required: true,
+      description: 'training images: a folder of class folders, or IDX files',
+    },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'MODEL',
+      required: true,
+      description: 'the .safetensors file to write; MODEL.json beside it says what decided the run',
+    },
+    val: { type: 'string', value: 'DATASET', description: 'images to measure the accuracy on' },
+    valSplit: { ...splitOption, default: 'test', description: 'which IDX files of --val' },
+    epochs: {
+      type: 'integer',
+      value: 'N',
+      minimum: 1,
+      description: 'default 10 for images up to 64 pixels, else 90; 30 with --freeze-features',
+    },
+    batchSize: { type: 'integer', value: 'N', minimum: 2, description: 'default 128' },
+    lr: { type: 'number', value: 'X', minimum: 0, description: 'peak learning rate; default 0.1' },
+    weightDecay: {
+      type: 'number',
+      value: 'X',
+      minimum: 0,
+      description: 'default 5e-4 for images up to 64 pixels, else 1e-4',
+    },
+    seed: {
+      type: 'integer',
+      value: 'N',
+      default: 0,
+      minimum: 0,
+      description: 'of the initial weights, the order and the crops',
+    },
+    init: { type: 'string', value: 'WEIGHTS', description: 'a model file to start from' },
+    freezeFeatures: {
+      type: 'flag',
+      description: 'learn a new last layer on the features of --init (the linear setting)',
+    },
+    resume: { type: 'flag', description: 'go on from MODEL.checkpoint' },
+    checkpointSteps: {
+      type: 'integer',
+      value: 'N',
+      default: 100,
+      minimum: 1,
+      description: 'steps between checkpoints',
+    },
+    split: splitOption,
+    ...networkOptions,
+  },
+  examples: [
+    '--data data --val data --arch resnet18 --width 16 --epochs 10 -o model.safetensors',
+    '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',
+  ],
+  async run({ options, openDevice, progress, log, signal }) {
+    const dataset = await openDataset(options.data, { split: options.split });
+    const validation =
+      options.val === undefined
+        ? undefined
+        : await openDataset(options.val, { split: options.valSplit, classes: dataset.classes });
+    const display = { current: undefined as ReturnType<typeof progress> | undefined };
+    const report = await runTraining({
+      device: await openDevice(),
+      dataset,
+      validation,
+      out: options.output,
+      init: options.init,
+      network: networkOverrides(options),
+      recipe: {
+        freezeFeatures: options.freezeFeatures,
+        seed: options.seed,
+        ...(options.epochs !== undefined && { epochs: options.epochs }),
+        ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
+        ...(options.lr !== undefined && { learningRate: options.lr }),
+        ...(options.weightDecay !== undefined && { weightDecay: options.weightDecay }),
+      },
+      resume: options.resume,
+      checkpointSteps: options.checkpointSteps,
+      onProgress: (done, total) => {
+        display.current ??= progress('training', total, 'images');
+        display.current.update(done);
+      },
+      onEpoch: (epoch, loss) => log(`epoch ${epoch}: loss ${loss.toFixed(4)}`),
+      signal,
+    });
+    display.current?.done();
+    const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
+    const { training, validation: held } = report.accuracy;
+    return {
+      json: report,
+      text: `${report.model}: accuracy ${percent(training)} on the training images${held === null ? '' : `, ${percent(held)} on ${options.val}`}`,
+    };
+  },
+});

@@ -1,0 +1,228 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Dataset, openDataset } from '../datasets/dataset.ts';
+import { exists } from '../datasets/files.ts';
+import { Loader } from '../datasets/loader.ts';
+import { writeAtomic } from '../datasets/write.ts';
+import { detect } from '../detection/detect.ts';
+import type { WhiteBoxResult } from '../detection/whitebox.ts';
+import { InputError } from '../errors.ts';
+import type { Device } from '../gpu/device.ts';
+import { psnr } from '../images/metrics.ts';
+import { commitment, type Key, serializeKey } from '../marking/key.ts';
+import { keygen } from '../marking/keygen.ts';
+import { markDataset } from '../marking/mark_dataset.ts';
+import { defaultMarkingRecipe } from '../marking/marker.ts';
+import { openModel } from '../nn/open_model.ts';
+import { runTraining } from '../training/training_run.ts';
+import { FASHION_MNIST_CLASSES, findFashionMnist } from './fashion_mnist.ts';
+import { comparePicture, type Pair } from './picture.ts';
+
+export interface DemoOptions {
+  readonly device: Device;
+  /** The marking network shipped with the project. */
+  readonly marker: string;
+  /** Folder with Fashion-MNIST's IDX files; found or downloaded where absent. */
+  readonly data?: string | undefined;
+  /** Everything is written here; must not exist. */
+  readonly out: string;
+  /** Share of each class's images that are marked. */
+  readonly fraction: number;
+  /** The owner's images, a range of the training set that the marking network has not seen. */
+  readonly ownerRange: readonly [number, number];
+  readonly progress: (title: string, total: number, unit: string) => { update(done: number): void; done(): void };
+  readonly log: (line: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface DemoRow {
+  readonly name: string;
+  readonly log10p: number;
+  readonly meanCosine: number;
+  readonly accuracy: number;
+}
+
+export interface DemoResult {
+  readonly out: string;
+  readonly adapter: string;
+  readonly images: number;
+  readonly marked: number;
+  readonly psnrMedian: number;
+  readonly psnrMin: number;
+  readonly keyCommitment: string;
+  readonly secondsByStage: Readonly<Record<string, number>>;
+  readonly seconds: number;
+  readonly results: readonly DemoRow[];
+}
+
+/**
+ * The whole story on Fashion-MNIST: an owner marks a share of their images with a fresh key; a third party trains on them; the
+ * test finds the mark. Beside it two controls through the same code: a model trained on the unmarked images, and a key that was
+ * never used. Leaves the marked images, keys, models, reports and a picture in `out`.
+ */
+export async function runDemo(options: DemoOptions): Promise<DemoResult> {
+  const { device, out, log, signal } = options;
+  if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder with -o, or remove it`);
+  const stages: Record<string, number> = {};
+  const stage = async <T>(
+    name: string,
+    total: number,
+    unit: string,
+    body: (update: (done: number) => void) => Promise<T>,
+  ): Promise<T> => {
+    signal?.throwIfAborted();
+    const start = performance.now();
+    const display = options.progress(name, total, unit);
+    try {
+      return await body((done) => display.update(done));
+    } finally {
+      display.done();
+      stages[name] = (performance.now() - start) / 1000;
+    }
+  };
+
+  const folder = options.data ?? (await findFashionMnist(join('.data', 'fashion-mnist'), log));
+  await mkdir(out, { recursive: true });
+  const classes = FASHION_MNIST_CLASSES;
+  const owner = await openDataset(`${folder}#${options.ownerRange.join(':')}`, { split: 'train', classes });
+  const heldOut = await openDataset(folder, { split: 'test', classes });
+  const { model: marker, sha256 } = await openModel(device, options.marker);
+  try {
+    const channels = marker.config.channels;
+    const ownerImages = await Loader.open(owner, channels);
+    const heldOutImages = await Loader.open(heldOut, channels);
+
+    const key = await stage('keygen', owner.length, 'images', (update) =>
+      keygen({
+        classes,
+        model: marker,
+        modelSha256: sha256,
+        subspace: { dimension: DEMO_SUBSPACE, vanilla: ownerImages },
+        onProgress: update,
+        ...(signal && { signal }),
+      }),
+    );
+    // Another key of the same kind, from the same public subspace, that marks nothing.
+    const unused = await keygen({
+      classes,
+      model: marker,
+      modelSha256: sha256,
+      subspace: { dimension: DEMO_SUBSPACE, vanilla: ownerImages },
+    });
+    await saveKey(join(out, 'owner.key'), key);
+    await saveKey(join(out, 'unused.key'), unused);
+    const published = await commitment(key);
+    log(`commitment to publish before the data: ${published}`);
+
+    const markedFolder = join(out, 'marked');
+    const manifest = await stage('mark', Math.round(owner.length * options.fraction), 'images', (update) =>
+      markDataset({
+        key,
+        model: marker,
+        dataset: owner,
+        fraction: options.fraction,
+        recipe: defaultMarkingRecipe(marker.config.inputSize),
+        out: markedFolder,
+        onProgress: update,
+        ...(signal && { signal }),
+      }),
+    );
+    const marked = await openDataset(markedFolder, { split: 'train', classes });
+    await writeAtomic(
+      join(out, 'marked.svg'),
+      encode(
+        comparePicture(
+          await pairs(
+            owner,
+            marked,
+            manifest.images.map(({ id }) => id),
+          ),
+        ),
+      ),
+    );
+
+    const trainOn = (name: string, dataset: Dataset) =>
+      stage(`train ${name}`, 1, 'images', () =>
+        runTraining({
+          device,
+          dataset,
+          validation: heldOut,
+          out: join(out, `${name}.safetensors`),
+          init: options.marker,
+          recipe: { freezeFeatures: true, seed: 1 },
+          ...(signal && { signal }),
+        }),
+      );
+    const onMarked = await trainOn('suspect', marked);
+    const onUnmarked = await trainOn('innocent', owner);
+
+    const test = async (
+      name: string,
+      usedKey: Key,
+      trained: { model: string; accuracy: { validation: number | null } },
+    ): Promise<DemoRow> => {
+      const suspect = await openModel(device, trained.model);
+      try {
+        const report: WhiteBoxResult = await detect({
+          key: usedKey,
+          marking: { model: marker, heldOut: heldOutImages },
+          suspect: { model: suspect.model, heldOut: heldOutImages },
+          ...(signal && { signal }),
+        });
+        await writeAtomic(
+          join(out, `report ${name.replace(/^control: /, '')}.json`.replaceAll(' ', '-')),
+          encode(`${JSON.stringify(report, null, 2)}\n`),
+        );
+        return { name, log10p: report.log10p, meanCosine: report.meanCosine, accuracy: trained.accuracy.validation! };
+      } finally {
+        suspect.model.destroy();
+      }
+    };
+    const results = await stage('detect', 3, 'tests', async (update) => {
+      const rows = [await test('marked', key, onMarked)];
+      update(1);
+      rows.push(await test('control: unmarked', key, onUnmarked));
+      update(2);
+      rows.push(await test('control: other key', unused, onMarked));
+      update(3);
+      return rows;
+    });
+
+    const result: DemoResult = {
+      out,
+      adapter: device.name,
+      images: owner.length,
+      marked: manifest.images.length,
+      psnrMedian: Number(manifest.summary.psnrMedian),
+      psnrMin: Number(manifest.summary.psnrMin),
+      keyCommitment: published,
+      secondsByStage: stages,
+      seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
+      results,
+    };
+    await writeAtomic(join(out, 'demo.json'), encode(`${JSON.stringify(result, null, 2)}\n`));
+    return result;
+  } finally {
+    marker.destroy();
+  }
+}
+
+/** Directions the demo's carriers are drawn in. */
+const DEMO_SUBSPACE = 32;
+
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+const saveKey = (path: string, key: Key): Promise<void> => writeAtomic(path, encode(serializeKey(key)), 0o600);
+
+/** A marked image of each class beside its original, for the picture. */
+async function pairs(original: Dataset, marked: Dataset, markedIds: readonly string[]): Promise<Pair[]> {
+  const chosen = new Set(markedIds);
+  const found: Pair[] = [];
+  for (let label = 0; label < original.classes.length; label++) {
+    const index = marked.labels.findIndex((value, i) => value === label && chosen.has(marked.id(i)));
+    if (index < 0) continue;
+    const [before, after] = [await original.image(index), await marked.image(index)];
+    found.push({ label: original.classes[label], original: before, marked: after, psnr: psnr(before, after) });
+  }
+  return found.slice(0, 6);
+}

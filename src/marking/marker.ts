@@ -1,0 +1,209 @@
+import { type Canvas, layOut } from '../datasets/loader.ts';
+import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
+import type { Image8 } from '../images/image.ts';
+import { backward } from '../nn/backward.ts';
+import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
+import type { Model } from '../nn/model.ts';
+import { derive } from '../random.ts';
+import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
+import { markingLoss } from '../shaders/marking_loss/marking_loss.ts';
+import { pgdStep, stepFactors } from '../shaders/pgd_step/pgd_step.ts';
+import { Program } from '../tensor/program.ts';
+import { Tape } from '../tensor/tape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { Variable } from '../tensor/variable.ts';
+
+/** How images are marked ("Radioactive data", section 3; METHOD section 2). */
+export interface MarkingRecipe {
+  /** L∞ bound of the mark, in 8-bit levels. */
+  readonly radiusLevels: number;
+  readonly iterations: number;
+  /** Step of the gradient descent, in normalised pixel units ((x/255 − mean)/std). */
+  readonly learningRate: number;
+  /** Weight of ‖φ(x̃) − φ(x)‖. */
+  readonly lambdaFeatures: number;
+  /** Weight of ‖x̃ − x‖², in normalised pixel units. */
+  readonly lambdaImage: number;
+  /** Iterations between roundings to whole levels; the last iteration always rounds. */
+  readonly roundEvery: number;
+  /** Random crops, a fresh one an image and iteration; null: the crop that evaluation uses. */
+  readonly crop: RandomCropOptions | null;
+  /** What φ(x) is taken of: the same crop as φ(x̃), or the evaluation crop, as the authors' code does. */
+  readonly vanillaCrop: 'same' | 'evaluation';
+  readonly seed: number;
+}
+
+/** The published recipe; for small images without random crops, which cost power there and protect against nothing used. */
+export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
+  return {
+    radiusLevels: 10,
+    iterations: 60,
+    learningRate: 1,
+    lambdaFeatures: 0.01,
+    lambdaImage: 0.0005,
+    roundEvery: 10,
+    crop: inputSize <= 64 ? null : { scale: [0.08, 1], ratio: [3 / 4, 4 / 3], flip: true },
+    vanillaCrop: 'same',
+    seed: 0,
+  };
+}
+
+/**
+ * Records one iteration on images in 8-bit levels [B, H, W, C]: φ of both crops, the loss, its gradient to the pixels, the step.
+ * `image` is a variable and changes in place; carriers are [B, d], crops as `packCrops` makes them, `rounding` [1] of u32 tells
+ * whether this iteration rounds. Returns the loss [B] without the image penalty.
+ */
+export function recordMarkingStep(
+  model: Model,
+  tensors: Readonly<Record<'image' | 'original' | 'carriers' | 'crops' | 'vanillaCrops' | 'rounding', Tensor>>,
+  recipe: Pick<MarkingRecipe, 'radiusLevels' | 'learningRate' | 'lambdaFeatures' | 'lambdaImage'>,
+): Tensor {
+  const { image, original, carriers, crops, vanillaCrops, rounding } = tensors;
+  const { learningRate, lambdaImage, lambdaFeatures, radiusLevels } = recipe;
+  const { tape } = image;
+  const vanilla = tape.scope('vanilla', () => model.features(networkInput(model, original, vanillaCrops)));
+  const features = tape.scope('marked', () => model.features(networkInput(model, image, crops)));
+  const { loss } = markingLoss(features, vanilla, carriers, { lambdaFeatures });
+  const [gradient] = backward(loss, [image]);
+  const factors = stepFactors(image.shape[3], { learningRate, lambdaImage, std: model.config.std });
+  pgdStep(image, { original, gradient, rounding, radiusLevels, ...factors });
+  return loss;
+}
+
+/** An image to mark, with everything that decides its mark besides the recipe. */
+export interface MarkingJob {
+  /** Names its stream of random crops. */
+  readonly id: string;
+  readonly image: Image8;
+  /** The carrier of its class in feature space, [d]. */
+  readonly direction: Float32Array;
+}
+
+/**
+ * Marks batches of images of any classes by projected gradient descent on a device. Images do not interact: a mark depends on
+ * the image, its id, its carrier and the recipe alone, so any batching or sharding gives the same pixels.
+ */
+export class Marker {
+  readonly batchSize: number;
+  readonly #model: Model;
+  readonly #canvas: Canvas;
+  readonly #recipe: MarkingRecipe;
+  readonly #image: Variable;
+  readonly #original: Variable;
+  readonly #vanillaCrops: Variable;
+  readonly #carriers: Tensor;
+  readonly #crops: Tensor;
+  readonly #rounding: Tensor;
+  readonly program: Program;
+
+  private constructor(
+    model: Model,
+    canvas: Canvas,
+    recipe: MarkingRecipe,
+    variables: readonly [Variable, Variable, Variable],
+    inputs: Record<'carriers' | 'crops' | 'rounding', Tensor>,
+    program: Program,
+  ) {
+    this.#model = model;
+    this.#canvas = canvas;
+    this.#recipe = recipe;
+    [this.#image, this.#original, this.#vanillaCrops] = variables;
+    this.#carriers = inputs.carriers;
+    this.#crops = inputs.crops;
+    this.#rounding = inputs.rounding;
+    this.program = program;
+    this.batchSize = this.#image.shape[0];
+  }
+
+  /** Prepares marking of `batchSize` images at a time. Throws DeviceError when that does not fit. */
+  static async create(model: Model, canvas: Canvas, batchSize: number, recipe: MarkingRecipe): Promise<Marker> {
+    const { device } = model;
+    const shape = [batchSize, canvas.height, canvas.width, canvas.channels];
+    const variables: Variable[] = [];
+    try {
+      for (const name of ['image', 'original']) variables.push(await Variable.create(device, name, shape));
+      variables.push(await Variable.create(device, 'vanilla crops', [batchSize, 5], undefined, 'u32'));
+      const tape = new Tape();
+      const [image, original, fixedCrops] = variables.map((variable) => tape.variable(variable));
+      const carriers = tape.input('carriers', [batchSize, model.featureDimension]);
+      const crops = tape.input('crops', [batchSize, 5], 'u32');
+      const rounding = tape.input('rounding', [1], 'u32');
+      recordMarkingStep(
+        model,
+        {
+          image,
+          original,
+          carriers,
+          rounding,
+          crops: recipe.crop ? crops : fixedCrops,
+          // Without random crops, what is seen of the original never changes: its features are then computed once a batch.
+          vanillaCrops: recipe.crop && recipe.vanillaCrop === 'same' ? crops : fixedCrops,
+        },
+        recipe,
+      );
+      const program = await Program.build(device, tape, { name: 'marking' });
+      return new Marker(
+        model,
+        canvas,
+        recipe,
+        variables as [Variable, Variable, Variable],
+        { carriers, crops, rounding },
+        program,
+      );
+    } catch (error) {
+      for (const variable of variables) variable.destroy();
+      throw error;
+    }
+  }
+
+  /** Marks up to `batchSize` images. Returns their pixels in the same order. Throws DeviceError if the device fails, and the signal's reason. */
+  async mark(jobs: readonly MarkingJob[], signal?: AbortSignal): Promise<Image8[]> {
+    const recipe = this.#recipe;
+    const rows = padTo(jobs, this.batchSize);
+    const levels = layOut(
+      rows.map(({ image }) => image),
+      this.#canvas,
+    );
+    this.#original.write(levels);
+    this.#image.write(levels);
+    this.#vanillaCrops.write(this.#pack(rows.map(({ image }) => evaluationCrop(image, this.#model.config))));
+    this.program.write(this.#carriers, Float32Array.from(rows.flatMap(({ direction }) => [...direction])));
+    for (let iteration = 1; iteration <= recipe.iterations; iteration++) {
+      signal?.throwIfAborted();
+      const rounding = iteration === recipe.iterations || iteration % recipe.roundEvery === 0;
+      this.program.write(this.#rounding, Uint32Array.of(rounding ? 1 : 0));
+      if (recipe.crop) {
+        const drawn = jobs.map((job) => this.#draw(job, recipe.crop!, iteration));
+        this.program.write(this.#crops, this.#pack(padTo(drawn, this.batchSize)));
+      }
+      await this.program.run();
+    }
+    return this.#cutOut(jobs, await this.#image.read());
+  }
+
+  destroy(): void {
+    this.program.destroy();
+    for (const variable of [this.#image, this.#original, this.#vanillaCrops]) variable.destroy();
+  }
+
+  #draw({ id, image }: MarkingJob, options: RandomCropOptions, iteration: number): Crop {
+    return randomCrop(image.height, image.width, options, derive(this.#recipe.seed, 'mark', id, iteration));
+  }
+
+  #pack(crops: readonly Crop[]): Uint32Array {
+    return packCrops(crops, this.#canvas.height, this.#canvas.width);
+  }
+
+  #cutOut(jobs: readonly MarkingJob[], levels: Float32Array): Image8[] {
+    const { height, width, channels } = this.#canvas;
+    return jobs.map(({ image }, row) => {
+      const stride = image.width * channels;
+      const data = new Uint8Array(image.height * stride);
+      for (let y = 0; y < image.height; y++) {
+        const from = (row * height + y) * width * channels;
+        data.set(levels.subarray(from, from + stride), y * stride);
+      }
+      return { ...image, data };
+    });
+  }
+}

@@ -1,0 +1,215 @@
+import { InputError } from '../errors.ts';
+import type { SafetensorsTensor, TensorData } from '../formats/safetensors.ts';
+import { toFloat32, toInt64Numbers } from '../formats/safetensors.ts';
+import type { Device } from '../gpu/device.ts';
+import { derive } from '../random.ts';
+import { normalise } from '../shaders/normalise/normalise.ts';
+import { Tape } from '../tensor/tape.ts';
+import { sizeOf, type Tensor } from '../tensor/tensor.ts';
+import { Variable } from '../tensor/variable.ts';
+import { deviceShape, fromDevice, toDevice } from './layout.ts';
+import { type Network, type NetworkConfig, networks } from './networks.ts';
+import { isTrainable, layoutOf, type ParameterSpec, Recorder } from './recorder.ts';
+
+/** A trainable parameter with the variable that holds it. */
+export interface Parameter {
+  readonly spec: ParameterSpec;
+  readonly variable: Variable;
+}
+
+/** A network with its weights on a device. `destroy` gives them back. */
+export class Model {
+  readonly config: NetworkConfig;
+  readonly device: Device;
+  readonly #network: Network;
+  readonly #parameters: ReadonlyMap<string, Parameter>;
+  /** Training steps its batch norms have seen (`num_batches_tracked`). */
+  batchesTracked = 0;
+
+  private constructor(device: Device, config: NetworkConfig, parameters: ReadonlyMap<string, Parameter>) {
+    this.device = device;
+    this.config = config;
+    this.#network = networkOf(config);
+    this.#parameters = parameters;
+  }
+
+  /** A network with fresh weights, see `initialStateDict`. */
+  static async create(device: Device, config: NetworkConfig, seed: number): Promise<Model> {
+    return await Model.load(device, config, initialStateDict(config, seed), 'fresh weights');
+  }
+
+  /**
+   * Loads a state dict with torchvision's names, strictly: missing, unknown and misshapen tensors are an InputError that lists
+   * them, and so is a value that is not finite.
+   */
+  static async load(
+    device: Device,
+    config: NetworkConfig,
+    tensors: ReadonlyMap<string, SafetensorsTensor>,
+    file: string,
+  ): Promise<Model> {
+    checkStateDict(parameterSpecs(config), tensors, file);
+    const parameters = new Map<string, Parameter>();
+    try {
+      for (const spec of parameterSpecs(config)) {
+        const values = toFloat32(tensors.get(spec.name)!);
+        const bad = values.findIndex((value) => !Number.isFinite(value) || (spec.kind === 'runningVar' && value < 0));
+        if (bad >= 0) {
+          throw new InputError(
+            `${file}: ${spec.name} has ${values[bad]} at element ${bad}: the weights are damaged or training diverged; use another file`,
+          );
+        }
+        const layout = layoutOf(spec.kind);
+        const data = toDevice(values, spec.shape, layout);
+        parameters.set(spec.name, {
+          spec,
+          variable: await Variable.create(device, spec.name, deviceShape(spec.shape, layout), data),
+        });
+      }
+    } catch (error) {
+      for (const { variable } of parameters.values()) variable.destroy();
+      throw error;
+    }
+    const model = new Model(device, config, parameters);
+    const tracked = [...tensors].find(([name]) => name.endsWith('.num_batches_tracked'));
+    model.batchesTracked = tracked ? toInt64Numbers(tracked[1])[0] : 0;
+    return model;
+  }
+
+  /** Length of a feature vector. */
+  get featureDimension(): number {
+    return this.#parameters.get(`${this.#network.head}.weight`)!.spec.shape[1];
+  }
+
+  /** What an optimiser changes; only the last layer where the features are frozen. */
+  trainable(freezeFeatures = false): Parameter[] {
+    const all = [...this.#parameters.values()].filter(({ spec }) => isTrainable(spec.kind));
+    return freezeFeatures ? all.filter(({ spec }) => spec.name.startsWith(`${this.#network.head}.`)) : all;
+  }
+
+  /** Images in 8-bit levels [N, H, W, C] → what the network expects. */
+  normalise(levels: Tensor): Tensor {
+    return normalise(levels, { mean: this.config.mean, std: this.config.std });
+  }
+
+  /** Records the features of normalised images: [N, H, W, C] → [N, d]. */
+  features(x: Tensor, { training = false }: { training?: boolean } = {}): Tensor {
+    if (x.shape[3] !== this.config.channels) {
+      throw new InputError(
+        `${this.config.architecture}: the images have ${x.shape[3]} channels, the model takes ${this.config.channels}`,
+      );
+    }
+    return this.#network.features(this.#recorder(x.tape, training), x, this.config);
+  }
+
+  /** Records the last linear layer: features [N, d] → logits [N, K]. */
+  logits(features: Tensor): Tensor {
+    return this.#recorder(features.tape, false).linear(this.#network.head, features, this.config.numClasses);
+  }
+
+  /** torchvision's name of the last linear layer. */
+  get head(): string {
+    return this.#network.head;
+  }
+
+  /** The last layer's weight as PyTorch has it: [K, d], row-major. */
+  async headWeight(): Promise<Float32Array> {
+    const { spec, variable } = this.#parameters.get(`${this.#network.head}.weight`)!;
+    return fromDevice(await variable.read(), spec.shape, 'linear');
+  }
+
+  /** The weights with PyTorch's names, shapes and order, to be saved. */
+  async stateDict(): Promise<[string, TensorData][]> {
+    const tensors: [string, TensorData][] = [];
+    for (const { spec, variable } of this.#parameters.values()) {
+      const data = fromDevice(await variable.read(), spec.shape, layoutOf(spec.kind));
+      tensors.push([spec.name, { dtype: 'F32', shape: spec.shape, data }]);
+      if (spec.kind === 'runningVar') {
+        const name = spec.name.replace(/running_var$/, 'num_batches_tracked');
+        tensors.push([name, { dtype: 'I64', shape: [], data: BigInt64Array.of(BigInt(this.batchesTracked)) }]);
+      }
+    }
+    return tensors;
+  }
+
+  destroy(): void {
+    for (const { variable } of this.#parameters.values()) variable.destroy();
+  }
+
+  #recorder(tape: Tape, training: boolean): Recorder {
+    return new Recorder(tape, training, (spec) => tape.variable(this.#parameters.get(spec.name)!.variable));
+  }
+}
+
+/** The tensors of a network's state dict in PyTorch's order, without `num_batches_tracked`. Throws InputError for an unknown network. */
+export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] {
+  const specs = new Map<string, ParameterSpec>();
+  const tape = new Tape();
+  const recorder = new Recorder(tape, true, (spec) => {
+    specs.set(spec.name, spec);
+    return tape.input(spec.name, deviceShape(spec.shape, layoutOf(spec.kind)));
+  });
+  const network = networkOf(config);
+  const features = network.features(
+    recorder,
+    tape.input('x', [2, config.inputSize, config.inputSize, config.channels]),
+    config,
+  );
+  recorder.linear(network.head, features, config.numClasses);
+  return [...specs.values()];
+}
+
+function networkOf(config: NetworkConfig): Network {
+  const network = networks[config.architecture];
+  if (!network)
+    throw new InputError(
+      `architecture ${config.architecture} is not known; there are: ${Object.keys(networks).join(', ')}`,
+    );
+  if (!network.stems.includes(config.stem))
+    throw new InputError(`${network.name} has no stem ${config.stem}; there are: ${network.stems.join(', ')}`);
+  return network;
+}
+
+function checkStateDict(
+  specs: readonly ParameterSpec[],
+  tensors: ReadonlyMap<string, SafetensorsTensor>,
+  file: string,
+): void {
+  const problems: string[] = [];
+  const known = new Set<string>();
+  for (const { name, shape } of specs) {
+    known.add(name);
+    const tensor = tensors.get(name);
+    if (!tensor) problems.push(`${name} is missing`);
+    else if (tensor.shape.join() !== shape.join())
+      problems.push(`${name} is [${tensor.shape.join(',')}] instead of [${shape.join(',')}]`);
+  }
+  for (const name of tensors.keys())
+    if (!known.has(name) && !name.endsWith('.num_batches_tracked')) problems.push(`${name} is unknown`);
+  if (problems.length === 0) return;
+  const shown = problems.slice(0, 8).join('; ');
+  const more = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
+  throw new InputError(`${file}: the weights do not fit the architecture: ${shown}${more}`);
+}
+
+/**
+ * Fresh weights from a seed, as torchvision draws them: He et al.'s normal distribution by fan-out for convolutions, uniform
+ * ±1/√in for linear layers, 1 and 0 for batch norms; biases are 0.
+ */
+export function initialStateDict(config: NetworkConfig, seed: number): Map<string, SafetensorsTensor> {
+  return new Map(
+    parameterSpecs(config).map(({ name, shape, kind }) => {
+      const random = derive(seed, 'initialise', name);
+      const values = new Float32Array(sizeOf(shape));
+      if (kind === 'convolution') {
+        const deviation = Math.sqrt(2 / (shape[0] * shape[2] * shape[3]));
+        for (let i = 0; i < values.length; i++) values[i] = random.gaussian() * deviation;
+      } else if (kind === 'linear') {
+        for (let i = 0; i < values.length; i++) values[i] = (2 * random.uniform() - 1) / Math.sqrt(shape[1]);
+      } else {
+        values.fill(kind === 'gamma' || kind === 'runningVar' ? 1 : 0);
+      }
+      return [name, { file: 'fresh weights', name, dtype: 'F32', shape, data: new Uint8Array(values.buffer) }];
+    }),
+  );
+}

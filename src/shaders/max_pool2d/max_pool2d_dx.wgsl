@@ -1,0 +1,32 @@
+// dx = the sum of dy over the windows whose maximum this element was. dx [N, H, W, C]; dy, argmax [N, OH, OW, C].
+// A gather, so that sums have one order: one invocation an element of dx.
+
+struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32, kernel: u32, stride: u32, padding: u32 }
+@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read> argmax: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(3) var<uniform> p: Params;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let index = (wg.y * num.x + wg.x) * 64u + local;
+  if (index >= p.size) { return; }
+  let c = index % p.C;
+  let pixel = index / p.C;
+  let row = pixel / p.W;
+  let image = row / p.H;
+  // In padded coordinates, and the windows that cover it: [first, end).
+  let position = vec2u(row % p.H, pixel % p.W) + p.padding;
+  let first = (max(position + p.stride, vec2u(p.kernel)) - p.kernel) / p.stride;
+  let end = min(position / p.stride + 1u, vec2u(p.OH, p.OW));
+
+  var sum = 0.0;
+  for (var oy = first.x; oy < end.x; oy++) {
+    for (var ox = first.y; ox < end.y; ox++) {
+      let tap = position - vec2u(oy, ox) * p.stride;
+      let at = ((image * p.OH + oy) * p.OW + ox) * p.C + c;
+      if (argmax[at] == f32(tap.x * p.kernel + tap.y)) { sum += dy[at]; }
+    }
+  }
+  dx[index] = sum;
+}

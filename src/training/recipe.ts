@@ -1,0 +1,45 @@
+import type { RandomCropOptions } from '../images/crop.ts';
+import type { NetworkConfig } from '../nn/networks.ts';
+
+/** Everything that decides a training run besides the data and the initial weights. */
+export interface Recipe {
+  readonly epochs: number;
+  readonly batchSize: number;
+  /** Peak learning rate: reached after the warm-up, then following half a cosine down to 0. */
+  readonly learningRate: number;
+  readonly warmupEpochs: number;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly nesterov: boolean;
+  /** Random crops of the training images; null: the evaluation crop. */
+  readonly crop: RandomCropOptions | null;
+  readonly seed: number;
+  /** Train the last layer only, on features computed once (the paper's linear setting). */
+  readonly freezeFeatures: boolean;
+}
+
+/** Defaults for training everything, and for the last layer alone. */
+export function defaultRecipe(config: NetworkConfig, freezeFeatures: boolean): Recipe {
+  const common = { momentum: 0.9, nesterov: false, seed: 0, freezeFeatures };
+  if (freezeFeatures) {
+    return { ...common, epochs: 30, batchSize: 128, learningRate: 0.1, warmupEpochs: 0, weightDecay: 1e-4, crop: null };
+  }
+  const small = config.inputSize <= 64;
+  return {
+    ...common,
+    epochs: small ? 10 : 90,
+    batchSize: 128,
+    learningRate: 0.1,
+    warmupEpochs: 1,
+    weightDecay: small ? 5e-4 : 1e-4,
+    crop: { scale: small ? [0.7, 1] : [0.08, 1], ratio: small ? [7 / 8, 8 / 7] : [3 / 4, 4 / 3], flip: true },
+  };
+}
+
+/** The learning rate of a step: linear warm-up, then half a cosine to 0. */
+export function learningRateAt(step: number, stepsPerEpoch: number, recipe: Recipe): number {
+  const warmup = recipe.warmupEpochs * stepsPerEpoch;
+  if (step < warmup) return (recipe.learningRate * (step + 1)) / warmup;
+  const total = recipe.epochs * stepsPerEpoch;
+  return recipe.learningRate * 0.5 * (1 + Math.cos((Math.PI * (step - warmup)) / Math.max(1, total - warmup)));
+}

@@ -1,0 +1,226 @@
+import { type Loader, layOut } from '../datasets/loader.ts';
+import { InputError } from '../errors.ts';
+import type { Device } from '../gpu/device.ts';
+import { randomCrop } from '../images/crop.ts';
+import { backward } from '../nn/backward.ts';
+import { evaluationCrop, infer, networkInput, type OnProgress } from '../nn/inference.ts';
+import type { Model, Parameter } from '../nn/model.ts';
+import { derive } from '../random.ts';
+import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
+import { sgd } from '../shaders/sgd/sgd.ts';
+import { softmaxCrossEntropy } from '../shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
+import { Program } from '../tensor/program.ts';
+import { Tape } from '../tensor/tape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { Variable } from '../tensor/variable.ts';
+import { learningRateAt, type Recipe } from './recipe.ts';
+
+/** Where a run is: with the weights and momenta, all that is needed to go on. */
+export interface TrainingState {
+  /** Steps done. */
+  readonly step: number;
+  /** Mean loss of each finished epoch. */
+  readonly epochLosses: readonly number[];
+  /** Losses of the epoch under way. */
+  readonly losses: readonly number[];
+}
+
+export interface TrainOptions {
+  readonly recipe: Recipe;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** State to go on from; `momenta` by parameter name. */
+  readonly resume?: { readonly state: TrainingState; readonly momenta: ReadonlyMap<string, Float32Array> };
+  /** Called every `checkpointSteps` steps with what `resume` takes, after the weights of this moment can be read from the model. */
+  readonly onCheckpoint?: (state: TrainingState, momenta: ReadonlyMap<string, Float32Array>) => Promise<void>;
+  readonly checkpointSteps?: number;
+  readonly onEpoch?: (epoch: number, loss: number) => void;
+}
+
+/** A training step made ready: `step` trains on one batch, `loss` reads its loss. */
+interface Step {
+  readonly program: Program;
+  readonly learningRate: Tensor;
+  readonly loss: Tensor;
+  load(indices: readonly number[], epoch: number): Promise<void>;
+}
+
+/**
+ * Trains a model in place by SGD with momentum (METHOD: what a third party does). Order and crops are functions of the seed,
+ * the epoch and the image, so a run that was interrupted ends with the same bits as one that was not.
+ * Throws InputError when the loss stops being finite.
+ */
+export async function train(model: Model, loader: Loader, options: TrainOptions): Promise<TrainingState> {
+  const { recipe, signal } = options;
+  const count = loader.dataset.length;
+  if (loader.dataset.classes.length > model.config.numClasses) {
+    throw new InputError(
+      `${loader.dataset.path} has ${loader.dataset.classes.length} classes, the model ${model.config.numClasses}`,
+    );
+  }
+  const batchSize = Math.min(recipe.batchSize, count);
+  const stepsPerEpoch = Math.floor(count / batchSize);
+  const total = stepsPerEpoch * recipe.epochs;
+  const parameters = model.trainable(recipe.freezeFeatures);
+  const momenta = new Map<string, Variable>();
+  let step: Step | undefined;
+  try {
+    for (const { spec, variable } of parameters) {
+      const initial = options.resume?.momenta.get(spec.name);
+      momenta.set(spec.name, await Variable.create(model.device, `${spec.name} momentum`, variable.shape, initial));
+    }
+    step = recipe.freezeFeatures
+      ? await linearStep(model, loader, parameters, momenta, batchSize, options)
+      : await fullStep(model, loader, parameters, momenta, batchSize, recipe);
+
+    let losses = [...(options.resume?.state.losses ?? [])];
+    const epochLosses = [...(options.resume?.state.epochLosses ?? [])];
+    const first = options.resume?.state.step ?? 0;
+    let order: number[] = [];
+    for (let done = first; done < total; done++) {
+      signal?.throwIfAborted();
+      const epoch = Math.floor(done / stepsPerEpoch);
+      const position = done % stepsPerEpoch;
+      if (position === 0 || done === first)
+        order = derive(recipe.seed, 'order', epoch).shuffle(Array.from({ length: count }, (_, i) => i));
+      await step.load(order.slice(position * batchSize, (position + 1) * batchSize), epoch);
+      step.program.write(step.learningRate, Float32Array.of(learningRateAt(done, stepsPerEpoch, recipe)));
+      await step.program.run();
+      if (!recipe.freezeFeatures) model.batchesTracked++;
+      const [loss] = await step.program.read(step.loss);
+      if (!Number.isFinite(loss))
+        throw new InputError(
+          `training diverged: the loss is ${loss} at step ${done + 1}; use a smaller learning rate than ${recipe.learningRate}`,
+        );
+      losses.push(loss);
+      if (position === stepsPerEpoch - 1) {
+        epochLosses.push(losses.reduce((sum, value) => sum + value, 0) / losses.length);
+        losses = [];
+        options.onEpoch?.(epoch + 1, epochLosses.at(-1)!);
+      }
+      options.onProgress?.((done + 1) * batchSize, total * batchSize);
+      if (options.onCheckpoint && (done + 1) % (options.checkpointSteps ?? 100) === 0 && done + 1 < total) {
+        await options.onCheckpoint({ step: done + 1, epochLosses, losses }, await readAll(momenta));
+      }
+    }
+    return { step: total, epochLosses, losses };
+  } finally {
+    step?.program.destroy();
+    for (const variable of momenta.values()) variable.destroy();
+  }
+}
+
+async function readAll(variables: ReadonlyMap<string, Variable>): Promise<Map<string, Float32Array>> {
+  const values = new Map<string, Float32Array>();
+  for (const [name, variable] of variables) values.set(name, await variable.read());
+  return values;
+}
+
+/** Forward, cross-entropy, gradients, SGD: the whole network. */
+async function fullStep(
+  model: Model,
+  loader: Loader,
+  parameters: readonly Parameter[],
+  momenta: ReadonlyMap<string, Variable>,
+  batchSize: number,
+  recipe: Recipe,
+): Promise<Step> {
+  const { height, width, channels } = loader.canvas;
+  const tape = new Tape();
+  const levels = tape.input('levels', [batchSize, height, width, channels]);
+  const crops = tape.input('crops', [batchSize, 5], 'u32');
+  const labels = tape.input('labels', [batchSize], 'u32');
+  const logits = model.logits(model.features(networkInput(model, levels, crops), { training: true }));
+  const { program, learningRate, loss } = await descend(
+    model.device,
+    tape,
+    logits,
+    labels,
+    parameters,
+    momenta,
+    recipe,
+  );
+  return {
+    program,
+    learningRate,
+    loss,
+    async load(indices, epoch) {
+      const batch = await loader.batch(indices);
+      program.write(levels, layOut(batch.images, loader.canvas));
+      program.write(labels, batch.labels);
+      const drawn = batch.images.map((image, row) =>
+        recipe.crop
+          ? randomCrop(image.height, image.width, recipe.crop, derive(recipe.seed, 'crop', epoch, batch.indices[row]))
+          : evaluationCrop(image, model.config),
+      );
+      program.write(crops, packCrops(drawn, height, width));
+    },
+  };
+}
+
+/** The last layer alone, on features computed once. */
+async function linearStep(
+  model: Model,
+  loader: Loader,
+  parameters: readonly Parameter[],
+  momenta: ReadonlyMap<string, Variable>,
+  batchSize: number,
+  { recipe, signal }: TrainOptions,
+): Promise<Step> {
+  const all = (await infer(model, loader, { signal })).features;
+  const d = model.featureDimension;
+  const tape = new Tape();
+  const features = tape.input('features', [batchSize, d]);
+  const labels = tape.input('labels', [batchSize], 'u32');
+  const { program, learningRate, loss } = await descend(
+    model.device,
+    tape,
+    model.logits(features),
+    labels,
+    parameters,
+    momenta,
+    recipe,
+  );
+  const rows = new Float32Array(batchSize * d);
+  return {
+    program,
+    learningRate,
+    loss,
+    async load(indices) {
+      indices.forEach((index, row) => {
+        rows.set(all.subarray(index * d, (index + 1) * d), row * d);
+      });
+      program.write(features, rows);
+      program.write(
+        labels,
+        Uint32Array.from(indices, (index) => loader.dataset.labels[index]),
+      );
+    },
+  };
+}
+
+async function descend(
+  device: Device,
+  tape: Tape,
+  logits: Tensor,
+  labels: Tensor,
+  parameters: readonly Parameter[],
+  momenta: ReadonlyMap<string, Variable>,
+  recipe: Recipe,
+): Promise<{ program: Program; learningRate: Tensor; loss: Tensor }> {
+  const loss = softmaxCrossEntropy(logits, labels);
+  const learningRate = tape.input('learning rate', [1]);
+  const weights = parameters.map(({ variable }) => tape.variable(variable));
+  const gradients = backward(loss, weights);
+  parameters.forEach(({ spec }, index) => {
+    const { momentum, weightDecay, nesterov } = recipe;
+    const buffer = tape.variable(momenta.get(spec.name)!);
+    tape.scope(spec.name, () =>
+      sgd(
+        { parameter: weights[index], gradient: gradients[index], momentum: buffer, learningRate },
+        { momentum, weightDecay, nesterov },
+      ),
+    );
+  });
+  return { program: await Program.build(device, tape, { name: 'training', outputs: [loss] }), learningRate, loss };
+}

@@ -1,0 +1,212 @@
+import { rm } from 'node:fs/promises';
+import type { Dataset } from '../datasets/dataset.ts';
+import { exists, readBytes } from '../datasets/files.ts';
+import { Loader } from '../datasets/loader.ts';
+import { hashBytes, hashDataset, writeAtomic } from '../datasets/write.ts';
+import { InputError } from '../errors.ts';
+import {
+  parseSafetensors,
+  type SafetensorsTensor,
+  serializeSafetensors,
+  type TensorData,
+  toFloat32,
+} from '../formats/safetensors.ts';
+import type { Device } from '../gpu/device.ts';
+import { accuracy, infer, type OnProgress } from '../nn/inference.ts';
+import { initialStateDict, Model } from '../nn/model.ts';
+import { parseModelFile, serializeModel } from '../nn/model_file.ts';
+import type { NetworkConfig } from '../nn/networks.ts';
+import { defaultRecipe, type Recipe } from './recipe.ts';
+import { type TrainingState, train } from './train.ts';
+
+export interface TrainingRunOptions {
+  readonly device: Device;
+  readonly dataset: Dataset;
+  /** Images the accuracy is measured on afterwards. */
+  readonly validation?: Dataset | undefined;
+  /** The model file to write; `<out>.json` beside it tells everything that decided the run. */
+  readonly out: string;
+  /** A model file to start from. Its last layer is replaced when the features are frozen or the classes are others. */
+  readonly init?: string | undefined;
+  /** What the network is, as far as the data or `init` do not say it. */
+  readonly network?: Partial<NetworkConfig>;
+  /** What differs from the default recipe. */
+  readonly recipe?: Partial<Recipe>;
+  /** Go on from `<out>.checkpoint`. */
+  readonly resume?: boolean;
+  readonly checkpointSteps?: number;
+  readonly onProgress?: OnProgress;
+  readonly onEpoch?: (epoch: number, loss: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainingReport {
+  readonly model: string;
+  readonly sha256: string;
+  readonly network: NetworkConfig;
+  readonly recipe: Recipe;
+  readonly data: { readonly path: string; readonly count: number; readonly sha256: string };
+  readonly init: { readonly path: string; readonly sha256: string } | null;
+  readonly epochLosses: readonly number[];
+  /** Shares of images classified rightly. */
+  readonly accuracy: { readonly training: number; readonly validation: number | null };
+  readonly adapter: string;
+}
+
+const STATE_KEY = 'training_state';
+const MOMENTUM_PREFIX = 'momentum.';
+
+/**
+ * Trains a model on a data set and writes it. Every `checkpointSteps` steps everything needed to go on is written to
+ * `<out>.checkpoint`; a run that goes on from there ends with the same bytes as an undisturbed one on the same adapter.
+ * Throws InputError where `out` or a checkpoint exists already, the checkpoint belongs to another run, or training diverges.
+ */
+export async function runTraining(options: TrainingRunOptions): Promise<TrainingReport> {
+  const { device, dataset, out, signal } = options;
+  const checkpointPath = `${out}.checkpoint`;
+  if (await exists(out)) throw new InputError(`${out}: exists already; choose another name, or remove it`);
+  if (!options.resume && (await exists(checkpointPath))) {
+    throw new InputError(`${checkpointPath}: a run was interrupted here; go on with --resume, or remove it`);
+  }
+
+  const init = options.init === undefined ? null : await readInit(options.init);
+  const channels = options.network?.channels ?? init?.config.channels ?? (await dataset.image(0)).channels;
+  const loader = await Loader.open(dataset, channels);
+  const network = await configure(loader, channels, init?.config, options.network ?? {});
+  const recipe: Recipe = { ...defaultRecipe(network, options.recipe?.freezeFeatures ?? false), ...options.recipe };
+  const data = { path: dataset.path, count: dataset.length, sha256: await hashDataset(dataset) };
+  const identity = JSON.stringify({ network, recipe, data: data.sha256, init: init?.sha256 ?? null });
+
+  const checkpoint = options.resume ? await readCheckpoint(checkpointPath, identity) : undefined;
+  const tensors = checkpoint?.tensors ?? startingWeights(network, recipe, init?.tensors, init?.config);
+  const model = await Model.load(
+    device,
+    network,
+    tensors,
+    checkpoint ? checkpointPath : (options.init ?? 'fresh weights'),
+  );
+  try {
+    const state = await train(model, loader, {
+      recipe,
+      onProgress: options.onProgress,
+      ...(options.onEpoch && { onEpoch: options.onEpoch }),
+      signal,
+      ...(checkpoint && { resume: checkpoint }),
+      checkpointSteps: options.checkpointSteps ?? 100,
+      onCheckpoint: async (state, momenta) => {
+        const extra = [...momenta].map(([name, values]): [string, TensorData] => [
+          MOMENTUM_PREFIX + name,
+          { dtype: 'F32', shape: [values.length], data: values },
+        ]);
+        const metadata = { [STATE_KEY]: JSON.stringify({ identity, state }) };
+        await writeAtomic(checkpointPath, serializeSafetensors([...(await model.stateDict()), ...extra], metadata));
+      },
+    });
+    const accuracyOf = async (loader: Loader): Promise<number> =>
+      accuracy((await infer(model, loader, { signal })).logits, loader.dataset.labels);
+    const bytes = await serializeModel(model);
+    const report: TrainingReport = {
+      model: out,
+      sha256: hashBytes(bytes),
+      network,
+      recipe,
+      data,
+      init: init ? { path: options.init!, sha256: init.sha256 } : null,
+      epochLosses: state.epochLosses,
+      accuracy: {
+        training: await accuracyOf(loader),
+        validation: options.validation ? await accuracyOf(await Loader.open(options.validation, channels)) : null,
+      },
+      adapter: device.name,
+    };
+    await writeAtomic(`${out}.json`, new TextEncoder().encode(`${JSON.stringify(report, null, 2)}\n`));
+    await writeAtomic(out, bytes);
+    await rm(checkpointPath, { force: true });
+    return report;
+  } finally {
+    model.destroy();
+  }
+}
+
+async function readInit(path: string) {
+  const bytes = await readBytes(path);
+  return { ...parseModelFile(bytes, path), sha256: hashBytes(bytes) };
+}
+
+/** The network: what the flags say, else what the initial weights say, else what the images say. */
+async function configure(
+  loader: Loader,
+  channels: number,
+  init: NetworkConfig | undefined,
+  flags: Partial<NetworkConfig>,
+): Promise<NetworkConfig> {
+  const { height, width } = loader.canvas;
+  const inputSize = flags.inputSize ?? init?.inputSize ?? (height <= 64 && height === width ? height : 224);
+  const statistics = flags.mean && flags.std ? undefined : (init ?? (await pixelStatistics(loader, channels)));
+  return {
+    architecture: flags.architecture ?? init?.architecture ?? 'resnet18',
+    width: flags.width ?? init?.width ?? 64,
+    stem: flags.stem ?? init?.stem ?? (inputSize > 64 ? 'imagenet' : 'small'),
+    numClasses: loader.dataset.classes.length,
+    inputSize,
+    channels,
+    mean: flags.mean ?? statistics!.mean,
+    std: flags.std ?? statistics!.std,
+  };
+}
+
+/** Mean and standard deviation of the pixels of up to 1 000 images, by channel, for pixels scaled to 0–1, to four digits. */
+async function pixelStatistics(loader: Loader, channels: number): Promise<{ mean: number[]; std: number[] }> {
+  const every = Math.max(1, Math.floor(loader.dataset.length / 1000));
+  const sum = new Float64Array(channels);
+  const squares = new Float64Array(channels);
+  let pixels = 0;
+  for (let index = 0; index < loader.dataset.length; index += every) {
+    const { data } = await loader.image(index);
+    for (let i = 0; i < data.length; i++) {
+      sum[i % channels] += data[i] / 255;
+      squares[i % channels] += (data[i] / 255) ** 2;
+    }
+    pixels += data.length / channels;
+  }
+  const round = (value: number): number => Math.round(value * 1e4) / 1e4;
+  return {
+    mean: Array.from(sum, (value) => round(value / pixels)),
+    std: Array.from(squares, (value, c) => Math.max(1e-4, round(Math.sqrt(value / pixels - (sum[c] / pixels) ** 2)))),
+  };
+}
+
+/** Fresh weights, or those given with a fresh last layer where that one is to be learned anew. */
+function startingWeights(
+  network: NetworkConfig,
+  recipe: Recipe,
+  init: ReadonlyMap<string, SafetensorsTensor> | undefined,
+  initConfig: NetworkConfig | undefined,
+): ReadonlyMap<string, SafetensorsTensor> {
+  if (recipe.freezeFeatures && !init)
+    throw new InputError('freezing the features needs weights to start from: give --init');
+  const fresh = initialStateDict(network, recipe.seed);
+  if (!init) return fresh;
+  const keepHead = !recipe.freezeFeatures && initConfig?.numClasses === network.numClasses;
+  const head = [...fresh.keys()].slice(-2);
+  return new Map([...init, ...(keepHead ? [] : head.map((name) => [name, fresh.get(name)!] as const))]);
+}
+
+async function readCheckpoint(path: string, identity: string) {
+  const { metadata, tensors } = parseSafetensors(await readBytes(path), path);
+  let saved: { identity: string; state: TrainingState };
+  try {
+    saved = JSON.parse(metadata[STATE_KEY]) as typeof saved;
+  } catch {
+    throw new InputError(`${path}: is no checkpoint of a training run; remove it and start again`);
+  }
+  if (saved.identity !== identity)
+    throw new InputError(`${path}: belongs to a run with other data, network or recipe; use those, or remove it`);
+  const momenta = new Map<string, Float32Array>();
+  const weights = new Map<string, SafetensorsTensor>();
+  for (const [name, tensor] of tensors) {
+    if (name.startsWith(MOMENTUM_PREFIX)) momenta.set(name.slice(MOMENTUM_PREFIX.length), toFloat32(tensor));
+    else weights.set(name, tensor);
+  }
+  return { state: saved.state, momenta, tensors: weights };
+}
