@@ -1,0 +1,23 @@
+// A step of stochastic gradient descent, in place; all [R], learningRate [1]. With g = gradient + weightDecay·parameter:
+// momentum ← mass·momentum + g, parameter ← parameter − learningRate·(NESTEROV: g + mass·momentum, else momentum).
+// Four elements an invocation.
+
+struct Params { quads: u32, mass: f32, weightDecay: f32 }
+@group(0) @binding(0) var<storage, read_write> parameter: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> momentum: array<vec4f>;
+@group(0) @binding(2) var<storage, read> gradient: array<vec4f>;
+@group(0) @binding(3) var<storage, read> learningRate: array<f32>;
+@group(0) @binding(4) var<uniform> p: Params;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let index = (wg.y * num.x + wg.x) * 64u + local;
+  if (index >= p.quads) { return; }
+  let before = parameter[index];
+  let g = gradient[index] + p.weightDecay * before;
+  let velocity = p.mass * momentum[index] + g;
+  momentum[index] = velocity;
+  var step = velocity;
+  if (NESTEROV) { step = g + p.mass * velocity; }
+  parameter[index] = before - learningRate[0] * step;
+}
