@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type Capabilities, Device } from '../src/gpu/device.ts';
+import { PipelineCache } from '../src/gpu/pipelines.ts';
+import { backward } from '../src/nn/backward.ts';
+import { openGpu } from '../src/node.ts';
+import type { KernelCase } from '../src/shaders/cases.ts';
+import { Program } from '../src/tensor/program.ts';
+import { Tape } from '../src/tensor/tape.ts';
+import { Variable } from '../src/tensor/variable.ts';
+
+const modules = import.meta.glob<{ cases: readonly KernelCase[] }>('../src/shaders/*/*.cases.ts', { eager: true });
+const files = Object.keys(import.meta.glob('../src/shaders/**/*.wgsl', { query: '?raw' }));
+
+/** Every set of capabilities that some kernel chooses a variant by, whatever this machine has. */
+const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
+  'a software adapter with subgroups of 8': { software: true, subgroupSize: 8 },
+  'a software adapter without subgroups': { software: true, subgroupSize: 0 },
+  'a GPU with subgroups of 32': { software: false, subgroupSize: 32 },
+  'a GPU without fixed subgroups': { software: false, subgroupSize: 0 },
+};
+
+// Dawn's null backend compiles and validates everything and runs nothing. Its limits are the specification's defaults.
+let gpu: GPU;
+beforeAll(async () => {
+  gpu = await openGpu(['backend=null']);
+});
+
+async function openNull(capabilities: Partial<Capabilities>): Promise<Device> {
+  return Device.open((await gpu.requestAdapter())!, { capabilities });
+}
+
+/** Builds a case's program, gradients included, as test/kernels.test.ts runs it. */
+async function build(
+  device: Device,
+  { name, inputs, variables = [], record, gradients = [] }: KernelCase,
+): Promise<void> {
+  const tape = new Tape();
+  const owned: Variable[] = [];
+  try {
+    const tensors: Record<string, ReturnType<Tape['input']>> = {};
+    for (const [input, { shape, dtype }] of Object.entries(inputs)) {
+      if (variables.includes(input)) {
+        owned.push(await Variable.create(device, input, shape, undefined, dtype));
+        tensors[input] = tape.variable(owned.at(-1)!);
+      } else tensors[input] = tape.input(input, shape, dtype);
+    }
+    const outputs = Object.values(record(tape, tensors));
+    const wrt = gradients.map((input) => tensors[input]!);
+    if (wrt.length > 0) outputs.push(...backward(outputs[0]!, wrt));
+    (await Program.build(device, tape, { name, outputs })).destroy();
+    await device.idle();
+  } finally {
+    for (const variable of owned) variable.destroy();
+  }
+}
+
+describe('every kernel compiles at default limits', () => {
+  const compiled = new Set<string>();
+
+  for (const [adapter, capabilities] of Object.entries(adapters)) {
+    it(`for ${adapter}`, async () => {
+      const device = await openNull(capabilities);
+      try {
+        expect(device.gpu.limits.maxStorageBuffersPerShaderStage).toBe(8);
+        expect(device.gpu.limits.maxComputeWorkgroupStorageSize).toBe(16384);
+        const get = vi.spyOn(device.pipelines, 'get');
+        for (const { cases } of Object.values(modules)) for (const kernelCase of cases) await build(device, kernelCase);
+        for (const [label] of get.mock.calls) compiled.add(label.split(' ')[0]!);
+      } finally {
+        device.destroy();
+      }
+    });
+  }
+
+  it('no file is left out', () => {
+    expect(files.length).toBeGreaterThan(10);
+    const names = files.map((file) => file.split('/').at(-1)!.replace('.wgsl', ''));
+    expect(names.filter((name) => !compiled.has(name))).toEqual([]);
+  });
+});
+
+describe('a kernel that does not compile', () => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openNull({});
+  });
+  afterAll(() => device.destroy());
+
+  it('is named with line, column and the line itself', async () => {
+    const code = [
+      '@group(0) @binding(0) var<storage, read_write> y: array<f32>;',
+      '@compute @workgroup_size(64)',
+      'fn main() {',
+      '  y[0] = oops;',
+      '}',
+    ].join('\n');
+    await expect(new PipelineCache(device.gpu).get('broken', code, ['storage'])).rejects.toThrow(
+      /^broken:4:10: .*oops.*\n {2}y\[0\] = oops;\n {9}\^$/,
+    );
+  });
+});
