@@ -1,10 +1,9 @@
 import { type Loader, layOut } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
-import type { Device } from '../gpu/device.ts';
 import { randomCrop } from '../images/crop.ts';
 import { backward } from '../nn/backward.ts';
 import { evaluationCrop, infer, networkInput, type OnProgress } from '../nn/inference.ts';
-import type { Model, Parameter } from '../nn/model.ts';
+import type { Model } from '../nn/model.ts';
 import { derive } from '../random.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
 import { sgd } from '../shaders/sgd/sgd.ts';
@@ -61,17 +60,12 @@ export async function train(model: Model, loader: Loader, options: TrainOptions)
   const batchSize = Math.min(recipe.batchSize, count);
   const stepsPerEpoch = Math.floor(count / batchSize);
   const total = stepsPerEpoch * recipe.epochs;
-  const parameters = model.trainable(recipe.freezeFeatures);
-  const momenta = new Map<string, Variable>();
+  const momenta = await createMomenta(model, recipe.freezeFeatures, options.resume?.momenta);
   let step: Step | undefined;
   try {
-    for (const { spec, variable } of parameters) {
-      const initial = options.resume?.momenta.get(spec.name);
-      momenta.set(spec.name, await Variable.create(model.device, `${spec.name} momentum`, variable.shape, initial));
-    }
     step = recipe.freezeFeatures
-      ? await linearStep(model, loader, parameters, momenta, batchSize, options)
-      : await fullStep(model, loader, parameters, momenta, batchSize, recipe);
+      ? await linearStep(model, loader, momenta, batchSize, options)
+      : await fullStep(model, loader, momenta, batchSize, recipe);
 
     let losses = [...(options.resume?.state.losses ?? [])];
     const epochLosses = [...(options.resume?.state.epochLosses ?? [])];
@@ -120,7 +114,6 @@ async function readAll(variables: ReadonlyMap<string, Variable>): Promise<Map<st
 async function fullStep(
   model: Model,
   loader: Loader,
-  parameters: readonly Parameter[],
   momenta: ReadonlyMap<string, Variable>,
   batchSize: number,
   recipe: Recipe,
@@ -130,16 +123,10 @@ async function fullStep(
   const levels = tape.input('levels', [batchSize, height, width, channels]);
   const crops = tape.input('crops', [batchSize, 5], 'u32');
   const labels = tape.input('labels', [batchSize], 'u32');
+  const learningRate = tape.input('learning rate', [1]);
   const logits = model.logits(model.features(networkInput(model, levels, crops), { training: true }));
-  const { program, learningRate, loss } = await descend(
-    model.device,
-    tape,
-    logits,
-    labels,
-    parameters,
-    momenta,
-    recipe,
-  );
+  const loss = recordDescent(model, { logits, labels, learningRate }, momenta, recipe);
+  const program = await Program.build(model.device, tape, { name: 'training', outputs: [loss] });
   return {
     program,
     learningRate,
@@ -162,7 +149,6 @@ async function fullStep(
 async function linearStep(
   model: Model,
   loader: Loader,
-  parameters: readonly Parameter[],
   momenta: ReadonlyMap<string, Variable>,
   batchSize: number,
   { recipe, signal }: TrainOptions,
@@ -172,15 +158,9 @@ async function linearStep(
   const tape = new Tape();
   const features = tape.input('features', [batchSize, d]);
   const labels = tape.input('labels', [batchSize], 'u32');
-  const { program, learningRate, loss } = await descend(
-    model.device,
-    tape,
-    model.logits(features),
-    labels,
-    parameters,
-    momenta,
-    recipe,
-  );
+  const learningRate = tape.input('learning rate', [1]);
+  const loss = recordDescent(model, { logits: model.logits(features), labels, learningRate }, momenta, recipe);
+  const program = await Program.build(model.device, tape, { name: 'training', outputs: [loss] });
   const rows = new Float32Array(batchSize * d);
   return {
     program,
@@ -199,21 +179,22 @@ async function linearStep(
   };
 }
 
-async function descend(
-  device: Device,
-  tape: Tape,
-  logits: Tensor,
-  labels: Tensor,
-  parameters: readonly Parameter[],
+/**
+ * Records cross-entropy of logits [N, K] against labels [N], the gradients of the parameters that have a momentum, and a step
+ * of SGD for each. Returns the loss [1].
+ */
+export function recordDescent(
+  model: Model,
+  { logits, labels, learningRate }: Readonly<Record<'logits' | 'labels' | 'learningRate', Tensor>>,
   momenta: ReadonlyMap<string, Variable>,
-  recipe: Recipe,
-): Promise<{ program: Program; learningRate: Tensor; loss: Tensor }> {
+  { momentum, weightDecay, nesterov }: Pick<Recipe, 'momentum' | 'weightDecay' | 'nesterov'>,
+): Tensor {
+  const { tape } = logits;
   const loss = softmaxCrossEntropy(logits, labels);
-  const learningRate = tape.input('learning rate', [1]);
+  const parameters = model.trainable().filter(({ spec }) => momenta.has(spec.name));
   const weights = parameters.map(({ variable }) => tape.variable(variable));
   const gradients = backward(loss, weights);
   parameters.forEach(({ spec }, index) => {
-    const { momentum, weightDecay, nesterov } = recipe;
     const buffer = tape.variable(momenta.get(spec.name)!);
     tape.scope(spec.name, () =>
       sgd(
@@ -222,5 +203,29 @@ async function descend(
       ),
     );
   });
-  return { program: await Program.build(device, tape, { name: 'training', outputs: [loss] }), learningRate, loss };
+  return loss;
+}
+
+/** A zeroed momentum for each parameter that is trained, or the values given. */
+export async function createMomenta(
+  model: Model,
+  freezeFeatures: boolean,
+  values?: ReadonlyMap<string, Float32Array>,
+): Promise<Map<string, Variable>> {
+  const momenta = new Map<string, Variable>();
+  try {
+    for (const { spec, variable } of model.trainable(freezeFeatures)) {
+      const momentum = await Variable.create(
+        model.device,
+        `${spec.name} momentum`,
+        variable.shape,
+        values?.get(spec.name),
+      );
+      momenta.set(spec.name, momentum);
+    }
+    return momenta;
+  } catch (error) {
+    for (const variable of momenta.values()) variable.destroy();
+    throw error;
+  }
 }

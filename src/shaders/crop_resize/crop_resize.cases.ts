@@ -1,5 +1,6 @@
+import type { Crop } from '../../images/crop.ts';
 import type { ErrorCase, KernelCase, Values } from '../cases.ts';
-import { type Crop, type CropResizeOptions, cropResize, packCrops } from './crop_resize.ts';
+import { type CropResizeOptions, cropResize, packCrops } from './crop_resize.ts';
 
 /** As PyTorch's documentation has it: source = (d + ½)·extent/out − ½, not below 0, neighbours inside the crop. */
 function tap(d: number, extent: number, out: number): { first: number; second: number; share: number } {
