@@ -14,8 +14,8 @@ export interface Prepared {
   readonly program: Program;
   /** Images that one replay works on, for whole steps. */
   readonly images?: number;
-  /** Destroyed after the measurement, with the program. */
-  readonly variables?: readonly Variable[];
+  /** Gives back everything the case holds on the device. */
+  release(): void;
 }
 
 export interface BenchCase {
@@ -117,7 +117,7 @@ export const operatorCases: readonly BenchCase[] = Object.values(kernelCases).fl
     build: async (device) => {
       const prepared = await prepareKernelCase(device, kernelCase);
       if (prepared.program.flops > 0) return prepared;
-      release(prepared);
+      prepared.release();
       return undefined;
     },
   })),
@@ -160,7 +160,11 @@ async function prepare(
       data.map((_, index) => value(input.name, index)),
     );
   }
-  return { program, variables };
+  const release = (): void => {
+    program.destroy();
+    for (const variable of variables) variable.destroy();
+  };
+  return { program, release };
 }
 
 const random = Math.random;
@@ -172,10 +176,4 @@ function randomVariable(device: Device, name: string, shape: readonly number[]):
     shape,
     Float32Array.from({ length: sizeOf(shape) }, () => 2 * random() - 1),
   );
-}
-
-/** Gives back what a case holds on the device. */
-export function release({ program, variables = [] }: Prepared): void {
-  program.destroy();
-  for (const variable of variables) variable.destroy();
 }

@@ -51,5 +51,6 @@ async function prepare(device: Device, name: string, workgroups: number, iterati
       },
     ],
   });
-  return { program: await Program.build(device, tape, { name, outputs: [y!] }) };
+  const program = await Program.build(device, tape, { name, outputs: [y!] });
+  return { program, release: () => program.destroy() };
 }

@@ -1,7 +1,7 @@
 import type { Context } from '../src/cli/command.ts';
 import type { Device } from '../src/gpu/device.ts';
 import type { Program } from '../src/tensor/program.ts';
-import { type BenchCase, type Prepared, release } from './cases.ts';
+import type { BenchCase, Prepared } from './cases.ts';
 
 export interface Measurement {
   readonly case: string;
@@ -70,7 +70,7 @@ export async function measure(
     measuring.done();
     return candidates.map((candidate) => summarise(device, candidate));
   } finally {
-    for (const { prepared } of candidates) release(prepared);
+    for (const { prepared } of candidates) prepared.release();
   }
 }
 
