@@ -4,17 +4,17 @@ import { type Dataset, openDataset } from '../datasets/dataset.ts';
 import { exists } from '../datasets/files.ts';
 import { Loader } from '../datasets/loader.ts';
 import { writeAtomic } from '../datasets/write.ts';
-import { detect } from '../detection/detect.ts';
-import type { WhiteBoxResult } from '../detection/whitebox.ts';
+import { testFeatures } from '../detection/detect.ts';
 import { InputError } from '../errors.ts';
 import type { Device } from '../gpu/device.ts';
 import { psnr } from '../images/metrics.ts';
-import { commitment, type Key, serializeKey } from '../marking/key.ts';
-import { keygen } from '../marking/keygen.ts';
+import { commitment, createKey, type Key, serializeKey } from '../marking/key.ts';
+import { vanillaSubspace } from '../marking/keygen.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../marking/marker.ts';
+import { infer } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
-import { runTraining } from '../training/training_run.ts';
+import { runTraining, type TrainingReport } from '../training/training_run.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from './fashion_mnist.ts';
 import { comparePicture, type Pair } from './picture.ts';
 
@@ -92,23 +92,19 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const ownerImages = await Loader.open(owner, channels);
     const heldOutImages = await Loader.open(heldOut, channels);
 
-    const key = await stage('keygen', owner.length, 'images', (update) =>
-      keygen({
-        classes,
-        model: marker,
-        modelSha256: sha256,
-        subspace: { dimension: DEMO_SUBSPACE, vanilla: ownerImages },
-        onProgress: update,
-        ...(signal && { signal }),
-      }),
+    const basis = await stage('find the subspace', owner.length, 'images', (update) =>
+      vanillaSubspace(marker, ownerImages, classes.length, DEMO_SUBSPACE, { onProgress: update, signal }),
     );
+    const newKey = (): Promise<Key> =>
+      createKey({
+        classes,
+        model: { sha256, architecture: marker.config.architecture, featureDimension: marker.featureDimension },
+        basis,
+        centre: true,
+      });
+    const key = await newKey();
     // Another key of the same kind, from the same public subspace, that marks nothing.
-    const unused = await keygen({
-      classes,
-      model: marker,
-      modelSha256: sha256,
-      subspace: { dimension: DEMO_SUBSPACE, vanilla: ownerImages },
-    });
+    const unused = await newKey();
     await saveKey(join(out, 'owner.key'), key);
     await saveKey(join(out, 'unused.key'), unused);
     const published = await commitment(key);
@@ -156,35 +152,32 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const onMarked = await trainOn('suspect', marked);
     const onUnmarked = await trainOn('innocent', owner);
 
-    const test = async (
-      name: string,
-      usedKey: Key,
-      trained: { model: string; accuracy: { validation: number | null } },
-    ): Promise<DemoRow> => {
-      const suspect = await openModel(device, trained.model);
-      try {
-        const report: WhiteBoxResult = await detect({
-          key: usedKey,
-          marking: { model: marker, heldOut: heldOutImages },
-          suspect: { model: suspect.model, heldOut: heldOutImages },
-          ...(signal && { signal }),
-        });
-        await writeAtomic(
-          join(out, `report ${name.replace(/^control: /, '')}.json`.replaceAll(' ', '-')),
-          encode(`${JSON.stringify(report, null, 2)}\n`),
-        );
-        return { name, log10p: report.log10p, meanCosine: report.meanCosine, accuracy: trained.accuracy.validation! };
-      } finally {
-        suspect.model.destroy();
+    const results = await stage('detect', 3 * heldOut.length, 'images', async (update) => {
+      const { features: featuresMarking } = await infer(marker, heldOutImages, { onProgress: update, signal });
+      const featuresOf = async (trained: TrainingReport, offset: number) => {
+        const { model } = await openModel(device, trained.model);
+        const onProgress = (done: number): void => update(offset + done);
+        return {
+          model,
+          accuracy: trained.accuracy.validation!,
+          ...(await infer(model, heldOutImages, { onProgress, signal })),
+        };
+      };
+      const suspect = await featuresOf(onMarked, heldOut.length);
+      const innocent = await featuresOf(onUnmarked, 2 * heldOut.length);
+      const rows: DemoRow[] = [];
+      for (const [name, usedKey, tested] of [
+        ['marked', key, suspect],
+        ['control: unmarked', key, innocent],
+        ['control: other key', unused, suspect],
+      ] as const) {
+        const report = await testFeatures(usedKey, featuresMarking, tested);
+        const file = join(out, `report-${name.replace('control: ', '').replace(' ', '-')}.json`);
+        await writeAtomic(file, encode(`${JSON.stringify(report, null, 2)}\n`));
+        rows.push({ name, log10p: report.log10p, meanCosine: report.meanCosine, accuracy: tested.accuracy });
       }
-    };
-    const results = await stage('detect', 3, 'tests', async (update) => {
-      const rows = [await test('marked', key, onMarked)];
-      update(1);
-      rows.push(await test('control: unmarked', key, onUnmarked));
-      update(2);
-      rows.push(await test('control: other key', unused, onMarked));
-      update(3);
+      suspect.model.destroy();
+      innocent.model.destroy();
       return rows;
     });
 

@@ -21,23 +21,33 @@ export interface DetectOptions {
  */
 export async function detect(options: DetectOptions): Promise<WhiteBoxResult> {
   const { key, marking, suspect, signal } = options;
-  if (suspect.model.config.numClasses !== key.classes.length) {
-    throw new InputError(
-      `the suspect has ${suspect.model.config.numClasses} classes, the key ${key.classes.length}: ${key.classes.join(', ')}`,
-    );
-  }
   const n = marking.heldOut.dataset.length;
   const follow =
     (offset: number): OnProgress =>
     (done) =>
       options.onProgress?.(offset + done, 2 * n);
+  checkClasses(key, suspect.model);
   const { features: featuresMarking } = await infer(marking.model, marking.heldOut, { signal, onProgress: follow(0) });
-  const { features: featuresSuspect } = await infer(suspect.model, suspect.heldOut, { signal, onProgress: follow(n) });
+  const { features } = await infer(suspect.model, suspect.heldOut, { signal, onProgress: follow(n) });
+  return await testFeatures(key, featuresMarking, { features, model: suspect.model });
+}
+
+/**
+ * The same from features that are at hand: of the marking network [n, d] and of the suspect [n, dt] on the same held-out
+ * vanilla images.
+ */
+export async function testFeatures(
+  key: Key,
+  featuresMarking: Float32Array,
+  suspect: { readonly features: Float32Array; readonly model: Model },
+): Promise<WhiteBoxResult> {
+  checkClasses(key, suspect.model);
+  const d = key.model.featureDimension;
   return whiteBoxTest({
     featuresMarking,
-    featuresSuspect,
-    n,
-    d: marking.model.featureDimension,
+    featuresSuspect: suspect.features,
+    n: featuresMarking.length / d,
+    d,
     dt: suspect.model.featureDimension,
     weight: await suspect.model.headWeight(),
     carriers: await keyCarriers(key),
@@ -45,4 +55,12 @@ export async function detect(options: DetectOptions): Promise<WhiteBoxResult> {
     rcond: key.statistic.rcond,
     classes: key.classes,
   });
+}
+
+function checkClasses(key: Key, { config }: Model): void {
+  if (config.numClasses !== key.classes.length) {
+    throw new InputError(
+      `the suspect has ${config.numClasses} classes, the key ${key.classes.length}: ${key.classes.join(', ')}`,
+    );
+  }
 }

@@ -23,22 +23,32 @@ export interface KeygenOptions extends InferenceOptions {
  */
 export async function keygen(options: KeygenOptions): Promise<Key> {
   const { classes, model, modelSha256, subspace } = options;
-  let basis: Float64Array | null = null;
-  if (subspace) {
-    const { features } = await infer(model, subspace.vanilla, options);
-    const { labels } = subspace.vanilla.dataset;
-    basis = classIrrelevantSubspace({
-      features,
-      labels,
-      classCount: classes.length,
-      weight: await model.headWeight(),
-      k: subspace.dimension,
-    });
-  }
+  const basis = subspace
+    ? await vanillaSubspace(model, subspace.vanilla, classes.length, subspace.dimension, options)
+    : null;
+  const { architecture } = model.config;
   return await createKey({
     classes,
-    model: { sha256: modelSha256, architecture: model.config.architecture, featureDimension: model.featureDimension },
+    model: { sha256: modelSha256, architecture, featureDimension: model.featureDimension },
     basis,
     centre: true,
+  });
+}
+
+/** The `dimension` directions that carriers are drawn in, found on vanilla images: [dimension, d], see `classIrrelevantSubspace`. */
+export async function vanillaSubspace(
+  model: Model,
+  vanilla: Loader,
+  classCount: number,
+  dimension: number,
+  options: InferenceOptions = {},
+): Promise<Float64Array> {
+  const { features } = await infer(model, vanilla, options);
+  return classIrrelevantSubspace({
+    features,
+    labels: vanilla.dataset.labels,
+    classCount,
+    weight: await model.headWeight(),
+    k: dimension,
   });
 }

@@ -10,34 +10,48 @@ import dweightTiledCode from './conv2d_dweight_tiled.wgsl?raw';
 import subgroupCode from './conv2d_subgroup.wgsl?raw';
 import tiledCode from './conv2d_tiled.wgsl?raw';
 
-/** A way to compute a product of pixels × channels, by what the adapter is. `tile` is what one workgroup computes. */
+/** What one workgroup computes, and the constants that make its kernel do so. */
+interface Tile {
+  readonly rows: number;
+  readonly channels: number;
+  readonly constants: Readonly<Record<string, number>>;
+}
+
+/** A way to compute a convolution, by what the adapter is. C and O are the kernel's input and output channels. */
 interface Variant {
   readonly when: (capabilities: Capabilities) => boolean;
-  readonly gather: Kernel;
-  readonly dweight: Kernel;
-  readonly tile: (channels: number) => {
-    readonly rows: number;
-    readonly channels: number;
-    readonly constants: Record<string, number>;
-  };
+  readonly gather: { readonly kernel: Kernel; tile(C: number, O: number): Tile };
+  readonly dweight: { readonly kernel: Kernel; tile(O: number): Tile };
 }
+
+/** Output channels a lane: more lanes would have none where there are few. */
+const channelsALane = (O: number): number => (O <= 8 ? 1 : O <= 16 ? 2 : 4);
+const wholeTile = (): Tile => ({ rows: 64, channels: 64, constants: {} });
 
 /** The first that fits is taken. */
 const variants: readonly Variant[] = [
   {
     when: ({ software, subgroupSize }) => software && subgroupSize === 8,
-    gather: defineKernel('conv2d_subgroup', subgroupCode),
-    dweight: defineKernel('conv2d_dweight_subgroup', dweightSubgroupCode),
-    tile: (channels) => {
-      const TN = channels <= 8 ? 1 : channels <= 16 ? 2 : 4;
-      return { rows: 64, channels: 8 * TN, constants: { TN } };
+    gather: {
+      kernel: defineKernel('conv2d_subgroup', subgroupCode),
+      tile: (C, O) => {
+        const TN = channelsALane(O);
+        const TM = TN === 4 ? 16 : 32;
+        return { rows: 4 * TM, channels: 8 * TN, constants: { TM, TN, UNROLL: C % 4 === 0 ? 4 : 1 } };
+      },
+    },
+    dweight: {
+      kernel: defineKernel('conv2d_dweight_subgroup', dweightSubgroupCode),
+      tile: (O) => {
+        const TN = channelsALane(O);
+        return { rows: 64, channels: 8 * TN, constants: { TN } };
+      },
     },
   },
   {
     when: () => true,
-    gather: defineKernel('conv2d_tiled', tiledCode),
-    dweight: defineKernel('conv2d_dweight_tiled', dweightTiledCode),
-    tile: () => ({ rows: 64, channels: 64, constants: {} }),
+    gather: { kernel: defineKernel('conv2d_tiled', tiledCode), tile: wholeTile },
+    dweight: { kernel: defineKernel('conv2d_dweight_tiled', dweightTiledCode), tile: wholeTile },
   },
 ];
 const variantFor = (capabilities: Capabilities): Variant => variants.find(({ when }) => when(capabilities))!;
@@ -268,11 +282,11 @@ function gather(
   },
 ): Launch {
   const { input, grid, taps } = launch;
-  const variant = variantFor(capabilities);
-  const tile = variant.tile(grid.O);
+  const { kernel, tile: tileFor } = variantFor(capabilities).gather;
+  const tile = tileFor(input.C, grid.O);
   const pixels = input.N * grid.GH * grid.GW;
   return {
-    kernel: variant.gather,
+    kernel,
     constants: { ...tile.constants, ...launch.epilogue },
     params: { ...input, ...grid, ...launch.output, ...taps },
     bind: launch.bind,
@@ -290,8 +304,8 @@ function dweightLaunches(
   shape: Record<'N' | 'H' | 'W' | 'C' | 'GH' | 'GW' | 'O' | 'rows' | 'KW' | 'stride' | 'pad', number>,
 ): Launch[] {
   const { capabilities } = context;
-  const variant = variantFor(capabilities);
-  const tile = variant.tile(shape.O);
+  const { kernel, tile: tileFor } = variantFor(capabilities).dweight;
+  const tile = tileFor(shape.O);
   const tiles = Math.ceil(shape.rows / tile.rows) * Math.ceil(shape.O / tile.channels);
   const pixels = shape.N * shape.GH * shape.GW;
   const wanted = Math.ceil((capabilities.software ? WANTED_WORKGROUPS.software : WANTED_WORKGROUPS.hardware) / tiles);
@@ -299,7 +313,7 @@ function dweightLaunches(
   const splits = Math.ceil(pixels / pixelsPerSplit);
   const partial = splits === 1 ? dweight : context.scratch([splits, shape.rows, shape.O]);
   const launch: Launch = {
-    kernel: variant.dweight,
+    kernel,
     constants: tile.constants,
     params: { ...shape, pixelsPerSplit, splits },
     bind: { x, dy, dweight: partial },

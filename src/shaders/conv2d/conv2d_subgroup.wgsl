@@ -8,7 +8,8 @@
 //
 // A subgroup computes TM pixels × 8·TN channels: a lane loads one pixel's value and TN weights, values travel by broadcast, so
 // that no workgroup memory is used (slow on a CPU). Lane l owns channels first + l + 8j. The loops have constant bounds and are
-// unrolled by the driver; broadcast lanes must be literals, hence the eight lines.
+// unrolled by the driver; broadcast lanes must be literals, hence the eight lines. Given: TM, TN, and UNROLL, input channels a
+// turn of the loop, which divides C.
 enable subgroups;
 
 struct Params {
@@ -27,7 +28,6 @@ struct Params {
 
 const LANES = 8u;
 const SUBGROUPS = 4u;
-const TM = 16u;         // pixels a subgroup
 const TA = TM / LANES;  // pixels a lane loads
 
 @compute @workgroup_size(32)
@@ -64,29 +64,32 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u,
         inside[a] = iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
         base[a] = select(0u, ((n[a] * p.H + u32(iy)) * p.W + u32(ix)) * p.C, inside[a]);
       }
-      for (var c = 0u; c < p.C; c++) {
-        let row = (tap * p.C + c) * p.O;
-        var w: array<f32, TN>;
-        for (var j = 0u; j < TN; j++) { w[j] = weight[row + channel[j]]; }
-        for (var a = 0u; a < TA; a++) {
-          let v = select(0.0, x[base[a] + c], inside[a]);
-          let v0 = subgroupBroadcast(v, 0u);
-          let v1 = subgroupBroadcast(v, 1u);
-          let v2 = subgroupBroadcast(v, 2u);
-          let v3 = subgroupBroadcast(v, 3u);
-          let v4 = subgroupBroadcast(v, 4u);
-          let v5 = subgroupBroadcast(v, 5u);
-          let v6 = subgroupBroadcast(v, 6u);
-          let v7 = subgroupBroadcast(v, 7u);
-          for (var j = 0u; j < TN; j++) {
-            acc[a * LANES + 0u][j] = fma(v0, w[j], acc[a * LANES + 0u][j]);
-            acc[a * LANES + 1u][j] = fma(v1, w[j], acc[a * LANES + 1u][j]);
-            acc[a * LANES + 2u][j] = fma(v2, w[j], acc[a * LANES + 2u][j]);
-            acc[a * LANES + 3u][j] = fma(v3, w[j], acc[a * LANES + 3u][j]);
-            acc[a * LANES + 4u][j] = fma(v4, w[j], acc[a * LANES + 4u][j]);
-            acc[a * LANES + 5u][j] = fma(v5, w[j], acc[a * LANES + 5u][j]);
-            acc[a * LANES + 6u][j] = fma(v6, w[j], acc[a * LANES + 6u][j]);
-            acc[a * LANES + 7u][j] = fma(v7, w[j], acc[a * LANES + 7u][j]);
+      for (var c0 = 0u; c0 < p.C; c0 += UNROLL) {
+        for (var u = 0u; u < UNROLL; u++) {
+          let c = c0 + u;
+          let row = (tap * p.C + c) * p.O;
+          var w: array<f32, TN>;
+          for (var j = 0u; j < TN; j++) { w[j] = weight[row + channel[j]]; }
+          for (var a = 0u; a < TA; a++) {
+            let v = select(0.0, x[base[a] + c], inside[a]);
+            let v0 = subgroupBroadcast(v, 0u);
+            let v1 = subgroupBroadcast(v, 1u);
+            let v2 = subgroupBroadcast(v, 2u);
+            let v3 = subgroupBroadcast(v, 3u);
+            let v4 = subgroupBroadcast(v, 4u);
+            let v5 = subgroupBroadcast(v, 5u);
+            let v6 = subgroupBroadcast(v, 6u);
+            let v7 = subgroupBroadcast(v, 7u);
+            for (var j = 0u; j < TN; j++) {
+              acc[a * LANES + 0u][j] = fma(v0, w[j], acc[a * LANES + 0u][j]);
+              acc[a * LANES + 1u][j] = fma(v1, w[j], acc[a * LANES + 1u][j]);
+              acc[a * LANES + 2u][j] = fma(v2, w[j], acc[a * LANES + 2u][j]);
+              acc[a * LANES + 3u][j] = fma(v3, w[j], acc[a * LANES + 3u][j]);
+              acc[a * LANES + 4u][j] = fma(v4, w[j], acc[a * LANES + 4u][j]);
+              acc[a * LANES + 5u][j] = fma(v5, w[j], acc[a * LANES + 5u][j]);
+              acc[a * LANES + 6u][j] = fma(v6, w[j], acc[a * LANES + 6u][j]);
+              acc[a * LANES + 7u][j] = fma(v7, w[j], acc[a * LANES + 7u][j]);
+            }
           }
         }
       }
