@@ -72,7 +72,7 @@ export function adam(tensors: AdamTensors, options: AdamOptions = {}): void {
           weightDecay,
         },
         bind: { parameter, firstMoment, secondMoment, gradient, step, learningRate },
-        workgroups: Math.ceil(quads / 64),
+        workgroups: Math.ceil(quads / 256),
         flops: 16 * parameter.size,
       },
     ],

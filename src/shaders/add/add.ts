@@ -13,7 +13,7 @@ export function add(x: Tensor, y: Tensor): Tensor {
     inputs: [x, y],
     outputs: [x.shape],
     launches: (_, [z]) => [
-      { kernel, params: { quads }, bind: { x, y, z }, workgroups: Math.ceil(quads / 64), flops: x.size },
+      { kernel, params: { quads }, bind: { x, y, z }, workgroups: Math.ceil(quads / 256), flops: x.size },
     ],
     backward: (dz) => [dz, dz],
   });

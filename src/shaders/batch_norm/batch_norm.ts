@@ -76,7 +76,7 @@ export function batchNorm(x: Tensor, bn: BatchNormTensors, options: BatchNormOpt
           constants: { HAS_RESIDUAL: residual !== undefined, RELU: relu },
           params: { quads, C },
           bind: { x, scale, shift, residual, y },
-          workgroups: Math.ceil(quads / 64),
+          workgroups: Math.ceil(quads / 256),
           flops: 2 * x.size,
         },
       ];
@@ -136,7 +136,7 @@ export function foldBatchNorm(
 
 /** Rows a split: few enough splits to merge quickly, enough invocations to fill the device. */
 function split({ capabilities }: LaunchContext, rows: number, C: number): { rowsPerSplit: number; splits: number } {
-  const invocations = capabilities.software ? 2048 : 65536;
+  const invocations = capabilities.software ? 512 : 65536;
   const rowsPerSplit = Math.max(16, Math.ceil((rows * C) / invocations), Math.ceil(rows / 256));
   return { rowsPerSplit, splits: Math.ceil(rows / rowsPerSplit) };
 }
@@ -222,7 +222,7 @@ function batchNormDx(
         constants: { TRAINING: training },
         params: { quads, C, rows: x.size / C },
         bind: training ? { ...bind, dx } : { x: undefined, dgamma: undefined, dbeta: undefined, dy, saved, gamma, dx },
-        workgroups: Math.ceil(quads / 64),
+        workgroups: Math.ceil(quads / 256),
         flops: (training ? 8 : 2) * x.size,
       },
     ],

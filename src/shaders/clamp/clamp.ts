@@ -42,5 +42,5 @@ function launch(kernel: Kernel, bind: Launch['bind'], size: number, low: number,
   const quads = Math.ceil(size / 4);
   // WGSL may assume that nothing is infinite; no finite float32 lies beyond these.
   const params = { quads, low: Math.max(low, -MAX_FLOAT), high: Math.min(high, MAX_FLOAT) };
-  return { kernel, params, bind, workgroups: Math.ceil(quads / 64), flops: size };
+  return { kernel, params, bind, workgroups: Math.ceil(quads / 256), flops: size };
 }

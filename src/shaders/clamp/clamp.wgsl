@@ -1,4 +1,4 @@
-// y = x where it is inside [low, high], else the nearer bound; NaN stays NaN. Four elements an invocation.
+// y = x where it is inside [low, high], else the nearer bound; NaN stays NaN. Sixteen elements an invocation.
 
 struct Params { quads: u32, low: f32, high: f32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -7,9 +7,11 @@ struct Params { quads: u32, low: f32, high: f32 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = (wg.y * num.x + wg.x) * 64u + local;
-  if (index >= p.quads) { return; }
-  let v = x[index];
-  let raised = select(v, vec4f(p.low), v < vec4f(p.low));
-  y[index] = select(raised, vec4f(p.high), v > vec4f(p.high));
+  // Four quads an invocation, a workgroup's width apart.
+  let first = (wg.y * num.x + wg.x) * 256u + local;
+  for (var index = first; index < min(first + 256u, p.quads); index += 64u) {
+    let v = x[index];
+    let raised = select(v, vec4f(p.low), v < vec4f(p.low));
+    y[index] = select(raised, vec4f(p.high), v > vec4f(p.high));
+  }
 }

@@ -1,4 +1,4 @@
-// dx = dy where x was inside [low, high], bounds included, else 0. Four elements an invocation.
+// dx = dy where x was inside [low, high], bounds included, else 0. Sixteen elements an invocation.
 
 struct Params { quads: u32, low: f32, high: f32 }
 @group(0) @binding(0) var<storage, read> dy: array<vec4f>;
@@ -8,8 +8,10 @@ struct Params { quads: u32, low: f32, high: f32 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = (wg.y * num.x + wg.x) * 64u + local;
-  if (index >= p.quads) { return; }
-  let v = x[index];
-  dx[index] = select(dy[index], vec4f(), (v < vec4f(p.low)) | (v > vec4f(p.high)));
+  // Four quads an invocation, a workgroup's width apart.
+  let first = (wg.y * num.x + wg.x) * 256u + local;
+  for (var index = first; index < min(first + 256u, p.quads); index += 64u) {
+    let v = x[index];
+    dx[index] = select(dy[index], vec4f(), (v < vec4f(p.low)) | (v > vec4f(p.high)));
+  }
 }

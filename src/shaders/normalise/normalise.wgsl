@@ -1,4 +1,4 @@
-// y = (x − offset[c])·scale[c], or its gradient dx = dy·scale[c] without the offset. x, y [R, C]. Four elements an invocation.
+// y = (x − offset[c])·scale[c], or its gradient dx = dy·scale[c] without the offset. x, y [R, C]. Sixteen elements an invocation.
 
 struct Params { quads: u32, C: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -9,10 +9,12 @@ struct Params { quads: u32, C: u32 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = (wg.y * num.x + wg.x) * 64u + local;
-  if (index >= p.quads) { return; }
-  let c = (vec4u(index * 4u) + vec4u(0u, 1u, 2u, 3u)) % p.C;
-  var v = x[index];
-  if (HAS_OFFSET) { v -= vec4f(offset[c.x], offset[c.y], offset[c.z], offset[c.w]); }
-  y[index] = v * vec4f(scale[c.x], scale[c.y], scale[c.z], scale[c.w]);
+  // Four quads an invocation, a workgroup's width apart.
+  let first = (wg.y * num.x + wg.x) * 256u + local;
+  for (var index = first; index < min(first + 256u, p.quads); index += 64u) {
+    let c = (vec4u(index * 4u) + vec4u(0u, 1u, 2u, 3u)) % p.C;
+    var v = x[index];
+    if (HAS_OFFSET) { v -= vec4f(offset[c.x], offset[c.y], offset[c.z], offset[c.w]); }
+    y[index] = v * vec4f(scale[c.x], scale[c.y], scale[c.z], scale[c.w]);
+  }
 }

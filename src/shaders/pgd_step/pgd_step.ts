@@ -82,7 +82,7 @@ export function pgdStep(image: Tensor, options: PgdStepOptions): void {
         kernel,
         params: { quads, C, radius: radiusLevels },
         bind: { image, original, gradient, step: steps, shrink: shrinks, rounding },
-        workgroups: Math.ceil(quads / 64),
+        workgroups: Math.ceil(quads / 256),
         flops: 7 * image.size,
       },
     ],

@@ -14,7 +14,7 @@ export function relu(x: Tensor): Tensor {
     inputs: [x],
     outputs: [x.shape],
     launches: (_, [y]) => [
-      { kernel: reluKernel, params: { quads }, bind: { x, y }, workgroups: Math.ceil(quads / 64), flops: x.size },
+      { kernel: reluKernel, params: { quads }, bind: { x, y }, workgroups: Math.ceil(quads / 256), flops: x.size },
     ],
     backward: (dy) => [reluBackward(dy, y!)],
   });
@@ -34,7 +34,7 @@ export function reluBackward(dy: Tensor, y: Tensor): Tensor {
         kernel: backwardKernel,
         params: { quads },
         bind: { dy, y, dx },
-        workgroups: Math.ceil(quads / 64),
+        workgroups: Math.ceil(quads / 256),
         flops: y.size,
       },
     ],

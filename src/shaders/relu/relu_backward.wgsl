@@ -1,4 +1,4 @@
-// dx = dy where the ReLU's result y was positive, else 0. Four elements an invocation.
+// dx = dy where the ReLU's result y was positive, else 0. Sixteen elements an invocation.
 
 struct Params { quads: u32 }
 @group(0) @binding(0) var<storage, read> dy: array<vec4f>;
@@ -8,7 +8,9 @@ struct Params { quads: u32 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = (wg.y * num.x + wg.x) * 64u + local;
-  if (index >= p.quads) { return; }
-  dx[index] = select(dy[index], vec4f(), y[index] <= vec4f());
+  // Four quads an invocation, a workgroup's width apart.
+  let first = (wg.y * num.x + wg.x) * 256u + local;
+  for (var index = first; index < min(first + 256u, p.quads); index += 64u) {
+    dx[index] = select(dy[index], vec4f(), y[index] <= vec4f());
+  }
 }

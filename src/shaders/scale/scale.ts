@@ -13,7 +13,7 @@ export function scale(x: Tensor, factor: number): Tensor {
     inputs: [x],
     outputs: [x.shape],
     launches: (_, [y]) => [
-      { kernel, params: { quads, factor }, bind: { x, y }, workgroups: Math.ceil(quads / 64), flops: x.size },
+      { kernel, params: { quads, factor }, bind: { x, y }, workgroups: Math.ceil(quads / 256), flops: x.size },
     ],
     backward: (dy) => [scale(dy, factor)],
   });

@@ -54,7 +54,7 @@ export function sgd(tensors: SgdTensors, options: SgdOptions = {}): void {
         constants: { NESTEROV },
         params: { quads, mass, weightDecay },
         bind: { parameter, momentum, gradient, learningRate },
-        workgroups: Math.ceil(quads / 64),
+        workgroups: Math.ceil(quads / 256),
         flops: 6 * parameter.size,
       },
     ],

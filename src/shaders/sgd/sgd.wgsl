@@ -1,6 +1,6 @@
 // A step of stochastic gradient descent, in place; all [R], learningRate [1]. With g = gradient + weightDecay·parameter:
 // momentum ← mass·momentum + g, parameter ← parameter − learningRate·(NESTEROV: g + mass·momentum, else momentum).
-// Four elements an invocation.
+// Sixteen elements an invocation.
 
 struct Params { quads: u32, mass: f32, weightDecay: f32 }
 @group(0) @binding(0) var<storage, read_write> parameter: array<vec4f>;
@@ -11,13 +11,15 @@ struct Params { quads: u32, mass: f32, weightDecay: f32 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
-  let index = (wg.y * num.x + wg.x) * 64u + local;
-  if (index >= p.quads) { return; }
-  let before = parameter[index];
-  let g = gradient[index] + p.weightDecay * before;
-  let velocity = p.mass * momentum[index] + g;
-  momentum[index] = velocity;
-  var step = velocity;
-  if (NESTEROV) { step = g + p.mass * velocity; }
-  parameter[index] = before - learningRate[0] * step;
+  // Four quads an invocation, a workgroup's width apart.
+  let first = (wg.y * num.x + wg.x) * 256u + local;
+  for (var index = first; index < min(first + 256u, p.quads); index += 64u) {
+    let before = parameter[index];
+    let g = gradient[index] + p.weightDecay * before;
+    let velocity = p.mass * momentum[index] + g;
+    momentum[index] = velocity;
+    var step = velocity;
+    if (NESTEROV) { step = g + p.mass * velocity; }
+    parameter[index] = before - learningRate[0] * step;
+  }
 }
