@@ -1,13 +1,16 @@
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import type { Device } from '../src/gpu/device.ts';
 import { type NodeDeviceOptions, openDevice } from '../src/node.ts';
 
-/** Opens a device for the tests of a file and closes it afterwards. */
+/** Opens a device for the tests of a file; afterwards nothing may be left on it. */
 export function useDevice(options: NodeDeviceOptions = {}): () => Device {
   let device: Device | undefined;
   beforeAll(async () => {
     device = await openDevice(options);
   });
-  afterAll(() => device?.destroy());
+  afterAll(() => {
+    expect(device?.liveBytes, 'bytes left on the device').toBe(0);
+    device?.destroy();
+  });
   return () => device!;
 }

@@ -30,6 +30,7 @@ export class Variable {
     data?: Float32Array | Uint32Array,
     dtype: DType = 'f32',
   ): Promise<Variable> {
+    if (data) checkSize(name, shape, data);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     const variable = new Variable(device, name, shape, dtype, await device.allocate(bytesOf(shape), name, usage));
     if (data) variable.write(data);
@@ -37,8 +38,7 @@ export class Variable {
   }
 
   write(data: Float32Array | Uint32Array): void {
-    if (data.length !== sizeOf(this.shape))
-      throw new Error(`${this.name}: ${data.length} values for shape ${show(this.shape)}`);
+    checkSize(this.name, this.shape, data);
     this.device.gpu.queue.writeBuffer(this.buffer, 0, data as Float32Array<ArrayBuffer>);
     this.version++;
   }
@@ -51,4 +51,8 @@ export class Variable {
   destroy(): void {
     this.device.free(this.buffer);
   }
+}
+
+function checkSize(name: string, shape: Shape, data: ArrayLike<number>): void {
+  if (data.length !== sizeOf(shape)) throw new Error(`${name}: ${data.length} values for shape ${show(shape)}`);
 }
