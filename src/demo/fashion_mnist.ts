@@ -36,22 +36,34 @@ export const FASHION_MNIST_CLASSES = [
  * Throws InputError where they cannot be had or are not the official ones.
  */
 export async function findFashionMnist(cache: string, log: (line: string) => void): Promise<string> {
-  const folder = (await exists(join(PACKAGED, Object.keys(FILES)[0]))) ? PACKAGED : cache;
+  const packaged = await exists(join(PACKAGED, Object.keys(FILES)[0]));
+  return await fetchFashionMnist(packaged ? PACKAGED : cache, ORIGIN, log);
+}
+
+/** Makes sure that a folder holds the four files, checked; what is missing is downloaded from `origin`. Returns the folder. */
+export async function fetchFashionMnist(folder: string, origin: string, log: (line: string) => void): Promise<string> {
   for (const [name, sha256] of Object.entries(FILES)) {
     const path = join(folder, name);
-    if (!(await exists(path))) await download(name, sha256, path, log);
-    if (contentHash(await readBytes(path)) !== sha256)
+    if (!(await exists(path))) await download(origin, name, sha256, path, log);
+    else if (contentHash(await readBytes(path)) !== sha256) {
       throw new InputError(`${path}: is not the official file: remove it and run again`);
+    }
   }
   return folder;
 }
 
-async function download(name: string, sha256: string, path: string, log: (line: string) => void): Promise<void> {
+async function download(
+  origin: string,
+  name: string,
+  sha256: string,
+  path: string,
+  log: (line: string) => void,
+): Promise<void> {
   log(`downloading ${name}`);
   const advice = `install Debian's package dataset-fashion-mnist, or put the official ${name} at ${path}`;
   let bytes: Uint8Array;
   try {
-    const response = await fetch(`${ORIGIN}/${name}`);
+    const response = await fetch(`${origin}/${name}`);
     if (!response.ok) throw new Error(`HTTP status ${response.status}`);
     bytes = new Uint8Array(await response.arrayBuffer());
   } catch (error) {
