@@ -2,7 +2,33 @@ import os from 'node:os';
 import { AdapterError, UsageError } from './errors.ts';
 import { Device, type DeviceOptions } from './gpu/device.ts';
 
+// Everything that runs anywhere.
+
 export * from './index.ts';
+
+// Data sets on disk.
+
+export { type OpenDatasetOptions, openDataset, subset } from './datasets/dataset.ts';
+export {
+  type DatasetWriter,
+  hashDataset,
+  hashFile,
+  type OpenWriterOptions,
+  openDatasetWriter,
+  type WrittenItem,
+  writeAtomic,
+} from './datasets/write.ts';
+
+// Image files: PNG, decoded and encoded by way of Node's zlib.
+
+export { decodeImage } from './images/decode.ts';
+export { type DecodeOptions, decodePng, encodePng } from './images/png.ts';
+
+// From files to files: a model, a marked data set, a training run.
+
+export { type MarkDatasetOptions, markDataset } from './marking/mark_dataset.ts';
+export { type OpenedModel, openModel } from './nn/open_model.ts';
+export { runTraining, type TrainingReport, type TrainingRunOptions } from './training/training_run.ts';
 
 export interface NodeDeviceOptions extends DeviceOptions {
   /** Part of the adapter's name, as `doctor` lists them; default: the first real GPU, else a software adapter. */
