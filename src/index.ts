@@ -113,8 +113,8 @@ export { createMomenta, recordDescent, type TrainingState, type TrainOptions, tr
 
 export { fisherOfRanks, rankTest } from './detection/decoy.ts';
 export { type DetectOptions, detect, testFeatures } from './detection/detect.ts';
-export { classIrrelevantSubspace, type SubspaceInput } from './detection/subspace.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
+export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
 
 // Statistics, in log space.
 

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { fisherOfRanks, rankTest } from '../src/detection/decoy.ts';
-import { classIrrelevantSubspace } from '../src/detection/subspace.ts';
 import { type WhiteBoxInput, whiteBoxTest } from '../src/detection/whitebox.ts';
 import { InputError } from '../src/errors.ts';
 import { parseSafetensors, toFloat64 } from '../src/formats/safetensors.ts';
 import { type Carriers, deriveCarriers, placeCarriers } from '../src/marking/carriers.ts';
+import { classIrrelevantSubspace } from '../src/marking/subspace.ts';
 import { centreRows, dot, multiplyTransposed, orthonormaliseRows, transpose } from '../src/statistics/linalg.ts';
 
 /** Fails unless |actual − expected| ≤ tolerance; NaN fails. */

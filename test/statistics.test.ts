@@ -196,7 +196,7 @@ describe('special functions', () => {
 
 describe('p-value of a cosine', () => {
   it.each([
-    // METHOD section 4
+    // docs/method.md, 4
     [10, 0.5, -1.231706797],
     [128, 0.1, -0.8868798342],
     [512, -0.05, -0.06005649137],

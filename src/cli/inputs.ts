@@ -5,6 +5,7 @@ import { Loader } from '../datasets/loader.ts';
 import { UsageError } from '../errors.ts';
 import { type Key, parseKey } from '../marking/key.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
+import { networks } from '../nn/networks.ts';
 import type { Progress } from './progress.ts';
 
 /** Options that several commands share: what the files they name are. */
@@ -18,7 +19,7 @@ export const splitOption = {
 
 /** Says of a foreign model file what it does not say itself. */
 export const networkOptions = {
-  arch: { type: 'string', value: 'NAME', description: 'architecture: resnet18' },
+  arch: { type: 'string', value: 'NAME', choices: Object.keys(networks), description: 'architecture' },
   width: { type: 'integer', value: 'N', minimum: 1, maximum: 1024, description: 'channels of the first stage' },
   stem: {
     type: 'string',

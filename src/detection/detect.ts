@@ -16,7 +16,7 @@ export interface DetectOptions {
 }
 
 /**
- * The white-box test of a suspect whose weights are at hand (METHOD section 4): features of both networks on held-out vanilla
+ * The white-box test of a suspect whose weights are at hand (docs/method.md, 4): features of both networks on held-out vanilla
  * images, alignment, cosines with the carriers, Fisher. Throws InputError where the suspect's classes are not the key's.
  */
 export async function detect(options: DetectOptions): Promise<WhiteBoxResult> {

@@ -1,4 +1,4 @@
-/** The white-box test: do the rows of a suspect's last layer point along the carriers? (METHOD sections 4 and 5.) */
+/** The white-box test: do the rows of a suspect's last layer point along the carriers? (docs/method.md, 4 and 5.) */
 
 import { InputError } from '../errors.ts';
 import type { Carriers } from '../marking/carriers.ts';

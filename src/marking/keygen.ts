@@ -1,10 +1,10 @@
 import type { Loader } from '../datasets/loader.ts';
-import { classIrrelevantSubspace } from '../detection/subspace.ts';
 import { type InferenceOptions, infer } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { createKey, type Key } from './key.ts';
+import { classIrrelevantSubspace } from './subspace.ts';
 
-/** Directions of the subspace: the most whose response a suspect still reproduces well (METHOD section 5). */
+/** Directions of the subspace: the most whose response a suspect still reproduces well (docs/method.md, 5). */
 export const DEFAULT_SUBSPACE_DIMENSION = 32;
 
 export interface KeygenOptions extends InferenceOptions {
@@ -19,7 +19,7 @@ export interface KeygenOptions extends InferenceOptions {
 
 /**
  * A new key: fixes the subspace first, from public vanilla data only, and draws the secret afterwards, so that the null
- * distribution is exact (METHOD section 5). Throws InputError where fewer directions are left than asked for.
+ * distribution is exact (docs/method.md, 5). Throws InputError where fewer directions are left than asked for.
  */
 export async function keygen(options: KeygenOptions): Promise<Key> {
   const { classes, model, modelSha256, subspace } = options;

@@ -13,7 +13,7 @@ import { Tape } from '../tensor/tape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
 
-/** How images are marked ("Radioactive data", section 3; METHOD section 2). */
+/** How images are marked ("Radioactive data", section 3; docs/method.md, 2). */
 export interface MarkingRecipe {
   /** L∞ bound of the mark, in 8-bit levels. */
   readonly radiusLevels: number;

@@ -8,7 +8,7 @@ const ROUNDING = 1e-12;
 
 /**
  * log10 of the one-sided p-value P(cos ≥ c) of a cosine under the null hypothesis that one of the two directions is
- * uniform on the unit sphere S^{d−1} and independent of the other (METHOD section 4):
+ * uniform on the unit sphere S^{d−1} and independent of the other (docs/method.md, 4):
  *
  *     p = ½ I_{1−c²}((d−1)/2, ½) for c ≥ 0, and 1 − p(−c) for c < 0.
  *

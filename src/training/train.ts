@@ -45,7 +45,7 @@ interface Step {
 }
 
 /**
- * Trains a model in place by SGD with momentum (METHOD: what a third party does). Order and crops are functions of the seed,
+ * Trains a model in place by SGD with momentum (docs/method.md, 3). Order and crops are functions of the seed,
  * the epoch and the image, so a run that was interrupted ends with the same bits as one that was not.
  * Throws InputError when the loss stops being finite.
  */

@@ -20,7 +20,7 @@ export interface CropResizeOptions {
  * Cuts a rectangle out of every image, resizes it to one size, limits the values, and mirrors where asked: x [N, H, W, C] and
  * crops [N, 5] of u32 (see `packCrops`) → [N, outHeight, outWidth, C]. The resize is
  * `torch.nn.functional.interpolate(mode='bilinear', align_corners=False)`, without antialias, of the rectangle alone: nothing
- * outside it is seen. This is the augmentation F(x, θ) of "Radioactive data" (METHOD §2); its gradient goes to x, through the
+ * outside it is seen. This is the augmentation F(x, θ) of "Radioactive data" (docs/method.md, 2); its gradient goes to x, through the
  * limit as `torch.clamp`'s does. θ is a tensor, so that a replay takes new crops. Crops must lie inside the images: `packCrops`
  * checks that, the GPU does not.
  * Throws ShapeError where shapes do not go together, and for extents whose positions would not fit 32 bits.

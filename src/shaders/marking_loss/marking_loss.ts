@@ -17,7 +17,7 @@ export interface MarkingLoss {
 }
 
 /**
- * The marking loss of "Radioactive data" (METHOD §2) without the image penalty, which `pgdStep` takes care of: with
+ * The marking loss of "Radioactive data" (docs/method.md, 2) without the image penalty, which `pgdStep` takes care of: with
  * Δ = features − vanilla, loss = −Δ·u + lambdaFeatures·‖Δ‖ for every image. features, vanilla and carriers u are [B, d]; images do
  * not interact, so the images' gradients are those of the sum over the batch.
  * The gradient of the loss goes to the features; vanilla and carriers count as constants. Where Δ = 0 that of the norm is 0, as

@@ -49,7 +49,7 @@ export interface PgdStepOptions extends StepFactors {
 
 /**
  * One step of projected gradient descent on the variable `image` [..., C] in 8-bit levels, in place ("Radioactive data",
- * METHOD §2):
+ * docs/method.md, 2):
  *
  *     image ← project(image − step_c·gradient − shrink_c·(image − original))
  *

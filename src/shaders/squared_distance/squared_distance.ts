@@ -7,7 +7,7 @@ const kernel = defineKernel('squared_distance', code);
 
 /**
  * Σ factor·(x − y)² for every image: x, y [B, ..., C] → [B], with one factor for all (default 1) or one a channel. With 1/(255·std_c)² it
- * is ‖z̃ − z‖² in normalised units for x, y in levels: the image penalty of METHOD §2. For reports: it has no gradient, as `pgdStep`
+ * is ‖z̃ − z‖² in normalised units for x, y in levels: the image penalty of docs/method.md, 2. For reports: it has no gradient, as `pgdStep`
  * knows the penalty's. Throws ShapeError where shapes or the number of factors do not fit.
  */
 export function squaredDistance(x: Tensor, y: Tensor, factor: number | readonly number[] = 1): Tensor {

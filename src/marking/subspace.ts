@@ -1,4 +1,4 @@
-/** The subspace that carriers are drawn in when classes are few (METHOD section 5). */
+/** The subspace that carriers are drawn in when classes are few (docs/method.md, 5). */
 
 import { InputError } from '../errors.ts';
 import {
