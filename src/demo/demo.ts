@@ -12,7 +12,7 @@ import { commitment, createKey, type Key, serializeKey } from '../marking/key.ts
 import { vanillaSubspace } from '../marking/keygen.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../marking/marker.ts';
-import { infer } from '../nn/inference.ts';
+import { infer, type OnProgress } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
 import { runTraining, type TrainingReport } from '../training/training_run.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from './fashion_mnist.ts';
@@ -64,19 +64,17 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const { device, out, log, signal } = options;
   if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder with -o, or remove it`);
   const stages: Record<string, number> = {};
-  const stage = async <T>(
-    name: string,
-    total: number,
-    unit: string,
-    body: (update: (done: number) => void) => Promise<T>,
-  ): Promise<T> => {
+  const stage = async <T>(name: string, unit: string, body: (follow: OnProgress) => Promise<T>): Promise<T> => {
     signal?.throwIfAborted();
     const start = performance.now();
-    const display = options.progress(name, total, unit);
+    let display: ReturnType<DemoOptions['progress']> | undefined;
     try {
-      return await body((done) => display.update(done));
+      return await body((done, total) => {
+        display ??= options.progress(name, total, unit);
+        display.update(done);
+      });
     } finally {
-      display.done();
+      display?.done();
       stages[name] = (performance.now() - start) / 1000;
     }
   };
@@ -92,8 +90,8 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const ownerImages = await Loader.open(owner, channels);
     const heldOutImages = await Loader.open(heldOut, channels);
 
-    const basis = await stage('find the subspace', owner.length, 'images', (update) =>
-      vanillaSubspace(marker, ownerImages, classes.length, DEMO_SUBSPACE, { onProgress: update, signal }),
+    const basis = await stage('find the subspace', 'images', (onProgress) =>
+      vanillaSubspace(marker, ownerImages, classes.length, DEMO_SUBSPACE, { onProgress, signal }),
     );
     const newKey = (): Promise<Key> =>
       createKey({
@@ -111,7 +109,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     log(`commitment to publish before the data: ${published}`);
 
     const markedFolder = join(out, 'marked');
-    const manifest = await stage('mark', Math.round(owner.length * options.fraction), 'images', (update) =>
+    const manifest = await stage('mark', 'images', (onProgress) =>
       markDataset({
         key,
         model: marker,
@@ -119,7 +117,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         fraction: options.fraction,
         recipe: defaultMarkingRecipe(marker.config.inputSize),
         out: markedFolder,
-        onProgress: update,
+        onProgress,
         ...(signal && { signal }),
       }),
     );
@@ -138,7 +136,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     );
 
     const trainOn = (name: string, dataset: Dataset) =>
-      stage(`train ${name}`, 1, 'images', () =>
+      stage(`train ${name}`, 'images', (onProgress) =>
         runTraining({
           device,
           dataset,
@@ -146,13 +144,15 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
           out: join(out, `${name}.safetensors`),
           init: options.marker,
           recipe: { freezeFeatures: true, seed: 1 },
+          onProgress,
           ...(signal && { signal }),
         }),
       );
     const onMarked = await trainOn('suspect', marked);
     const onUnmarked = await trainOn('innocent', owner);
 
-    const results = await stage('detect', 3 * heldOut.length, 'images', async (update) => {
+    const results = await stage('detect', 'images', async (follow) => {
+      const update = (done: number): void => follow(done, 3 * heldOut.length);
       const { features: featuresMarking } = await infer(marker, heldOutImages, { onProgress: update, signal });
       const featuresOf = async (trained: TrainingReport, offset: number) => {
         const { model } = await openModel(device, trained.model);
