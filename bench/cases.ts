@@ -2,21 +2,13 @@ import * as v from 'valibot';
 import { InputError } from '../src/errors.ts';
 import type { Device } from '../src/gpu/device.ts';
 import { backward } from '../src/nn/backward.ts';
+import type { Prepared } from '../src/profiling/prepared.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
 import { conv2d, linear } from '../src/shaders/conv2d/conv2d.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { sizeOf, type Tensor } from '../src/tensor/tensor.ts';
 import { Variable } from '../src/tensor/variable.ts';
-
-/** What a case measures: replays of a program whose inputs are written. */
-export interface Prepared {
-  readonly program: Program;
-  /** Images that one replay works on, for whole steps. */
-  readonly images?: number;
-  /** Gives back everything the case holds on the device. */
-  release(): void;
-}
 
 export interface BenchCase {
   readonly name: string;
@@ -160,6 +152,7 @@ async function prepare(
       data.map((_, index) => value(input.name, index)),
     );
   }
+  await program.run();
   const release = (): void => {
     program.destroy();
     for (const variable of variables) variable.destroy();

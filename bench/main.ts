@@ -3,11 +3,17 @@ import { loadavg } from 'node:os';
 import { defineCommand } from '../src/cli/command.ts';
 import { runCommand } from '../src/cli/program.ts';
 import { UsageError } from '../src/errors.ts';
-import { operatorCases, shapeCases } from './cases.ts';
-import { copyCeiling, fmaCeiling } from './ceilings.ts';
+import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
+import { tableLines } from '../src/profiling/table.ts';
+import { type BenchCase, operatorCases, shapeCases } from './cases.ts';
 import { type Measurement, measure } from './measure.ts';
 import defaultShapes from './shapes.json?raw';
 import { steps } from './steps.ts';
+
+const ceilingCases: readonly BenchCase[] = [
+  { name: 'ceiling: copy', build: prepareCopy },
+  { name: 'ceiling: multiply-add', build: prepareMultiplyAdd },
+];
 
 const bench = defineCommand({
   name: 'bench',
@@ -30,7 +36,7 @@ const bench = defineCommand({
     const device = await openDevice();
     const rounds = options.quick ? 3 : 9;
     // The ceilings take turns with the cases: shares then compare what ran under the same load.
-    const [copy, fma, ...measured] = await measure(device, [copyCeiling, fmaCeiling, ...cases], rounds, {
+    const [copy, fma, ...measured] = await measure(device, [...ceilingCases, ...cases], rounds, {
       signal,
       progress,
     });
@@ -73,12 +79,7 @@ function table(rows: readonly (Measurement & { share: { gflops: number; gbps: nu
       row.firstReplayMs.toFixed(0),
     ]),
   ];
-  const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
-  return lines
-    .map((line) =>
-      line.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!))).join('  '),
-    )
-    .join('\n');
+  return tableLines(lines).join('\n');
 }
 
 await runCommand('npm run --silent bench --', bench, process.argv.slice(2));

@@ -1,7 +1,8 @@
 import type { Context } from '../src/cli/command.ts';
 import type { Device } from '../src/gpu/device.ts';
+import { median, type Prepared, replaysToTime, wallClockMs } from '../src/profiling/prepared.ts';
 import type { Program } from '../src/tensor/program.ts';
-import type { BenchCase, Prepared } from './cases.ts';
+import type { BenchCase } from './cases.ts';
 
 export interface Measurement {
   readonly case: string;
@@ -19,10 +20,6 @@ export interface Measurement {
   /** No plan takes less. */
   readonly lowerBoundBytes: number;
 }
-
-/** A timing shorter than this is mostly the clock and the submission: replays are repeated to reach it. */
-const LEAST_MS = 20;
-const MOST_REPLAYS = 1000;
 
 interface Candidate {
   readonly benchCase: BenchCase;
@@ -51,10 +48,9 @@ export async function measure(
       const start = performance.now();
       const prepared = await benchCase.build(device);
       if (!prepared) continue;
-      await timeMs(device, prepared.program, 1);
+      await device.idle();
       const firstReplayMs = performance.now() - start;
-      const warm = await timeMs(device, prepared.program, 1);
-      const replays = Math.min(MOST_REPLAYS, Math.max(1, Math.ceil(LEAST_MS / warm)));
+      const replays = await replaysToTime(device, prepared.program);
       candidates.push({ benchCase, prepared, firstReplayMs, replays, timesMs: [] });
     }
     preparing.update(cases.length);
@@ -63,7 +59,7 @@ export async function measure(
     for (let round = 0; round < rounds; round++) {
       for (const { prepared, replays, timesMs } of candidates) {
         signal.throwIfAborted();
-        timesMs.push((await timeMs(device, prepared.program, replays)) / replays);
+        timesMs.push(await wallClockMs(device, prepared.program, replays));
       }
       measuring.update(round + 1);
     }
@@ -74,17 +70,9 @@ export async function measure(
   }
 }
 
-async function timeMs(device: Device, program: Program, replays: number): Promise<number> {
-  const start = performance.now();
-  for (let replay = 0; replay < replays; replay++) await program.run();
-  await device.idle();
-  return performance.now() - start;
-}
-
 function summarise(device: Device, { benchCase, prepared, firstReplayMs, timesMs }: Candidate): Measurement {
   const { program, images } = prepared;
-  const sorted = timesMs.toSorted((a, b) => a - b);
-  const ms = { min: sorted[0]!, median: sorted[Math.floor(sorted.length / 2)]!, max: sorted.at(-1)! };
+  const ms = { min: Math.min(...timesMs), median: median(timesMs), max: Math.max(...timesMs) };
   return {
     case: benchCase.name,
     adapter: device.name,

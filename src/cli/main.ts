@@ -6,6 +6,7 @@ import { doctor } from './doctor.ts';
 import { extract } from './extract.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
+import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { train } from './train.ts';
 
@@ -14,7 +15,7 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, mark, train, detect, demo],
+    commands: [doctor, keygen, extract, mark, train, detect, demo, profile],
   },
   process.argv.slice(2),
 );
