@@ -1,6 +1,6 @@
 /**
  * Errors a user can do something about. `message` is one line: what is wrong, which file or tensor, what to do.
- * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter, 5 device lost or out of memory, 6 integrity.
+ * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter, 5 device lost, out of memory or disk full, 6 integrity.
  */
 export class RadioactiveError extends Error {
   readonly exitCode: number;

@@ -3,7 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
 import packageJson from '../package.json';
-import { commandHelp, defineCommand, type Options, parseOptions, suggest, type Values } from '../src/cli/command.ts';
+import {
+  commandHelp,
+  commonOptions,
+  defineCommand,
+  type Options,
+  parseOptions,
+  suggest,
+  type Values,
+} from '../src/cli/command.ts';
 import { describeFailure } from '../src/cli/output.ts';
 import { type ProgressStyle, Reporter } from '../src/cli/progress.ts';
 import { DeviceError, IntegrityError } from '../src/errors.ts';
@@ -70,6 +78,23 @@ describe('options', () => {
     refused.toThrow(expect.objectContaining({ message, exitCode: 2 }));
   });
 
+  it.each([
+    ['1', 1],
+    ['536870912B', 536870912],
+    ['512MiB', 536870912],
+    ['512mb', 512e6],
+    ['1.5GiB', 1610612736],
+    ['8kB', 8000],
+  ])('--memory %s', (text, bytes) => {
+    expect(parseOptions(commonOptions, ['--memory', text]).memory).toBe(bytes);
+  });
+
+  it.each(['0', '-1', '1e3', '0.5', '1Mi', 'lots', '9007199254740993', '12iB'])('refuse --memory %s', (text) => {
+    expect(() => parseOptions(commonOptions, [`--memory=${text}`])).toThrow(
+      `--memory ${text}: must be a number of bytes, like 536870912 or 512MiB`,
+    );
+  });
+
   it('are explained with defaults and examples', () => {
     const command = defineCommand({
       name: 'mark',
@@ -92,10 +117,11 @@ describe('options', () => {
       '  --black-box     scores only',
       '',
       'Options of every command:',
-      "  --device NAME  part of the adapter's name, as doctor lists them; also RADIOACTIVE_DEVICE",
-      '  --json         print one JSON document, and progress as JSON lines on stderr',
-      '  --quiet        no progress and no remarks on stderr',
-      '  -h, --help     show this help',
+      "  --device NAME   part of the adapter's name, as doctor lists them; also RADIOACTIVE_DEVICE",
+      '  --memory BYTES  most memory to use on the device, like 512MiB; batches are halved until they fit',
+      '  --json          print one JSON document, numbers without end as "-Infinity", and progress as JSON lines on stderr',
+      '  --quiet         no progress and no remarks on stderr',
+      '  -h, --help      show this help',
       '',
       'Example:',
       '  radioactive mark --key my.key',

@@ -16,16 +16,23 @@ export interface Finished {
 
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
+  /** Sends SIGKILL after so many milliseconds. */
+  readonly killAfterMs?: number;
   /** Called with all of stderr so far whenever there is more. */
   readonly onStderr?: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void;
 }
 
 /** Runs a built entry (`cli`, `bench`) from the project's root, neither of its outputs being a terminal. */
-export function run(entry: string, args: readonly string[], { env, onStderr }: RunOptions = {}): Promise<Finished> {
+export function run(
+  entry: string,
+  args: readonly string[],
+  { env, killAfterMs, onStderr }: RunOptions = {},
+): Promise<Finished> {
   const child = spawn(process.execPath, [`dist/${entry}.js`, ...args], {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    ...(killAfterMs !== undefined && { timeout: killAfterMs, killSignal: 'SIGKILL' }),
   });
   let stdout = '';
   let stderr = '';
@@ -40,4 +47,9 @@ export function run(entry: string, args: readonly string[], { env, onStderr }: R
     child.on('error', reject);
     child.on('close', (exitCode) => resolve({ exitCode, stdout, stderr }));
   });
+}
+
+/** What a run has written to stderr, line by line, without what Dawn writes there by itself. */
+export function ownLines({ stderr }: Finished): string[] {
+  return stderr.split('\n').filter((line) => line !== '' && !/^(Warning: | {4}at )/.test(line));
 }

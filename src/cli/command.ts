@@ -23,6 +23,12 @@ interface StringOption extends Described {
   readonly choices?: readonly string[];
 }
 
+/** A number of bytes, written with or without a unit. */
+interface BytesOption extends Described {
+  readonly type: 'bytes';
+  readonly value: string;
+}
+
 interface NumberOption extends Described {
   readonly type: 'number' | 'integer';
   readonly value: string;
@@ -33,7 +39,7 @@ interface NumberOption extends Described {
   readonly maximum?: number;
 }
 
-export type Option = Flag | StringOption | NumberOption;
+export type Option = Flag | StringOption | BytesOption | NumberOption;
 
 /** Options by their name in code: `batchSize` is written `--batch-size`. */
 export type Options = Readonly<Record<string, Option>>;
@@ -81,6 +87,8 @@ export interface Command<T extends Options = Options> {
   readonly options: T;
   /** Arguments of complete example commands, at least one. */
   readonly examples: readonly string[];
+  /** What to do after Ctrl-C, for a command that can go on where it was stopped. */
+  readonly afterInterrupt?: string;
   run(context: Context<Values<T>>): Promise<Result>;
 }
 
@@ -96,7 +104,15 @@ export const commonOptions = {
     value: 'NAME',
     description: "part of the adapter's name, as doctor lists them; also RADIOACTIVE_DEVICE",
   },
-  json: { type: 'flag', description: 'print one JSON document, and progress as JSON lines on stderr' },
+  memory: {
+    type: 'bytes',
+    value: 'BYTES',
+    description: 'most memory to use on the device, like 512MiB; batches are halved until they fit',
+  },
+  json: {
+    type: 'flag',
+    description: 'print one JSON document, numbers without end as "-Infinity", and progress as JSON lines on stderr',
+  },
   quiet: { type: 'flag', description: 'no progress and no remarks on stderr' },
   help: { type: 'flag', short: 'h', description: 'show this help' },
 } as const satisfies Options;
@@ -153,6 +169,7 @@ function readValue(
       throw new UsageError(`${rawName} ${value}: must be one of ${option.choices.join(', ')}`);
     return value;
   }
+  if (option.type === 'bytes') return readByteCount(rawName, value);
   const number = Number(value);
   const { minimum = -Infinity, maximum = Infinity } = option;
   if (!Number.isFinite(number) || (option.type === 'integer' && !Number.isSafeInteger(number)))
@@ -162,6 +179,15 @@ function readValue(
       `${rawName} ${value}: must be ${maximum === Infinity ? `at least ${minimum}` : minimum === -Infinity ? `at most ${maximum}` : `between ${minimum} and ${maximum}`}`,
     );
   return number;
+}
+
+/** `536870912`, `512MiB`, `0.5 GB`: units of 1024 with an i, of 1000 without. */
+function readByteCount(rawName: string, value: string): number {
+  const [, count, unit] = /^(\d+(?:\.\d+)?) ?((?:[kmgt]i?)?b)?$/i.exec(value) ?? [];
+  const power = 'bkmgt'.indexOf((unit ?? 'b')[0].toLowerCase());
+  const bytes = Math.floor(Number(count) * (/i/i.test(unit ?? '') ? 1024 : 1000) ** power);
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw new UsageError(`${rawName} ${value}: must be a number of bytes, like 536870912 or 512MiB`);
 }
 
 /** `; did you mean …?` with the candidate nearest to `word`, or nothing where none is near. */

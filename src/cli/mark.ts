@@ -1,10 +1,9 @@
 import { openDataset } from '../datasets/dataset.ts';
-import { checkKeyMatches } from '../marking/key.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../marking/marker.ts';
 import { openModel } from '../nn/open_model.ts';
 import { defineCommand } from './command.ts';
-import { networkOptions, networkOverrides, numberList, openKey, splitOption } from './inputs.ts';
+import { checkBelong, networkOptions, networkOverrides, numberList, openKey, splitOption } from './inputs.ts';
 
 const defaults = defaultMarkingRecipe(28);
 
@@ -91,6 +90,7 @@ export const mark = defineCommand({
     split: splitOption,
     ...networkOptions,
   },
+  afterInterrupt: 'run the same command again to go on',
   examples: ['--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked'],
   async run({ options, openDevice, progress, log, signal }) {
     const key = await openKey(options.key);
@@ -98,7 +98,7 @@ export const mark = defineCommand({
     const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
     if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
     try {
-      checkKeyMatches(key, { modelSha256: sha256, classes: dataset.classes });
+      checkBelong(key, { path: options.model, sha256 }, dataset);
       const base = defaultMarkingRecipe(model.config.inputSize);
       const scale =
         options.cropScale === undefined || options.cropScale === 'none'

@@ -17,7 +17,7 @@ export const INTERRUPTED = 130;
  */
 export function describeFailure(error: unknown): Failure {
   if (error instanceof RadioactiveError) return { message: oneLine(error.message), exitCode: error.exitCode };
-  if (error instanceof Error && error.name === 'AbortError') return { message: 'interrupted', exitCode: INTERRUPTED };
+  if (isAbort(error)) return { message: 'interrupted', exitCode: INTERRUPTED };
   if (isSystemError(error)) {
     const [, meaning] = getSystemErrorMap().get(error.errno) ?? ['', error.message];
     const outOfSpace = error.code === 'ENOSPC' || error.code === 'EDQUOT';
@@ -30,8 +30,19 @@ export function describeFailure(error: unknown): Failure {
 /** The stack and the causes, where RADIOACTIVE_DEBUG=1 asks for them. */
 export const stackOf = (error: unknown): string | undefined => (debugging() ? inspect(error) : undefined);
 
-/** The one document that `--json` prints. */
-export const jsonDocument = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
+/**
+ * The one document that `--json` prints. A number that is not finite, which JSON does not have, becomes the string `-Infinity`,
+ * `Infinity` or `NaN`: a p-value of 0 has such a logarithm, and `null` would say that there is none.
+ */
+export const jsonDocument = (value: unknown): string =>
+  `${JSON.stringify(
+    value,
+    (_, entry: unknown) => (typeof entry === 'number' && !Number.isFinite(entry) ? String(entry) : entry),
+    2,
+  )}\n`;
+
+/** Whether work ended because its signal was aborted. */
+export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 
 const debugging = (): boolean => process.env.RADIOACTIVE_DEBUG === '1';
 

@@ -1,8 +1,8 @@
-import { UsageError } from '../errors.ts';
+import { RadioactiveError, UsageError } from '../errors.ts';
 import type { Device } from '../gpu/device.ts';
 import { openDevice } from '../node.ts';
 import { type Command, columns, commandHelp, commonOptions, parseOptions, type Result, suggest } from './command.ts';
-import { describeFailure, INTERRUPTED, jsonDocument, stackOf } from './output.ts';
+import { describeFailure, INTERRUPTED, isAbort, jsonDocument, stackOf } from './output.ts';
 import { Reporter } from './progress.ts';
 
 /** Several commands under one name. */
@@ -17,7 +17,7 @@ export interface CommandLine {
 export async function runProgram(program: CommandLine, args: readonly string[]): Promise<void> {
   await runInProcess(args, async (reporter, signal) => {
     // The first argument that is no option and no value of an option is the command.
-    const at = args.findIndex((arg, index) => !arg.startsWith('-') && args[index - 1] !== '--device');
+    const at = args.findIndex((arg, index) => !arg.startsWith('-') && !takesValue(args[index - 1]));
     if (at < 0) {
       const { version } = explained(program.name, () => parseOptions(programOptions, args));
       if (version) return { json: { version: program.version }, text: program.version };
@@ -44,6 +44,8 @@ const programOptions = {
   ...commonOptions,
   version: { type: 'flag', description: 'print the version' },
 } as const;
+
+const takesValue = (arg: string | undefined): boolean => arg === '--device' || arg === '--memory';
 
 const asksForHelp = (args: readonly string[]): boolean => args.includes('--help') || args.includes('-h');
 
@@ -77,10 +79,16 @@ async function run(
       progress: (title, total, unit) => reporter.progress(title, total, unit),
       log: (line) => reporter.log(line),
       openDevice: () => {
-        device ??= openDevice({ adapter: options.device ?? (process.env.RADIOACTIVE_DEVICE || undefined) });
+        device ??= openDevice({
+          adapter: options.device ?? (process.env.RADIOACTIVE_DEVICE || undefined),
+          ...(options.memory !== undefined && { memoryLimitBytes: options.memory }),
+        });
         return device;
       },
     });
+  } catch (error) {
+    if (!isAbort(error) || !command.afterInterrupt) throw error;
+    throw new RadioactiveError(`interrupted; ${command.afterInterrupt}`, INTERRUPTED, { cause: error });
   } finally {
     // A device that could not be opened has been reported by the command already.
     await device?.then(
@@ -138,12 +146,12 @@ function programHelp({ name, summary, commands }: CommandLine): string {
     'Commands:',
     ...columns(commands.map((command) => [command.name, command.summary] as const)),
     '',
-    `Options: --version, and --help, --json, --quiet, --device NAME with every command; ${name} <command> --help explains.`,
+    `Options: --version, and --help, --json, --quiet, --device NAME, --memory BYTES with every command; ${name} <command> --help explains.`,
     '',
     'Examples:',
     ...commands.map((command) => `  ${`${name} ${command.name} ${command.examples[0]}`.trimEnd()}`),
     '',
     'Exit codes: 0 done, 1 fault of this program, 2 wrong usage, 3 bad input, 4 no usable adapter,',
-    '  5 device lost or out of memory (try again), 6 files that do not belong together, 130 interrupted.',
+    '  5 device lost, out of memory or disk full (try again), 6 files that do not belong together, 130 interrupted.',
   ].join('\n');
 }

@@ -48,7 +48,7 @@ export const train = defineCommand({
       type: 'flag',
       description: 'learn a new last layer on the features of --init (the linear setting)',
     },
-    resume: { type: 'flag', description: 'go on from MODEL.checkpoint' },
+    resume: { type: 'flag', description: 'go on from MODEL.checkpoint, where there is one' },
     checkpointSteps: {
       type: 'integer',
       value: 'N',
@@ -59,6 +59,7 @@ export const train = defineCommand({
     split: splitOption,
     ...networkOptions,
   },
+  afterInterrupt: 'run the same command with --resume to go on',
   examples: [
     '--data data --val data --arch resnet18 --width 16 --epochs 10 -o model.safetensors',
     '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',

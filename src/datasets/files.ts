@@ -1,6 +1,6 @@
-import { access, open, readFile } from 'node:fs/promises';
-import { isAbsolute, relative, sep } from 'node:path';
-import { InputError } from '../errors.ts';
+import { access, constants, open, readFile } from 'node:fs/promises';
+import { dirname, isAbsolute, relative, sep } from 'node:path';
+import { InputError, RadioactiveError } from '../errors.ts';
 
 const REASONS: Record<string, string> = {
   ENOENT: 'no such file or folder; check the path',
@@ -17,10 +17,28 @@ const REASONS: Record<string, string> = {
   ERR_FS_FILE_TOO_LARGE: 'larger than the 2 GiB that are read at once; split it',
 };
 
-/** A failed file operation as an error that names the file and what to do. */
-export function fileError(path: string, error: unknown): InputError {
+/** A failed file operation as an error that names the file and what to do: bad input, or a full disk, which can be retried. */
+export function fileError(path: string, error: unknown): RadioactiveError {
   const { code = '', message } = error as NodeJS.ErrnoException;
-  return new InputError(`${path}: ${REASONS[code] ?? `${message}; check the path and the disk`}`, { cause: error });
+  const text = `${path}: ${REASONS[code] ?? `${message}; check the path and the disk`}`;
+  const outOfSpace = code === 'ENOSPC' || code === 'EDQUOT';
+  return outOfSpace ? new RadioactiveError(text, 5, { cause: error }) : new InputError(text, { cause: error });
+}
+
+/**
+ * Refuses a path where no new file can be written, before long work is done for it.
+ *
+ * @throws InputError if there is something of that name, or its folder is missing or not writable.
+ */
+export async function requireNewFile(path: string): Promise<void> {
+  if (await exists(path)) throw new InputError(`${path}: exists already; choose another name, or remove it`);
+  const folder = dirname(path);
+  try {
+    // With the separator a file of that name is refused too.
+    await access(`${folder}${sep}`, constants.W_OK);
+  } catch (error) {
+    throw fileError(folder, error);
+  }
 }
 
 /**

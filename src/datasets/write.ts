@@ -1,8 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm } from 'node:fs/promises';
-import { dirname, extname, join, resolve } from 'node:path';
-import { InputError, IntegrityError } from '../errors.ts';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import { InputError, IntegrityError, RadioactiveError } from '../errors.ts';
 import { gzip, parseIdx, serializeIdx } from '../formats/idx.ts';
 import { decodeImage } from '../images/decode.ts';
 import { checkImage, type Image8 } from '../images/image.ts';
@@ -14,15 +14,18 @@ import { CLASSES_NAME, type IdxFiles } from './idx.ts';
 
 /**
  * Writes a file so that its name only ever stands for the whole content, also after a crash or a loss of power: a temporary
- * file in the same folder, forced to disk, then renamed. A file of that name is replaced.
+ * file in the same folder, forced to disk, then renamed. A file of that name is replaced, and so is what a killed attempt at
+ * the same path has left.
  *
  * @param mode permissions of a new file, as for `open`; default 0o666 less the umask.
- * @throws InputError if it cannot be written (no space, no permission, no such folder); nothing is left behind then.
+ * @throws RadioactiveError if it cannot be written (no space, no permission, no such folder); nothing is left behind then.
  */
 export async function writeAtomic(path: string, bytes: Uint8Array, mode = 0o666): Promise<void> {
   const folder = dirname(path);
-  const temporary = join(folder, `.${randomUUID()}.tmp`);
+  // Hashed, since the name may have the greatest length there is.
+  const temporary = join(folder, `.${hashBytes(new TextEncoder().encode(basename(path))).slice(0, 16)}.tmp`);
   try {
+    await rm(temporary, { force: true });
     const file = await open(temporary, 'wx', mode);
     try {
       await file.writeFile(bytes);
@@ -37,6 +40,8 @@ export async function writeAtomic(path: string, bytes: Uint8Array, mode = 0o666)
     throw fileError(path, error);
   }
 }
+
+const TEMPORARY_NAME = /^\.[0-9a-f]{16}\.tmp$/;
 
 /**
  * SHA-256 of a file as 64 hex digits, read piece by piece.
@@ -121,20 +126,29 @@ export async function openDatasetWriter(
   out: string,
   options: OpenWriterOptions = {},
 ): Promise<DatasetWriter> {
-  if (isInside(await realpath(source.root), await nearestExisting(resolve(out)))) {
-    throw new InputError(`${out}: is the data set's own folder or inside it; choose another place for the output`);
-  }
-  let names: string[];
-  try {
-    await mkdir(out, { recursive: true });
-    names = await readdir(out);
-  } catch (error) {
-    throw fileError(out, error);
-  }
+  const names = await createOutputFolder(source, out);
   if (!options.resume && names.length > 0) {
     throw new InputError(`${out}: not empty; choose a new folder, or resume what was begun there`);
   }
   return source.idx === undefined ? openFolderWriter(source, out) : openIdxWriter(source, source.idx, out);
+}
+
+/**
+ * Creates the folder that a data set is to be written to, if need be. Returns the names in it, without temporary files that
+ * a killed process has left.
+ *
+ * @throws InputError if it is the source's folder or inside it, or cannot be created.
+ */
+export async function createOutputFolder(source: Dataset, out: string): Promise<string[]> {
+  if (isInside(await realpath(source.root), await nearestExisting(resolve(out)))) {
+    throw new InputError(`${out}: is the data set's own folder or inside it; choose another place for the output`);
+  }
+  try {
+    await mkdir(out, { recursive: true });
+    return (await readdir(out)).filter((name) => !TEMPORARY_NAME.test(name));
+  } catch (error) {
+    throw fileError(out, error);
+  }
 }
 
 function openFolderWriter(source: Dataset, out: string): DatasetWriter {
@@ -152,7 +166,7 @@ function openFolderWriter(source: Dataset, out: string): DatasetWriter {
       await writeAtomic(path, bytes);
       for (const other of names(index)) if (other !== id) await rm(join(out, other), { force: true });
     } catch (error) {
-      throw error instanceof InputError ? error : fileError(path, error);
+      throw error instanceof RadioactiveError ? error : fileError(path, error);
     }
     return { id, sha256: hashBytes(bytes) };
   };

@@ -1,11 +1,23 @@
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../datasets/dataset.ts';
 import { exists } from '../datasets/files.ts';
 import { chunks, Loader } from '../datasets/loader.ts';
-import { MANIFEST_NAME, type Manifest, type ManifestImage, serializeManifest } from '../datasets/manifest.ts';
+import {
+  MANIFEST_NAME,
+  type Manifest,
+  type ManifestImage,
+  parseManifest,
+  serializeManifest,
+} from '../datasets/manifest.ts';
 import { selectStratified } from '../datasets/select.ts';
-import { type DatasetWriter, hashDataset, openDatasetWriter, writeAtomic } from '../datasets/write.ts';
+import {
+  createOutputFolder,
+  type DatasetWriter,
+  hashDataset,
+  openDatasetWriter,
+  writeAtomic,
+} from '../datasets/write.ts';
 import { InputError, IntegrityError } from '../errors.ts';
 import type { Image8 } from '../images/image.ts';
 import { psnr } from '../images/metrics.ts';
@@ -64,7 +76,7 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
 
   const loader = await Loader.open(dataset, model.config.channels);
   const journalPath = join(partial, JOURNAL_NAME);
-  const found = await readJournal(journalPath);
+  const found = (await readJournal(journalPath)) ?? (await readFinished(join(partial, MANIFEST_NAME), selected));
   if (found && JSON.stringify(found.head) !== JSON.stringify(head)) {
     throw new InputError(
       `${partial}: was begun with another key, data set or options; finish it with those, or remove it`,
@@ -72,17 +84,25 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
   }
   const done = new Map(found?.entries ?? []);
   if (found) options.onResume?.(done.size);
-  const writer = await openDatasetWriter(dataset, partial, { resume: found !== undefined });
+  else {
+    // The journal comes before everything else: what a killed run leaves in the folder is always known to be its own.
+    const names = await createOutputFolder(dataset, partial);
+    if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
+    await writeAtomic(journalPath, encode(`${JSON.stringify(head)}\n`));
+  }
+  const writer = await openDatasetWriter(dataset, partial, { resume: true });
   try {
-    if (!found) await writeAtomic(journalPath, encode(`${JSON.stringify(head)}\n`));
     const todo = [...selected].filter((index) => !done.has(index));
     await markAll(options, loader, writer, journalPath, todo, done, selected.length);
-    for (const index of rest) if (dataset.layout === 'folder') await writer.copy(index);
+    for (const index of dataset.layout === 'folder' ? rest : []) {
+      options.signal?.throwIfAborted();
+      await writer.copy(index);
+    }
     const images = [...selected].map((index) => done.get(index)!);
     const manifest: Manifest = { ...head, summary: summarise(images, dataset.length), images };
     await writer.finish();
     await writeAtomic(join(partial, MANIFEST_NAME), encode(serializeManifest(manifest)));
-    await rm(journalPath);
+    await rm(journalPath, { force: true });
     await rename(partial, out);
     return manifest;
   } finally {
@@ -103,14 +123,21 @@ async function markAll(
   const { key, model, dataset, recipe, signal } = options;
   const { directions, featureDimension: d } = await keyCarriers(key);
   const carriers = dataset.classes.map((_, c) => Float64Array.from(directions.subarray(c * d, (c + 1) * d)));
-  const wanted = Math.min(options.batchSize ?? defaultBatchSize(model.config), todo.length);
-  const { built: marker, batchSize } = await fitBatch(wanted, (size) =>
-    Marker.create(model, loader.canvas, size, recipe),
-  );
-  let extractor: FeatureExtractor | undefined;
-  const journal = await open(journalPath, 'a');
+  // Of all images, not of those that are left: resumed or not, the device runs the same programs.
+  const wanted = Math.min(options.batchSize ?? defaultBatchSize(model.config), total);
+  const { built, batchSize } = await fitBatch(wanted, async (size) => {
+    const marker = await Marker.create(model, loader.canvas, size, recipe);
+    try {
+      return { marker, extractor: await FeatureExtractor.create(model, loader.canvas, size) };
+    } catch (error) {
+      marker.destroy();
+      throw error;
+    }
+  });
+  const { marker, extractor } = built;
+  let journal: FileHandle | undefined;
   try {
-    extractor = await FeatureExtractor.create(model, loader.canvas, batchSize);
+    journal = await open(journalPath, 'a');
     options.onProgress?.(done.size, total);
     for (const indices of chunks(todo, batchSize)) {
       const jobs: MarkingJob[] = [];
@@ -158,27 +185,38 @@ async function markAll(
       options.onProgress?.(done.size, total);
     }
   } finally {
-    await journal.close();
-    extractor?.destroy();
+    await journal?.close();
+    extractor.destroy();
     marker.destroy();
   }
 }
 
-/** The journal's head and the images it lists; undefined where there is none. A last line that was cut off does not count. */
-async function readJournal(path: string): Promise<{ head: unknown; entries: [number, ManifestImage][] } | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-  const lines = text.split('\n').slice(0, -1);
+/** What an earlier run left: what it was begun with, and the images that are done. */
+interface Begun {
+  readonly head: unknown;
+  readonly entries: readonly (readonly [index: number, image: ManifestImage])[];
+}
+
+/** The journal; undefined where there is none. A last line that was cut off is removed, for the next to begin a line of its own. */
+async function readJournal(path: string): Promise<Begun | undefined> {
+  if (!(await exists(path))) return undefined;
+  const bytes = await readFile(path);
+  const end = bytes.lastIndexOf('\n') + 1;
+  if (end < bytes.length) await truncate(path, end);
+  const lines = bytes.toString('utf8', 0, end).trimEnd().split('\n');
   try {
     const [head, ...entries] = lines.map((line) => JSON.parse(line) as unknown);
     return { head, entries: entries as [number, ManifestImage][] };
   } catch {
     throw new InputError(`${path}: damaged; remove the folder and mark again`);
   }
+}
+
+/** The manifest where it has outlived the journal: a run was killed between removing that and naming the folder. */
+async function readFinished(path: string, selected: Uint32Array): Promise<Begun | undefined> {
+  if (!(await exists(path))) return undefined;
+  const { summary, images, ...head } = parseManifest(await readFile(path, 'utf8'), path);
+  return { head, entries: images.map((image, position) => [selected[position], image]) };
 }
 
 function optionsRecord(

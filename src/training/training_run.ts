@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import type { Dataset } from '../datasets/dataset.ts';
-import { exists, readBytes } from '../datasets/files.ts';
+import { exists, readBytes, requireNewFile } from '../datasets/files.ts';
 import { Loader } from '../datasets/loader.ts';
 import { hashBytes, hashDataset, writeAtomic } from '../datasets/write.ts';
 import { InputError } from '../errors.ts';
@@ -32,7 +32,7 @@ export interface TrainingRunOptions {
   readonly network?: Partial<NetworkConfig>;
   /** What differs from the default recipe. */
   readonly recipe?: Partial<Recipe>;
-  /** Go on from `<out>.checkpoint`. */
+  /** Go on from `<out>.checkpoint`, where there is one. */
   readonly resume?: boolean;
   readonly checkpointSteps?: number;
   readonly onProgress?: OnProgress;
@@ -41,6 +41,7 @@ export interface TrainingRunOptions {
 }
 
 export interface TrainingReport {
+  /** The model file. */
   readonly model: string;
   readonly sha256: string;
   readonly network: NetworkConfig;
@@ -64,8 +65,9 @@ const MOMENTUM_PREFIX = 'momentum.';
 export async function runTraining(options: TrainingRunOptions): Promise<TrainingReport> {
   const { device, dataset, out, signal } = options;
   const checkpointPath = `${out}.checkpoint`;
-  if (await exists(out)) throw new InputError(`${out}: exists already; choose another name, or remove it`);
-  if (!options.resume && (await exists(checkpointPath))) {
+  await requireNewFile(out);
+  const begun = await exists(checkpointPath);
+  if (!options.resume && begun) {
     throw new InputError(`${checkpointPath}: a run was interrupted here; go on with --resume, or remove it`);
   }
 
@@ -77,7 +79,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
   const data = { path: dataset.path, count: dataset.length, sha256: await hashDataset(dataset) };
   const identity = JSON.stringify({ network, recipe, data: data.sha256, init: init?.sha256 ?? null });
 
-  const checkpoint = options.resume ? await readCheckpoint(checkpointPath, identity) : undefined;
+  const checkpoint = begun ? await readCheckpoint(checkpointPath, identity) : undefined;
   const tensors = checkpoint?.tensors ?? startingWeights(network, recipe, init?.tensors, init?.config);
   const model = await Model.load(
     device,
@@ -119,7 +121,9 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       },
       adapter: device.name,
     };
-    await writeAtomic(`${out}.json`, new TextEncoder().encode(`${JSON.stringify(report, null, 2)}\n`));
+    // Without the path: the file is the same after every such run on the same adapter, wherever it writes.
+    const text = `${JSON.stringify({ ...report, model: undefined }, null, 2)}\n`;
+    await writeAtomic(`${out}.json`, new TextEncoder().encode(text));
     await writeAtomic(out, bytes);
     await rm(checkpointPath, { force: true });
     return report;

@@ -1,0 +1,272 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { openDataset } from '../src/datasets/dataset.ts';
+import { createKey, type Key, serializeKey } from '../src/marking/key.ts';
+import { markDataset } from '../src/marking/mark_dataset.ts';
+import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import type { Model } from '../src/nn/model.ts';
+import { openModel } from '../src/nn/open_model.ts';
+import { derive } from '../src/random.ts';
+import { runTraining } from '../src/training/training_run.ts';
+import { build, ownLines, type RunOptions, run } from './cli.ts';
+import { useDevice } from './device.ts';
+import { CLASSES, writeFolder, writeIdx, writeModel } from './small_data.ts';
+
+/**
+ * Changes to files that this process may still make. Then it is as good as killed: a write that is under way is cut in
+ * half, and nothing that follows, such as cleaning up, changes anything.
+ */
+const life = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const real = await importOriginal<typeof import('node:fs/promises')>();
+  const mortal =
+    <A extends unknown[], R>(operation: (...args: A) => Promise<R>, cutShort?: (...args: A) => Promise<unknown>) =>
+    async (...args: A): Promise<R> => {
+      const alive = life.left-- > 0;
+      if (alive) return operation(...args);
+      if (life.left === -1) await cutShort?.(...args);
+      throw new Error('killed');
+    };
+  const half = <T extends Uint8Array | string>(data: T): T => data.slice(0, data.length >> 1) as T;
+  const mortalFile = (file: FileHandle): unknown => ({
+    close: () => file.close(),
+    datasync: () => file.datasync(),
+    sync: () => file.sync(),
+    stat: () => file.stat(),
+    read: file.read.bind(file),
+    write: mortal(
+      (bytes: Uint8Array, from: number, length: number, at: number) => file.write(bytes, from, length, at),
+      (bytes, from, length, at) => file.write(half(bytes), from, length >> 1, at),
+    ),
+    writeFile: mortal(
+      (data: Uint8Array | string) => file.writeFile(data),
+      (data) => file.writeFile(half(data)),
+    ),
+  });
+  return {
+    ...real,
+    mkdir: mortal(real.mkdir),
+    rename: mortal(real.rename),
+    rm: mortal(real.rm),
+    truncate: mortal(real.truncate),
+    open: async (path: string, flags?: string, mode?: number) =>
+      flags === undefined ? real.open(path) : mortalFile(await mortal(real.open)(path, flags, mode)),
+  };
+});
+
+let folder: string;
+let key: Key;
+const at = (name: string): string => join(folder, name);
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'radioactive-resume-'));
+  const modelBytes = readFileSync(writeModel(at('marker.safetensors')));
+  const sha256 = createHash('sha256').update(modelBytes).digest('hex');
+  key = await createKey({
+    classes: CLASSES,
+    model: { sha256, architecture: 'resnet18', featureDimension: 32 },
+    basis: null,
+    centre: true,
+  });
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Every file of a folder, hidden ones too, with a digest of its bytes. */
+function listing(root: string): Record<string, string> {
+  return Object.fromEntries(
+    (readdirSync(root, { recursive: true }) as string[])
+      .filter((path) => statSync(join(root, path)).isFile())
+      .sort()
+      .map((path) => [
+        path,
+        createHash('sha256')
+          .update(readFileSync(join(root, path)))
+          .digest('hex'),
+      ]),
+  );
+}
+
+/** Kills `work` before its first change to a file, before its second, … until it gets through. Returns how often it was killed. */
+async function killEverywhere(work: () => Promise<unknown>, afterEach: () => Promise<void>): Promise<number> {
+  for (let count = 0; ; count++) {
+    life.left = count;
+    await work().catch((error: unknown) => {
+      if (life.left >= 0) throw error;
+    });
+    const died = life.left < 0;
+    life.left = Number.POSITIVE_INFINITY;
+    await afterEach();
+    if (!died) return count;
+  }
+}
+
+describe('killed at every change to a file', () => {
+  const device = useDevice();
+  let model: Model;
+  beforeAll(async () => {
+    model = (await openModel(device(), at('marker.safetensors'))).model;
+  });
+  afterAll(() => model.destroy());
+
+  it.each(['folder', 'idx'])('mark goes on and ends with the same bytes: %s', async (layout) => {
+    const source = layout === 'folder' ? writeFolder(at('few'), 4) : writeIdx(at('few-idx'), 4);
+    const dataset = await openDataset(source);
+    const recipe = { ...defaultMarkingRecipe(12), iterations: 2 };
+    const mark = (out: string): Promise<unknown> =>
+      markDataset({ key, model, dataset, fraction: 0.5, recipe, out, batchSize: 1 });
+    const undisturbed = at(`whole-${layout}`);
+    await mark(undisturbed);
+    const whole = listing(undisturbed);
+    const out = at(`killed-${layout}`);
+    const kills = await killEverywhere(
+      () => mark(out),
+      async () => {
+        // Killed after the last act, it is whole; otherwise there is nothing of that name.
+        if (!existsSync(out)) await mark(out);
+        expect(listing(out)).toEqual(whole);
+        expect(existsSync(`${out}.partial`)).toBe(false);
+        rmSync(out, { recursive: true });
+      },
+    );
+    expect(kills).toBeGreaterThan(20);
+  });
+
+  it.each([false, true])('train goes on and ends with the same bytes: last layer alone %s', async (freezeFeatures) => {
+    const dataset = await openDataset(writeFolder(at('train'), 6));
+    const train = (out: string): Promise<unknown> =>
+      runTraining({
+        device: device(),
+        dataset,
+        out,
+        ...(freezeFeatures && { init: at('marker.safetensors') }),
+        network: { width: 4 },
+        recipe: { epochs: 1, batchSize: 2, freezeFeatures },
+        checkpointSteps: 1,
+        resume: true,
+      });
+    const read = (out: string): Buffer[] => [readFileSync(out), readFileSync(`${out}.json`)];
+    const undisturbed = at(`whole-${freezeFeatures}.safetensors`);
+    await train(undisturbed);
+    const out = at(`killed-${freezeFeatures}.safetensors`);
+    const kills = await killEverywhere(
+      () => train(out),
+      async () => {
+        if (!existsSync(out)) await train(out);
+        expect(read(out).every((bytes, file) => bytes.equals(read(undisturbed)[file]))).toBe(true);
+        for (const path of [out, `${out}.json`, `${out}.checkpoint`]) rmSync(path, { force: true });
+      },
+    );
+    expect(kills).toBeGreaterThan(10);
+  });
+
+  it('mark keeps what was done', async () => {
+    const dataset = await openDataset(writeFolder(at('kept'), 6));
+    const options = { key, model, dataset, fraction: 0.7, batchSize: 2, out: at('kept-out') };
+    const recipe = { ...defaultMarkingRecipe(12), iterations: 2 };
+    const stopped = new AbortController();
+    const onProgress = (done: number): void => {
+      if (done === 2) stopped.abort();
+    };
+    await expect(markDataset({ ...options, recipe, onProgress, signal: stopped.signal })).rejects.toThrow('aborted');
+    await expect(markDataset({ ...options, recipe: { ...recipe, seed: 1 } })).rejects.toThrow(
+      'kept-out.partial: was begun with another key, data set or options; finish it with those, or remove it',
+    );
+    const onResume = vi.fn();
+    await markDataset({ ...options, recipe, onResume });
+    expect(onResume).toHaveBeenCalledExactlyOnceWith(2);
+  });
+});
+
+describe('the built program', () => {
+  /** Shares of a run's duration after which it is killed. Ascending: a run that goes on is shorter than the one before. */
+  const random = derive(7, 'kills');
+  const moments = Array.from({ length: 6 }, (_, i) => 0.3 + (0.7 * (i + random.uniform())) / 6);
+
+  beforeAll(async () => {
+    build();
+    const { writeFile } = await vi.importActual<typeof import('node:fs/promises')>('node:fs/promises');
+    await writeFile(at('owner.key'), serializeKey(key));
+    writeFolder(at('images'), 40);
+    writeIdx(at('images-idx'), 40);
+  });
+
+  const markArguments = (data: string, out: string): string[] =>
+    `mark --key ${at('owner.key')} --model ${at('marker.safetensors')} --data ${at(data)} --fraction 0.5 --iterations 40 --batch 3 -o ${out}`.split(
+      ' ',
+    );
+  const trainArguments = (out: string): string[] =>
+    `train --data ${at('images')} --width 4 --epochs 3 --batch-size 5 --checkpoint-steps 2 -o ${out}`.split(' ');
+
+  /** Runs undisturbed, then another time with kills at all moments. Returns how often killing stopped a run. */
+  async function killAndGoOn(args: (out: string) => string[], whole: string, killed: string): Promise<number> {
+    const start = performance.now();
+    expect((await run('cli', args(whole))).exitCode).toBe(0);
+    const durationMs = performance.now() - start;
+    let kills = 0;
+    for (const moment of moments) {
+      if (existsSync(killed)) break;
+      const { exitCode, stderr } = await run('cli', args(killed), { killAfterMs: Math.round(moment * durationMs) });
+      expect(exitCode ?? 0, stderr).toBe(0);
+      if (exitCode === null) kills++;
+    }
+    if (!existsSync(killed)) expect((await run('cli', args(killed))).exitCode).toBe(0);
+    return kills;
+  }
+
+  it.each(['images', 'images-idx'])('mark ends with the same bytes after kills at any moment: %s', async (data) => {
+    const [whole, killed] = [at(`${data}-whole`), at(`${data}-killed`)];
+    const kills = await killAndGoOn((out) => markArguments(data, out), whole, killed);
+    expect(kills).toBeGreaterThan(0);
+    expect(listing(killed)).toEqual(listing(whole));
+    expect(Object.keys(listing(whole))).toContain('manifest.json');
+  });
+
+  it('train ends with the same bytes after kills at any moment, with --resume', async () => {
+    const [whole, killed] = [at('whole.safetensors'), at('killed.safetensors')];
+    const kills = await killAndGoOn((out) => [...trainArguments(out), '--resume'], whole, killed);
+    expect(kills).toBeGreaterThan(0);
+    for (const extension of ['', '.json'])
+      expect(readFileSync(killed + extension).equals(readFileSync(whole + extension)), extension).toBe(true);
+  });
+
+  /** Ctrl-C, once, when a text appears. */
+  function interruptAt(text: string): NonNullable<RunOptions['onStderr']> {
+    let sent = false;
+    return (stderr, kill) => {
+      if (!sent && stderr.includes(text)) kill('SIGINT');
+      sent ||= stderr.includes(text);
+    };
+  }
+
+  it('mark says after Ctrl-C how to go on, and goes on', async () => {
+    const out = at('interrupted');
+    const stopped = await run('cli', markArguments('images', out), {
+      onStderr: interruptAt('marking: '),
+    });
+    expect(stopped).toMatchObject({ exitCode: 130, stdout: '' });
+    expect(ownLines(stopped).at(-1)).toBe('error: interrupted; run the same command again to go on');
+    expect(existsSync(out)).toBe(false);
+    expect((await run('cli', markArguments('images', out))).exitCode).toBe(0);
+    expect(listing(out)).toEqual(listing(at('images-whole')));
+  });
+
+  it('train says after Ctrl-C how to go on, and goes on', async () => {
+    const out = at('interrupted.safetensors');
+    const stopped = await run('cli', trainArguments(out), {
+      onStderr: interruptAt('epoch 1'),
+    });
+    expect(stopped).toMatchObject({ exitCode: 130, stdout: '' });
+    expect(ownLines(stopped).at(-1)).toBe('error: interrupted; run the same command with --resume to go on');
+    expect(existsSync(out)).toBe(false);
+    const without = await run('cli', [...trainArguments(out), '--quiet']);
+    expect(without.exitCode).toBe(3);
+    expect(ownLines(without)).toEqual([
+      `error: ${out}.checkpoint: a run was interrupted here; go on with --resume, or remove it`,
+    ]);
+    expect((await run('cli', [...trainArguments(out), '--resume'])).exitCode).toBe(0);
+    expect(readFileSync(out).equals(readFileSync(at('whole.safetensors')))).toBe(true);
+  });
+});

@@ -1,0 +1,77 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { serializeIdx } from '../src/formats/idx.ts';
+import { serializeSafetensors } from '../src/formats/safetensors.ts';
+import { encodePng } from '../src/images/png.ts';
+import { initialStateDict } from '../src/nn/model.ts';
+import type { NetworkConfig } from '../src/nn/networks.ts';
+import { derive } from '../src/random.ts';
+
+/** Side of the images, in pixels. */
+const SIDE = 12;
+export const CLASSES = ['ape', 'bee'];
+
+const smallNetwork: NetworkConfig = {
+  architecture: 'resnet18',
+  width: 4,
+  stem: 'small',
+  numClasses: CLASSES.length,
+  inputSize: SIDE,
+  channels: 1,
+  mean: [0.5],
+  std: [0.25],
+};
+
+const pixels = (index: number): Uint8Array => {
+  const random = derive(0, 'pixels', index);
+  return Uint8Array.from({ length: SIDE * SIDE }, () => random.uniform() * 256);
+};
+
+/** A folder of class folders with grey PNG files, the classes in turn. Returns its path. */
+export function writeFolder(path: string, count: number, classes: readonly string[] = CLASSES): string {
+  for (let i = 0; i < count; i++) {
+    const file = join(path, classes[i % classes.length], `${String(i).padStart(3, '0')}.png`);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, encodePng({ width: SIDE, height: SIDE, channels: 1, data: pixels(i) }));
+  }
+  return path;
+}
+
+/** The same images as IDX files of the split `train`, with class names. Returns the folder's path. */
+export function writeIdx(path: string, count: number, classes: readonly string[] = CLASSES): string {
+  mkdirSync(path, { recursive: true });
+  const data = Buffer.concat(Array.from({ length: count }, (_, i) => pixels(i)));
+  const labels = Uint8Array.from({ length: count }, (_, i) => i % classes.length);
+  writeFileSync(join(path, 'train-images-idx3-ubyte'), serializeIdx({ shape: [count, SIDE, SIDE], data }));
+  writeFileSync(join(path, 'train-labels-idx1-ubyte'), serializeIdx({ shape: [count], data: labels }));
+  writeFileSync(join(path, 'classes.txt'), `${classes.join('\n')}\n`);
+  return path;
+}
+
+/** A model file with fresh weights, of which `change` may make what it likes. Returns its path. */
+export function writeModel(
+  path: string,
+  options: {
+    readonly network?: Partial<NetworkConfig>;
+    readonly seed?: number;
+    readonly change?: (tensors: Map<string, Float32Array>) => void;
+    readonly metadata?: Readonly<Record<string, string>>;
+  } = {},
+): string {
+  const config = { ...smallNetwork, ...options.network };
+  const fresh = initialStateDict(config, options.seed ?? 0);
+  options.change?.(new Map([...fresh].map(([name, { data }]) => [name, new Float32Array(data.buffer)])));
+  const metadata = {
+    architecture: config.architecture,
+    width: String(config.width),
+    stem: config.stem,
+    num_classes: String(config.numClasses),
+    input_size: String(config.inputSize),
+    channels: String(config.channels),
+    mean: JSON.stringify(config.mean),
+    std: JSON.stringify(config.std),
+    ...options.metadata,
+  };
+  writeFileSync(path, serializeSafetensors(fresh, metadata));
+  return path;
+}
