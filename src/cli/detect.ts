@@ -1,10 +1,12 @@
 import { openDataset } from '../datasets/dataset.ts';
+import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { detect as runDetection } from '../detection/detect.ts';
-import { checkKeyMatches, commitment } from '../marking/key.ts';
+import { commitment } from '../marking/key.ts';
 import { openModel } from '../nn/open_model.ts';
 import { columns, defineCommand } from './command.ts';
-import { load, networkOptions, networkOverrides, openKey, splitOption } from './inputs.ts';
+import { checkBelong, checkSuspect, load, networkOptions, networkOverrides, openKey, splitOption } from './inputs.ts';
+import { jsonDocument } from './output.ts';
 
 export const detect = defineCommand({
   name: 'detect',
@@ -19,21 +21,23 @@ export const detect = defineCommand({
       required: true,
       description: 'unmarked images, ten times as many as features or more, none of them marked for this key',
     },
-    output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the report, as JSON' },
+    output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the report, as --json prints it' },
     split: { ...splitOption, default: 'test' },
     ...networkOptions,
   },
   examples: ['--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data'],
   async run({ options, openDevice, progress, log, signal }) {
+    if (options.output) await requireNewFile(options.output);
     const key = await openKey(options.key);
     const dataset = await openDataset(options.data, { split: options.split, classes: key.classes });
     const device = await openDevice();
     const marking = await openModel(device, options.model);
     try {
-      checkKeyMatches(key, { modelSha256: marking.sha256, classes: dataset.classes });
+      checkBelong(key, { path: options.model, sha256: marking.sha256 }, dataset);
       const suspect = await openModel(device, options.suspect, networkOverrides(options));
       if (suspect.inferred.length > 0) log(`${options.suspect}: taken from its shapes: ${suspect.inferred.join(', ')}`);
       try {
+        checkSuspect(key, options.suspect, suspect.model);
         const heldOut = await load(dataset, marking.model.config.channels, progress);
         const sameChannels = suspect.model.config.channels === marking.model.config.channels;
         const display = progress('features', 2 * dataset.length, 'images');
@@ -57,8 +61,7 @@ export const detect = defineCommand({
           markingModelSha256: marking.sha256,
           ...result,
         };
-        if (options.output)
-          await writeAtomic(options.output, new TextEncoder().encode(`${JSON.stringify(report, null, 2)}\n`));
+        if (options.output) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(report)));
         const { alignment } = result;
         return {
           json: report,

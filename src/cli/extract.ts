@@ -1,4 +1,5 @@
 import { openDataset } from '../datasets/dataset.ts';
+import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { serializeNpy } from '../formats/npy.ts';
 import { infer } from '../nn/inference.ts';
@@ -26,6 +27,7 @@ export const extract = defineCommand({
   },
   examples: ['--model weights/marker.safetensors --data data --split test -o features.npy --labels labels.npy'],
   async run({ options, openDevice, progress, log, signal }) {
+    for (const path of [options.output, options.labels, options.logits]) if (path) await requireNewFile(path);
     const dataset = await openDataset(options.data, { split: options.split });
     const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
     if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);

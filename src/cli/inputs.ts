@@ -1,9 +1,11 @@
 import type { Dataset } from '../datasets/dataset.ts';
 import { openDataset } from '../datasets/dataset.ts';
 import { readBytes } from '../datasets/files.ts';
+import { readClassNames } from '../datasets/idx.ts';
 import { Loader } from '../datasets/loader.ts';
-import { UsageError } from '../errors.ts';
-import { type Key, parseKey } from '../marking/key.ts';
+import { InputError, IntegrityError, RadioactiveError, UsageError } from '../errors.ts';
+import { checkKeyMatches, type Key, parseKey } from '../marking/key.ts';
+import type { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
 import { networks } from '../nn/networks.ts';
 import type { Progress } from './progress.ts';
@@ -68,7 +70,38 @@ export function numberList(flag: string, text: string): number[] {
 }
 
 export async function openKey(path: string): Promise<Key> {
-  return await parseKey(new TextDecoder().decode(await readBytes(path)), path);
+  const text = new TextDecoder().decode(await readBytes(path));
+  try {
+    return await parseKey(text, path);
+  } catch (error) {
+    throw withContext(error, '', 'give the file that keygen wrote, unchanged');
+  }
+}
+
+/** Refuses a marking network or a data set that is not the key's. */
+export function checkBelong(key: Key, model: { path: string; sha256: string }, dataset: Dataset): void {
+  try {
+    checkKeyMatches(key, { modelSha256: model.sha256, classes: dataset.classes });
+  } catch (error) {
+    if (error instanceof IntegrityError)
+      throw withContext(error, `${model.path}: `, 'give the network that the key was made with');
+    throw withContext(error, `${dataset.path}: `, 'give a data set of those classes, or make a key for these');
+  }
+}
+
+/** Refuses a suspect whose classes cannot be the key's. */
+export function checkSuspect(key: Key, path: string, { config }: Model): void {
+  if (config.numClasses === key.classes.length) return;
+  throw new InputError(
+    `${path}: has ${config.numClasses} classes, the key ${key.classes.length} (${key.classes.join(', ')}); give a model of those`,
+  );
+}
+
+/** An error of this project with the file it is about and what to do. */
+function withContext(error: unknown, file: string, advice: string): unknown {
+  return error instanceof RadioactiveError
+    ? new RadioactiveError(`${file}${error.message}; ${advice}`, error.exitCode, { cause: error })
+    : error;
 }
 
 /** Decodes a data set under a progress display. */
@@ -88,10 +121,7 @@ export async function readClasses(
   path: string,
   split: 'train' | 'test',
 ): Promise<{ classes: readonly string[]; dataset?: Dataset }> {
-  if (/\.txt$/i.test(path)) {
-    const text = new TextDecoder().decode(await readBytes(path));
-    return { classes: text.split(/\r?\n/).filter((line) => line !== '') };
-  }
+  if (/\.txt$/i.test(path)) return { classes: await readClassNames(path) };
   const dataset = await openDataset(path, { split });
   return { classes: dataset.classes, dataset };
 }

@@ -1,7 +1,7 @@
 import { openDataset } from '../datasets/dataset.ts';
-import { exists } from '../datasets/files.ts';
+import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
-import { InputError, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { commitment, serializeKey } from '../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
 import { openModel } from '../nn/open_model.ts';
@@ -54,8 +54,7 @@ export const keygen = defineCommand({
     '--classes classes.txt --vanilla photos --model resnet18.safetensors -o owner.key',
   ],
   async run({ options, openDevice, progress, log, signal }) {
-    if (await exists(options.output))
-      throw new InputError(`${options.output}: exists already; a key is never overwritten: choose another name`);
+    await requireNewFile(options.output);
     if (options.carriers === 'uniform' && options.dimension !== undefined)
       throw new UsageError('--dimension goes with --carriers subspace');
     const { classes, dataset } = await readClasses(options.classes, options.split);

@@ -1,9 +1,9 @@
-import { access, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
 import { isGzip, parseIdx } from '../formats/idx.ts';
 import type { Dataset, OpenDatasetOptions } from './dataset.ts';
-import { readBytes } from './files.ts';
+import { exists, readBytes } from './files.ts';
 
 /** What distinguishes an IDX data set: its two files, to be written again in the same form. */
 export interface IdxFiles {
@@ -69,7 +69,7 @@ export async function openIdx(
     );
   }
   if (length === 0) throw new InputError(`${path}: ${imagesName} has no images; give one that has`);
-  const named = options.classes ?? (await readClasses(join(root, CLASSES_NAME)));
+  const named = options.classes ?? (await readClasses(root));
   const classes = named ?? DIGITS;
   const beyond = labels.findIndex((label) => label >= classes.length);
   if (beyond !== -1) {
@@ -121,13 +121,18 @@ function chooseImages(names: readonly string[], path: string, split: 'train' | '
   throw new InputError(`${path}: ${what} among ${all.join(', ')}; give another split or the path of the images file`);
 }
 
-/** The class names of a `classes.txt`, undefined where there is none. */
-async function readClasses(path: string): Promise<string[] | undefined> {
-  try {
-    await access(path);
-  } catch {
-    return undefined;
-  }
+/** The class names of a folder's `classes.txt`, undefined where there is none. */
+async function readClasses(root: string): Promise<string[] | undefined> {
+  const path = join(root, CLASSES_NAME);
+  return (await exists(path)) ? readClassNames(path) : undefined;
+}
+
+/**
+ * Class names from a text file, one a line.
+ *
+ * @throws InputError if it cannot be read, or a line is empty or comes twice.
+ */
+export async function readClassNames(path: string): Promise<string[]> {
   const text = new TextDecoder().decode(await readBytes(path));
   const lines = text.split(/\r?\n/).map((line) => line.trim());
   if (lines.at(-1) === '') lines.pop();

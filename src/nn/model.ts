@@ -1,11 +1,11 @@
-import { InputError } from '../errors.ts';
+import { DeviceError, InputError } from '../errors.ts';
 import type { SafetensorsTensor, TensorData } from '../formats/safetensors.ts';
 import { toFloat32, toInt64Numbers } from '../formats/safetensors.ts';
 import type { Device } from '../gpu/device.ts';
 import { derive } from '../random.ts';
 import { normalise } from '../shaders/normalise/normalise.ts';
 import { Tape } from '../tensor/tape.ts';
-import { sizeOf, type Tensor } from '../tensor/tensor.ts';
+import { bytesOf, ShapeError, sizeOf, type Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
 import { deviceShape, fromDevice, toDevice } from './layout.ts';
 import { type Network, type NetworkConfig, networks } from './networks.ts';
@@ -48,10 +48,17 @@ export class Model {
     tensors: ReadonlyMap<string, SafetensorsTensor>,
     file: string,
   ): Promise<Model> {
-    checkStateDict(parameterSpecs(config), tensors, file);
+    const specs = parameterSpecs(config);
+    checkStateDict(specs, tensors, file);
+    const bytes = specs.reduce((sum, { shape, kind }) => sum + bytesOf(deviceShape(shape, layoutOf(kind))), 0);
+    if (device.liveBytes + bytes > device.memoryLimitBytes) {
+      throw new DeviceError(
+        `${file}: needs ${bytes} bytes for its weights beside ${device.liveBytes} in use; the limit is ${device.memoryLimitBytes}: allow more`,
+      );
+    }
     const parameters = new Map<string, Parameter>();
     try {
-      for (const spec of parameterSpecs(config)) {
+      for (const spec of specs) {
         const values = toFloat32(tensors.get(spec.name)!);
         const bad = values.findIndex((value) => !Number.isFinite(value) || (spec.kind === 'runningVar' && value < 0));
         if (bad >= 0) {
@@ -72,7 +79,7 @@ export class Model {
     }
     const model = new Model(device, config, parameters);
     const tracked = [...tensors].find(([name]) => name.endsWith('.num_batches_tracked'));
-    model.batchesTracked = tracked ? toInt64Numbers(tracked[1])[0] : 0;
+    model.batchesTracked = tracked ? (toInt64Numbers(tracked[1])[0] ?? 0) : 0;
     return model;
   }
 
@@ -150,17 +157,19 @@ export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] 
     return tape.input(spec.name, deviceShape(spec.shape, layoutOf(spec.kind)));
   });
   const network = networkOf(config);
-  const features = network.features(
-    recorder,
-    tape.input('x', [2, config.inputSize, config.inputSize, config.channels]),
-    config,
-  );
-  recorder.linear(network.head, features, config.numClasses);
+  const { inputSize, channels, numClasses } = config;
+  try {
+    const features = network.features(recorder, tape.input('x', [2, inputSize, inputSize, channels]), config);
+    recorder.linear(network.head, features, numClasses);
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    throw new InputError(`${network.name} cannot take images of ${inputSize}x${inputSize}: ${error.message}`);
+  }
   return [...specs.values()];
 }
 
 function networkOf(config: NetworkConfig): Network {
-  const network = networks[config.architecture];
+  const network = Object.hasOwn(networks, config.architecture) ? networks[config.architecture] : undefined;
   if (!network)
     throw new InputError(
       `architecture ${config.architecture} is not known; there are: ${Object.keys(networks).join(', ')}`,

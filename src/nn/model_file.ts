@@ -31,7 +31,7 @@ export function parseModelFile(bytes: Uint8Array, file: string, overrides: Confi
   const missing = (what: string, flag: string): never => {
     throw new InputError(`${file}: the file does not tell its ${what}; give ${flag}`);
   };
-  const stemWeight = tensors.get('conv1.weight');
+  const stemWeight = [tensors.get('conv1.weight')].find((tensor) => tensor?.shape.length === 4);
   const head = [...tensors]
     .filter(([name, tensor]) => name.endsWith('.weight') && tensor.shape.length === 2)
     .at(-1)?.[1];
@@ -40,6 +40,11 @@ export function parseModelFile(bytes: Uint8Array, file: string, overrides: Confi
     overrides.architecture ??
     text(metadata.architecture) ??
     missing('architecture', `--arch (${Object.keys(networks).join(', ')})`);
+  if (!Object.hasOwn(networks, architecture)) {
+    throw new InputError(
+      `${file}: architecture ${architecture} is not known; there are: ${Object.keys(networks).join(', ')}`,
+    );
+  }
   const width =
     overrides.width ?? count(metadata.width, 'width', file) ?? (stemWeight ? infer('width', stemWeight.shape[0]) : 64);
   const channels =
