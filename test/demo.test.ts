@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,11 +11,14 @@ import { serializeIdx } from '../src/formats/idx.ts';
 import { derive } from '../src/random.ts';
 import { useDevice } from './device.ts';
 
+let work: string;
 let folder: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'radioactive-demo-'));
+  work = await mkdtemp(join(tmpdir(), 'radioactive-demo-'));
+  folder = join(work, 'data');
+  await mkdir(folder);
 });
-afterAll(() => rm(folder, { recursive: true }));
+afterAll(() => rm(work, { recursive: true }));
 
 /** Blurred blobs, a place a class: enough for a network to tell something apart. */
 async function writeIdx(name: string, count: number, seed: number): Promise<void> {
@@ -40,7 +43,7 @@ describe('the demo', () => {
   it('leaves marked images, keys, models, reports and a picture, with both controls', async () => {
     await writeIdx('train', 240, 1);
     await writeIdx('t10k', 200, 2);
-    const out = join(folder, 'out');
+    const out = join(work, 'out');
     const titles: string[] = [];
     const result = await runDemo({
       device: device(),
@@ -111,7 +114,7 @@ describe('the data', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
-    const cache = join(folder, 'cache');
+    const cache = join(work, 'cache');
     await expect(fetchFashionMnist(cache, `http://127.0.0.1:${port}`, () => undefined)).rejects.toThrow(
       'what was downloaded is not the official file',
     );
@@ -120,6 +123,6 @@ describe('the data', () => {
     await expect(fetchFashionMnist(cache, `http://127.0.0.1:${port}`, () => undefined)).rejects.toThrow(
       'cannot be downloaded',
     );
-    expect(await readdir(folder)).not.toContain('cache');
+    expect(await readdir(work)).not.toContain('cache');
   });
 });

@@ -23,13 +23,13 @@ export const demo = defineCommand({
     fraction: {
       type: 'number',
       value: 'Q',
-      default: 0.2,
+      default: 0.1,
       minimum: 0.001,
       maximum: 1,
       description: "share of the owner's images that are marked",
     },
   },
-  examples: ['', '--fraction 0.1 --json'],
+  examples: ['', '--fraction 0.2 --json'],
   async run({ options, openDevice, progress, log, signal }) {
     const marker = fileURLToPath(new URL('../weights/marker.safetensors', import.meta.url));
     if (!(await exists(marker)))
