@@ -2,11 +2,11 @@ import { openDataset } from '../datasets/dataset.ts';
 import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { detect as runDetection } from '../detection/detect.ts';
+import { jsonDocument } from '../formats/json.ts';
 import { commitment } from '../marking/key.ts';
 import { openModel } from '../nn/open_model.ts';
 import { columns, defineCommand } from './command.ts';
 import { checkBelong, checkSuspect, load, networkOptions, networkOverrides, openKey, splitOption } from './inputs.ts';
-import { jsonDocument } from './output.ts';
 
 export const detect = defineCommand({
   name: 'detect',

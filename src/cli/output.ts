@@ -30,17 +30,6 @@ export function describeFailure(error: unknown): Failure {
 /** The stack and the causes, where RADIOACTIVE_DEBUG=1 asks for them. */
 export const stackOf = (error: unknown): string | undefined => (debugging() ? inspect(error) : undefined);
 
-/**
- * The one document that `--json` prints. A number that is not finite, which JSON does not have, becomes the string `-Infinity`,
- * `Infinity` or `NaN`: a p-value of 0 has such a logarithm, and `null` would say that there is none.
- */
-export const jsonDocument = (value: unknown): string =>
-  `${JSON.stringify(
-    value,
-    (_, entry: unknown) => (typeof entry === 'number' && !Number.isFinite(entry) ? String(entry) : entry),
-    2,
-  )}\n`;
-
 /** Whether work ended because its signal was aborted. */
 export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 

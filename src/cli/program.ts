@@ -1,8 +1,9 @@
 import { RadioactiveError, UsageError } from '../errors.ts';
+import { jsonDocument } from '../formats/json.ts';
 import type { Device } from '../gpu/device.ts';
 import { openDevice } from '../node.ts';
 import { type Command, columns, commandHelp, commonOptions, parseOptions, type Result, suggest } from './command.ts';
-import { describeFailure, INTERRUPTED, isAbort, jsonDocument, stackOf } from './output.ts';
+import { describeFailure, INTERRUPTED, isAbort, stackOf } from './output.ts';
 import { Reporter } from './progress.ts';
 
 /** Several commands under one name. */

@@ -6,6 +6,7 @@ import { Loader } from '../datasets/loader.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { testFeatures } from '../detection/detect.ts';
 import { InputError } from '../errors.ts';
+import { jsonDocument } from '../formats/json.ts';
 import type { Device } from '../gpu/device.ts';
 import { psnr } from '../images/metrics.ts';
 import { commitment, createKey, type Key, serializeKey } from '../marking/key.ts';
@@ -173,7 +174,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       ] as const) {
         const report = await testFeatures(usedKey, featuresMarking, tested);
         const file = join(out, `report-${name.replace('control: ', '').replace(' ', '-')}.json`);
-        await writeAtomic(file, encode(`${JSON.stringify(report, null, 2)}\n`));
+        await writeAtomic(file, encode(jsonDocument(report)));
         rows.push({ name, log10p: report.log10p, meanCosine: report.meanCosine, accuracy: tested.accuracy });
       }
       suspect.model.destroy();
@@ -193,7 +194,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
       results,
     };
-    await writeAtomic(join(out, 'demo.json'), encode(`${JSON.stringify(result, null, 2)}\n`));
+    await writeAtomic(join(out, 'demo.json'), encode(jsonDocument(result)));
     return result;
   } finally {
     marker.destroy();
