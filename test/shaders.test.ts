@@ -3,13 +3,14 @@ import { type Capabilities, Device } from '../src/gpu/device.ts';
 import { PipelineCache } from '../src/gpu/pipelines.ts';
 import { backward } from '../src/nn/backward.ts';
 import { openGpu } from '../src/node.ts';
+import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { Variable } from '../src/tensor/variable.ts';
 
 const modules = import.meta.glob<{ cases: readonly KernelCase[] }>('../src/shaders/*/*.cases.ts', { eager: true });
-const files = Object.keys(import.meta.glob('../src/shaders/**/*.wgsl', { query: '?raw' }));
+const files = Object.keys(import.meta.glob('../src/**/*.wgsl', { query: '?raw' }));
 
 /** Every set of capabilities that some kernel chooses a variant by, whatever this machine has. */
 const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
@@ -65,6 +66,7 @@ describe('every kernel compiles at default limits', () => {
         expect(device.gpu.limits.maxComputeWorkgroupStorageSize).toBe(16384);
         const get = vi.spyOn(device.pipelines, 'get');
         for (const { cases } of Object.values(modules)) for (const kernelCase of cases) await build(device, kernelCase);
+        for (const prepare of [prepareCopy, prepareMultiplyAdd]) (await prepare(device)).release();
         for (const [label] of get.mock.calls) compiled.add(label.split(' ')[0]!);
       } finally {
         device.destroy();

@@ -108,10 +108,13 @@ export const cases: readonly KernelCase[] = [
   convCase({ n: 1, h: 11, w: 11, c: 8, o: 65, kh: 3, padding: 1, relu: true }),
   convCase({ n: 9, h: 13, w: 12, c: 5, o: 7, kh: 3, padding: 1, bias: true }),
   convCase({ n: 1, h: 4, w: 4, c: 3, o: 4, kh: 5, padding: 2 }),
+  convCase({ n: 2, h: 7, w: 5, c: 8, o: 36, kh: 3, stride: 2, padding: 1, bias: true, residual: true, relu: true }),
+  convCase({ n: 1, h: 9, w: 9, c: 64, o: 32, kh: 3, padding: 1 }),
   linearCase(1, 1, 1, false),
   linearCase(5, 130, 33, true),
   linearCase(65, 64, 10, true),
   linearCase(3, 40, 257, false),
+  linearCase(17, 32, 68, true),
 ];
 
 export const errors: readonly ErrorCase[] = [

@@ -8,10 +8,12 @@ import { swapLastTwo } from '../transpose/transpose.ts';
 import dweightSubgroupCode from './conv2d_dweight_subgroup.wgsl?raw';
 import dweightTiledCode from './conv2d_dweight_tiled.wgsl?raw';
 import subgroupCode from './conv2d_subgroup.wgsl?raw';
+import subgroupVec4Code from './conv2d_subgroup_vec4.wgsl?raw';
 import tiledCode from './conv2d_tiled.wgsl?raw';
 
-/** What one workgroup computes, and the constants that make its kernel do so. */
+/** A kernel, what one of its workgroups computes, and the constants that make it do so. */
 interface Tile {
+  readonly kernel: Kernel;
   readonly rows: number;
   readonly channels: number;
   readonly constants: Readonly<Record<string, number>>;
@@ -20,38 +22,41 @@ interface Tile {
 /** A way to compute a convolution, by what the adapter is. C and O are the kernel's input and output channels. */
 interface Variant {
   readonly when: (capabilities: Capabilities) => boolean;
-  readonly gather: { readonly kernel: Kernel; tile(C: number, O: number): Tile };
-  readonly dweight: { readonly kernel: Kernel; tile(O: number): Tile };
+  gather(C: number, O: number): Tile;
+  dweight(O: number): Tile;
 }
 
 /** Output channels a lane: more lanes would have none where there are few. */
 const channelsALane = (O: number): number => (O <= 8 ? 1 : O <= 16 ? 2 : 4);
-const wholeTile = (): Tile => ({ rows: 64, channels: 64, constants: {} });
+
+const gatherSubgroup = defineKernel('conv2d_subgroup', subgroupCode);
+const gatherSubgroupVec4 = defineKernel('conv2d_subgroup_vec4', subgroupVec4Code);
+const gatherTiled = defineKernel('conv2d_tiled', tiledCode);
+const dweightSubgroup = defineKernel('conv2d_dweight_subgroup', dweightSubgroupCode);
+const dweightTiled = defineKernel('conv2d_dweight_tiled', dweightTiledCode);
 
 /** The first that fits is taken. */
 const variants: readonly Variant[] = [
   {
     when: ({ software, subgroupSize }) => software && subgroupSize === 8,
-    gather: {
-      kernel: defineKernel('conv2d_subgroup', subgroupCode),
-      tile: (C, O) => {
-        const TN = channelsALane(O);
-        const TM = TN === 4 ? 16 : 32;
-        return { rows: 4 * TM, channels: 8 * TN, constants: { TM, TN, UNROLL: C % 4 === 0 ? 4 : 1 } };
-      },
+    gather: (C, O) => {
+      if (C % 4 === 0 && O % 4 === 0 && O >= 32) {
+        return { kernel: gatherSubgroupVec4, rows: 64, channels: 32, constants: { TM: 16, TN: 1 } };
+      }
+      const TN = channelsALane(O);
+      const TM = TN === 4 ? 16 : 32;
+      const constants = { TM, TN, UNROLL: C % 4 === 0 ? 4 : 1 };
+      return { kernel: gatherSubgroup, rows: 4 * TM, channels: 8 * TN, constants };
     },
-    dweight: {
-      kernel: defineKernel('conv2d_dweight_subgroup', dweightSubgroupCode),
-      tile: (O) => {
-        const TN = channelsALane(O);
-        return { rows: 64, channels: 8 * TN, constants: { TN } };
-      },
+    dweight: (O) => {
+      const TN = channelsALane(O);
+      return { kernel: dweightSubgroup, rows: 64, channels: 8 * TN, constants: { TN } };
     },
   },
   {
     when: () => true,
-    gather: { kernel: defineKernel('conv2d_tiled', tiledCode), tile: wholeTile },
-    dweight: { kernel: defineKernel('conv2d_dweight_tiled', dweightTiledCode), tile: wholeTile },
+    gather: () => ({ kernel: gatherTiled, rows: 64, channels: 64, constants: {} }),
+    dweight: () => ({ kernel: dweightTiled, rows: 64, channels: 64, constants: {} }),
   },
 ];
 const variantFor = (capabilities: Capabilities): Variant => variants.find(({ when }) => when(capabilities))!;
@@ -282,11 +287,10 @@ function gather(
   },
 ): Launch {
   const { input, grid, taps } = launch;
-  const { kernel, tile: tileFor } = variantFor(capabilities).gather;
-  const tile = tileFor(input.C, grid.O);
+  const tile = variantFor(capabilities).gather(input.C, grid.O);
   const pixels = input.N * grid.GH * grid.GW;
   return {
-    kernel,
+    kernel: tile.kernel,
     constants: { ...tile.constants, ...launch.epilogue },
     params: { ...input, ...grid, ...launch.output, ...taps },
     bind: launch.bind,
@@ -304,8 +308,7 @@ function dweightLaunches(
   shape: Record<'N' | 'H' | 'W' | 'C' | 'GH' | 'GW' | 'O' | 'rows' | 'KW' | 'stride' | 'pad', number>,
 ): Launch[] {
   const { capabilities } = context;
-  const { kernel, tile: tileFor } = variantFor(capabilities).dweight;
-  const tile = tileFor(shape.O);
+  const tile = variantFor(capabilities).dweight(shape.O);
   const tiles = Math.ceil(shape.rows / tile.rows) * Math.ceil(shape.O / tile.channels);
   const pixels = shape.N * shape.GH * shape.GW;
   const wanted = Math.ceil((capabilities.software ? WANTED_WORKGROUPS.software : WANTED_WORKGROUPS.hardware) / tiles);
@@ -313,7 +316,7 @@ function dweightLaunches(
   const splits = Math.ceil(pixels / pixelsPerSplit);
   const partial = splits === 1 ? dweight : context.scratch([splits, shape.rows, shape.O]);
   const launch: Launch = {
-    kernel,
+    kernel: tile.kernel,
     constants: tile.constants,
     params: { ...shape, pixelsPerSplit, splits },
     bind: { x, dy, dweight: partial },

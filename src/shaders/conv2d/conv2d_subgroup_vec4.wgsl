@@ -1,0 +1,112 @@
+// Gather convolution as an implicit matrix product, for adapters that run on a CPU with subgroups of 8, where input and output
+// channels come in fours. The same mathematics and parameters as conv2d_subgroup.wgsl, on vec4f: fewer addresses to compute.
+//
+// A subgroup computes TM pixels × 32·TN channels: a lane loads four channels of one pixel and TN quads of weights for each, values
+// travel by broadcast. Lane l owns the quads first + l + 8j. Given: TM, TN.
+enable subgroups;
+
+struct Params {
+  N: u32, H: u32, W: u32, C: u32,
+  GH: u32, GW: u32, O: u32,
+  YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
+  inStride: u32, originY: i32, originX: i32, tapStep: i32,
+  tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(5) var<uniform> p: Params;
+
+const LANES = 8u;
+const SUBGROUPS = 4u;
+const TA = TM / LANES;  // pixels a lane loads
+
+@compute @workgroup_size(32)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u,
+        @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {
+  let group = wg.y * num.x + wg.x;
+  let quadsIn = p.C / 4u;
+  let quadsOut = p.O / 4u;
+  let channelTiles = (quadsOut + LANES * TN - 1u) / (LANES * TN);
+  let pixels = p.N * p.GH * p.GW;
+  let firstPixel = (group / channelTiles) * (TM * SUBGROUPS) + (local / LANES) * TM;
+  let firstQuad = (group % channelTiles) * (LANES * TN) + lane;
+
+  var quad: array<u32, TN>;
+  for (var j = 0u; j < TN; j++) { quad[j] = min(firstQuad + j * LANES, quadsOut - 1u); }
+
+  var n: array<u32, TA>;
+  var iy0: array<i32, TA>;
+  var ix0: array<i32, TA>;
+  for (var a = 0u; a < TA; a++) {
+    let pixel = min(firstPixel + a * LANES + lane, pixels - 1u);
+    n[a] = pixel / (p.GH * p.GW);
+    iy0[a] = i32(((pixel / p.GW) % p.GH) * p.inStride) + p.originY;
+    ix0[a] = i32((pixel % p.GW) * p.inStride) + p.originX;
+  }
+
+  var acc: array<array<vec4f, TN>, TM>;
+  for (var jy = 0u; jy < p.tapsY; jy++) {
+    for (var jx = 0u; jx < p.tapsX; jx++) {
+      let tap = (p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep;
+      var base: array<u32, TA>;
+      var inside: array<bool, TA>;
+      for (var a = 0u; a < TA; a++) {
+        let iy = iy0[a] + i32(jy) * p.tapStep;
+        let ix = ix0[a] + i32(jx) * p.tapStep;
+        inside[a] = iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
+        base[a] = select(0u, ((n[a] * p.H + u32(iy)) * p.W + u32(ix)) * quadsIn, inside[a]);
+      }
+      for (var c = 0u; c < quadsIn; c++) {
+        var v: array<vec4f, TA>;
+        for (var a = 0u; a < TA; a++) { v[a] = select(vec4f(), x[base[a] + c], inside[a]); }
+        for (var e = 0u; e < 4u; e++) {
+          let row = (tap * p.C + c * 4u + e) * quadsOut;
+          var w: array<vec4f, TN>;
+          for (var j = 0u; j < TN; j++) { w[j] = weight[row + quad[j]]; }
+          for (var a = 0u; a < TA; a++) {
+            let v0 = vec4f(subgroupBroadcast(v[a][e], 0u));
+            let v1 = vec4f(subgroupBroadcast(v[a][e], 1u));
+            let v2 = vec4f(subgroupBroadcast(v[a][e], 2u));
+            let v3 = vec4f(subgroupBroadcast(v[a][e], 3u));
+            let v4 = vec4f(subgroupBroadcast(v[a][e], 4u));
+            let v5 = vec4f(subgroupBroadcast(v[a][e], 5u));
+            let v6 = vec4f(subgroupBroadcast(v[a][e], 6u));
+            let v7 = vec4f(subgroupBroadcast(v[a][e], 7u));
+            for (var j = 0u; j < TN; j++) {
+              acc[a * LANES + 0u][j] = fma(v0, w[j], acc[a * LANES + 0u][j]);
+              acc[a * LANES + 1u][j] = fma(v1, w[j], acc[a * LANES + 1u][j]);
+              acc[a * LANES + 2u][j] = fma(v2, w[j], acc[a * LANES + 2u][j]);
+              acc[a * LANES + 3u][j] = fma(v3, w[j], acc[a * LANES + 3u][j]);
+              acc[a * LANES + 4u][j] = fma(v4, w[j], acc[a * LANES + 4u][j]);
+              acc[a * LANES + 5u][j] = fma(v5, w[j], acc[a * LANES + 5u][j]);
+              acc[a * LANES + 6u][j] = fma(v6, w[j], acc[a * LANES + 6u][j]);
+              acc[a * LANES + 7u][j] = fma(v7, w[j], acc[a * LANES + 7u][j]);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  for (var i = 0u; i < TM; i++) {
+    let pixel = firstPixel + i;
+    if (pixel >= pixels) { break; }
+    let gx = pixel % p.GW;
+    let gy = (pixel / p.GW) % p.GH;
+    let row = (pixel / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
+    let out = (row * p.YW + gx * p.outStride + p.phaseX) * quadsOut;
+    for (var j = 0u; j < TN; j++) {
+      let o = firstQuad + j * LANES;
+      if (o < quadsOut) {
+        var value = acc[i][j];
+        if (HAS_BIAS) { value += bias[o]; }
+        if (HAS_RESIDUAL) { value += residual[out + o]; }
+        if (RELU) { value = select(value, vec4f(), value <= vec4f()); }
+        y[out + o] = value;
+      }
+    }
+  }
+}
