@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest';
 import { recordMarkingStep } from '../src/marking/marker.ts';
-import { permute } from '../src/nn/layout.ts';
 import { Model } from '../src/nn/model.ts';
 import { packCrops } from '../src/shaders/crop_resize/crop_resize.ts';
 import { squaredDistance } from '../src/shaders/squared_distance/squared_distance.ts';
@@ -9,6 +8,7 @@ import { Tape } from '../src/tensor/tape.ts';
 import { Variable } from '../src/tensor/variable.ts';
 import { useDevice } from './device.ts';
 import { golden } from './golden.ts';
+import { nchwToNhwc, nhwcToNchw } from './layout.ts';
 import { expectClose } from './tolerance.ts';
 
 const device = useDevice();
@@ -42,7 +42,7 @@ it('follows the marking trajectory of PyTorch: losses and pixels', async () => {
   } as const;
   const model = await Model.load(device(), config, golden('resnet18_state').tensors, 'resnet18_state');
   const [B, C, H, W] = file.shape('image');
-  const levels = permute(file.float32('image'), [B, C, H, W], [0, 2, 3, 1]);
+  const levels = nchwToNhwc(file.float32('image'), [B, C, H, W]);
   const variable = await Variable.create(device(), 'image', [B, H, W, C], levels);
 
   const tape = new Tape();
@@ -87,12 +87,7 @@ it('follows the marking trajectory of PyTorch: losses and pixels', async () => {
     losses.push(perImage.reduce((sum, value, b) => sum + value + attributes.lambda_img * distances[b], 0));
     const snapshot = { 0: 'pixels_after_first', 4: 'pixels_after_5' }[iteration];
     if (snapshot)
-      expectClose(
-        permute(await variable.read(), [B, H, W, C], [0, 3, 1, 2]),
-        file.float32(snapshot),
-        1 / 255,
-        snapshot,
-      );
+      expectClose(nhwcToNchw(await variable.read(), [B, H, W, C]), file.float32(snapshot), 1 / 255, snapshot);
   }
   await program.checkGuards();
   const expected = file.float32('loss');
@@ -101,7 +96,7 @@ it('follows the marking trajectory of PyTorch: losses and pixels', async () => {
     const allowed = 1e-2 * Math.max(Math.abs(expected[i]), 1e-3);
     expect(Math.abs(value - expected[i]), `loss ${i}: ${value} against ${expected[i]}`).toBeLessThanOrEqual(allowed);
   });
-  const pixels = permute(await variable.read(), [B, H, W, C], [0, 3, 1, 2]);
+  const pixels = nhwcToNchw(await variable.read(), [B, H, W, C]);
   const final = file.float32('pixels_final');
   const near = pixels.reduce((count, value, i) => count + Number(Math.abs(value - final[i]) <= 1), 0);
   expect(near / pixels.length, 'share of pixels within one level').toBeGreaterThanOrEqual(0.99);

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { SafetensorsTensor } from '../src/formats/safetensors.ts';
 import type { Device } from '../src/gpu/device.ts';
 import { backward } from '../src/nn/backward.ts';
-import { fromDevice, permute, toDevice } from '../src/nn/layout.ts';
+import { fromDevice, toDevice } from '../src/nn/layout.ts';
 import { Model, parameterSpecs } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { layoutOf } from '../src/nn/recorder.ts';
@@ -11,6 +11,7 @@ import { Tape } from '../src/tensor/tape.ts';
 import { createMomenta, recordDescent } from '../src/training/train.ts';
 import { useDevice } from './device.ts';
 import { golden } from './golden.ts';
+import { nchwToNhwc, nhwcToNchw } from './layout.ts';
 import { expectClose } from './tolerance.ts';
 
 const device = useDevice();
@@ -25,8 +26,6 @@ const config: NetworkConfig = {
   mean: [0.485, 0.456, 0.406],
   std: [0.229, 0.224, 0.225],
 };
-
-const nhwc = (data: Float32Array, shape: readonly number[]): Float32Array => permute(data, shape, [0, 2, 3, 1]);
 
 /** The tensors under a prefix, as a state dict. */
 function stateDict(file: ReturnType<typeof golden>, prefix: string): Map<string, SafetensorsTensor> {
@@ -54,13 +53,13 @@ it('computes the features, logits and image gradient that PyTorch does', async (
     outputs: [features, logits, dx],
     guard: true,
   });
-  program.write(x, nhwc(io.float32('x'), io.shape('x')));
+  program.write(x, nchwToNhwc(io.float32('x'), io.shape('x')));
   program.write(dfeatures, io.float32('dfeatures'));
   await program.run();
   await program.checkGuards();
   expectClose(await program.read(features), io.float32('features'), 1e-4, 'features');
   expectClose(await program.read(logits), io.float32('logits'), 1e-4, 'logits');
-  expectClose(await program.read(dx), nhwc(io.float32('dx'), io.shape('dx')), 1e-4, 'dx');
+  expectClose(await program.read(dx), nchwToNhwc(io.float32('dx'), io.shape('dx')), 1e-4, 'dx');
   program.destroy();
   model.destroy();
   expect(device().liveBytes).toBe(baseline);
@@ -193,7 +192,7 @@ async function followFixture(
   const losses: number[] = [];
   for (let step = 0; step < recipe.steps; step++) {
     await nudge(step, 1);
-    program.write(x, nhwc(images.slice(step * N * C * H * W, (step + 1) * N * C * H * W), [N, C, H, W]));
+    program.write(x, nchwToNhwc(images.slice(step * N * C * H * W, (step + 1) * N * C * H * W), [N, C, H, W]));
     program.write(labels, Uint32Array.from(targets.subarray(step * N, (step + 1) * N), Number));
     await program.run();
     losses.push((await program.read(loss))[0]!);
@@ -287,12 +286,12 @@ it("agrees with torchvision's full-width ResNet-18", async () => {
   const logits = model.logits(features);
   const [dx] = backward(features, [x], seed);
   const program = await Program.build(device(), tape, { name: 'resnet18', outputs: [features, logits, dx] });
-  program.write(x, nhwc(image, attributes.shape));
+  program.write(x, nchwToNhwc(image, attributes.shape));
   program.write(seed, new Float32Array(N * model.featureDimension).fill(1 / model.featureDimension));
   await program.run();
   expectClose(await program.read(features), file.float32('features'), 2e-4, 'features');
   expectClose(await program.read(logits), file.float32('logits'), 2e-4, 'logits');
-  const gradient = permute(await program.read(dx), [N, H, W, C], [0, 3, 1, 2]);
+  const gradient = nhwcToNchw(await program.read(dx), [N, H, W, C]);
   const index = [...new BigInt64Array(file.tensors.get('dx_index')!.data.slice().buffer)].map(Number);
   expectClose(
     index.map((i) => gradient[i]),
