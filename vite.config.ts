@@ -16,7 +16,7 @@ export default defineConfig({
         ...builtinModules,
         ...builtinModules.map((name) => `node:${name}`),
         'webgpu',
-        'pngjs',
+        'sharp',
         'valibot',
         'tinybench',
       ],

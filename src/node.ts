@@ -19,10 +19,10 @@ export {
   writeAtomic,
 } from './datasets/write.ts';
 
-// Image files: PNG, decoded and encoded by way of Node's zlib.
+// Image files: PNG, JPEG and WebP decoded, PNG encoded, by sharp.
 
-export { decodeImage } from './images/decode.ts';
-export { type DecodeOptions, decodePng, encodePng } from './images/png.ts';
+export type { DecodeOptions } from './images/decode.ts';
+export { decodeImage, encodePng } from './images/sharp.ts';
 
 // From files to files: a model, a marked data set, a training run.
 

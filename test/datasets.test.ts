@@ -12,8 +12,8 @@ import { hashDataset, hashFile, openDatasetWriter, writeAtomic } from '../src/da
 import { InputError, IntegrityError } from '../src/errors.ts';
 import { gzip, parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import type { Image8 } from '../src/images/image.ts';
-import { encodePng } from '../src/images/png.ts';
 import { derive, Random } from '../src/random.ts';
+import { pngOf } from './png.ts';
 
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';
 
@@ -39,7 +39,7 @@ const freshPath = () => join(base, `new${folders++}`);
 
 /** A 2x2 grayscale image whose every level is `level`. */
 const flat = (level: number): Image8 => ({ width: 2, height: 2, channels: 1, data: new Uint8Array(4).fill(level) });
-const dot = (level: number) => encodePng(flat(level));
+const dot = (level: number) => pngOf(flat(level));
 
 async function refuses(promise: Promise<unknown>, message: string): Promise<void> {
   const error = await promise.then(

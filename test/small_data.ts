@@ -2,10 +2,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { serializeIdx } from '../src/formats/idx.ts';
 import { serializeSafetensors } from '../src/formats/safetensors.ts';
-import { encodePng } from '../src/images/png.ts';
 import { initialStateDict } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { derive } from '../src/random.ts';
+import { pngOf } from './png.ts';
 
 /** Side of the images, in pixels. */
 const SIDE = 12;
@@ -32,7 +32,7 @@ export function writeFolder(path: string, count: number, classes: readonly strin
   for (let i = 0; i < count; i++) {
     const file = join(path, classes[i % classes.length], `${String(i).padStart(3, '0')}.png`);
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, encodePng({ width: SIDE, height: SIDE, channels: 1, data: pixels(i) }));
+    writeFileSync(file, pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i) }));
   }
   return path;
 }

@@ -6,7 +6,17 @@ import { jsonDocument } from '../formats/json.ts';
 import { commitment } from '../marking/key.ts';
 import { openModel } from '../nn/open_model.ts';
 import { columns, defineCommand } from './command.ts';
-import { checkBelong, checkSuspect, load, networkOptions, networkOverrides, openKey, splitOption } from './inputs.ts';
+import {
+  checkBelong,
+  checkSuspect,
+  decodeOptions,
+  imageOptions,
+  load,
+  networkOptions,
+  networkOverrides,
+  openKey,
+  splitOption,
+} from './inputs.ts';
 
 export const detect = defineCommand({
   name: 'detect',
@@ -23,13 +33,18 @@ export const detect = defineCommand({
     },
     output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the report, as --json prints it' },
     split: { ...splitOption, default: 'test' },
+    ...imageOptions,
     ...networkOptions,
   },
   examples: ['--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data'],
   async run({ options, openDevice, progress, log, signal }) {
     if (options.output) await requireNewFile(options.output);
     const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, { split: options.split, classes: key.classes });
+    const dataset = await openDataset(options.data, {
+      split: options.split,
+      classes: key.classes,
+      decode: decodeOptions(options),
+    });
     const device = await openDevice();
     const marking = await openModel(device, options.model);
     try {

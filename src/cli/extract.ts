@@ -5,7 +5,7 @@ import { serializeNpy } from '../formats/npy.ts';
 import { infer } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
 import { defineCommand } from './command.ts';
-import { load, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { decodeOptions, imageOptions, load, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
 export const extract = defineCommand({
   name: 'extract',
@@ -23,12 +23,13 @@ export const extract = defineCommand({
       description: 'images a batch; default by image size, halved until it fits',
     },
     split: splitOption,
+    ...imageOptions,
     ...networkOptions,
   },
   examples: ['--model weights/marker.safetensors --data data --split test -o features.npy --labels labels.npy'],
   async run({ options, openDevice, progress, log, signal }) {
     for (const path of [options.output, options.labels, options.logits]) if (path) await requireNewFile(path);
-    const dataset = await openDataset(options.data, { split: options.split });
+    const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
     const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
     if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
     try {

@@ -4,6 +4,7 @@ import { readBytes } from '../datasets/files.ts';
 import { readClassNames } from '../datasets/idx.ts';
 import { Loader } from '../datasets/loader.ts';
 import { InputError, IntegrityError, RadioactiveError, UsageError } from '../errors.ts';
+import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../images/decode.ts';
 import { checkKeyMatches, type Key, parseKey } from '../marking/key.ts';
 import type { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
@@ -18,6 +19,35 @@ export const splitOption = {
   default: 'train',
   description: 'which IDX files, where a folder holds both',
 } as const;
+
+/** Which images of a data set are decoded besides the usual ones. */
+export const imageOptions = {
+  maxPixels: {
+    type: 'integer',
+    value: 'N',
+    default: DEFAULT_MAX_PIXELS,
+    minimum: 1,
+    description: 'largest image that is decoded, in pixels',
+  },
+  accept: {
+    type: 'string',
+    value: 'LIST',
+    description: `images to decode that are refused otherwise: ${UNUSUAL.join(',')}`,
+  },
+} as const;
+
+/** Values of `imageOptions` as the library takes them. */
+export function decodeOptions(options: {
+  readonly maxPixels: number;
+  readonly accept: string | undefined;
+}): DecodeOptions {
+  const accept = options.accept?.split(',').map((name) => {
+    const known = UNUSUAL.find((candidate) => candidate === name);
+    if (!known) throw new UsageError(`--accept ${options.accept}: must be some of ${UNUSUAL.join(',')}`);
+    return known;
+  });
+  return { maxPixels: options.maxPixels, ...(accept && { accept }) };
+}
 
 /** Says of a foreign model file what it does not say itself. */
 export const networkOptions = {
@@ -120,8 +150,9 @@ export async function load(
 export async function readClasses(
   path: string,
   split: 'train' | 'test',
+  decode: DecodeOptions,
 ): Promise<{ classes: readonly string[]; dataset?: Dataset }> {
   if (/\.txt$/i.test(path)) return { classes: await readClassNames(path) };
-  const dataset = await openDataset(path, { split });
+  const dataset = await openDataset(path, { split, decode });
   return { classes: dataset.classes, dataset };
 }

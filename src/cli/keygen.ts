@@ -6,7 +6,15 @@ import { commitment, serializeKey } from '../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
 import { openModel } from '../nn/open_model.ts';
 import { defineCommand } from './command.ts';
-import { load, networkOptions, networkOverrides, readClasses, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  networkOptions,
+  networkOverrides,
+  readClasses,
+  splitOption,
+} from './inputs.ts';
 
 export const keygen = defineCommand({
   name: 'keygen',
@@ -47,6 +55,7 @@ export const keygen = defineCommand({
       description: 'unmarked images to find the subspace on; default: the data set of --classes',
     },
     split: splitOption,
+    ...imageOptions,
     ...networkOptions,
   },
   examples: [
@@ -57,9 +66,11 @@ export const keygen = defineCommand({
     await requireNewFile(options.output);
     if (options.carriers === 'uniform' && options.dimension !== undefined)
       throw new UsageError('--dimension goes with --carriers subspace');
-    const { classes, dataset } = await readClasses(options.classes, options.split);
+    const { classes, dataset } = await readClasses(options.classes, options.split, decodeOptions(options));
     const vanilla =
-      options.vanilla === undefined ? dataset : await openDataset(options.vanilla, { split: options.split, classes });
+      options.vanilla === undefined
+        ? dataset
+        : await openDataset(options.vanilla, { split: options.split, classes, decode: decodeOptions(options) });
     if (options.carriers === 'subspace' && !vanilla)
       throw new UsageError('--carriers subspace needs unmarked images: give --vanilla DATASET');
     const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));

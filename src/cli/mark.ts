@@ -3,7 +3,16 @@ import { markDataset } from '../marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../marking/marker.ts';
 import { openModel } from '../nn/open_model.ts';
 import { defineCommand } from './command.ts';
-import { checkBelong, networkOptions, networkOverrides, numberList, openKey, splitOption } from './inputs.ts';
+import {
+  checkBelong,
+  decodeOptions,
+  imageOptions,
+  networkOptions,
+  networkOverrides,
+  numberList,
+  openKey,
+  splitOption,
+} from './inputs.ts';
 
 const defaults = defaultMarkingRecipe(28);
 
@@ -88,13 +97,14 @@ export const mark = defineCommand({
     },
     batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
     split: splitOption,
+    ...imageOptions,
     ...networkOptions,
   },
   afterInterrupt: 'run the same command again to go on',
   examples: ['--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked'],
   async run({ options, openDevice, progress, log, signal }) {
     const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, { split: options.split });
+    const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
     const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
     if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
     try {

@@ -1,7 +1,7 @@
 import { openDataset } from '../datasets/dataset.ts';
 import { runTraining } from '../training/training_run.ts';
 import { defineCommand } from './command.ts';
-import { networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
 export const train = defineCommand({
   name: 'train',
@@ -57,6 +57,7 @@ export const train = defineCommand({
       description: 'steps between checkpoints',
     },
     split: splitOption,
+    ...imageOptions,
     ...networkOptions,
   },
   afterInterrupt: 'run the same command with --resume to go on',
@@ -65,11 +66,15 @@ export const train = defineCommand({
     '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',
   ],
   async run({ options, openDevice, progress, log, signal }) {
-    const dataset = await openDataset(options.data, { split: options.split });
+    const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
     const validation =
       options.val === undefined
         ? undefined
-        : await openDataset(options.val, { split: options.valSplit, classes: dataset.classes });
+        : await openDataset(options.val, {
+            split: options.valSplit,
+            classes: dataset.classes,
+            decode: decodeOptions(options),
+          });
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
     const report = await runTraining({
       device: await openDevice(),

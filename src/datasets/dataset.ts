@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { InputError } from '../errors.ts';
+import type { DecodeOptions } from '../images/decode.ts';
 import type { Image8 } from '../images/image.ts';
-import type { DecodeOptions } from '../images/png.ts';
 import { fileError } from './files.ts';
 import { openFolder } from './folder.ts';
 import { type IdxFiles, isIdxImagesName, openIdx } from './idx.ts';

@@ -2,7 +2,8 @@ import type { Dirent } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
-import { DECODABLE_FORMATS, decodeImage, imageFormat, SNIFF_BYTES } from '../images/decode.ts';
+import { DECODABLE_FORMATS, imageFormat, SNIFF_BYTES } from '../images/decode.ts';
+import { decodeImage } from '../images/sharp.ts';
 import type { Dataset, OpenDatasetOptions } from './dataset.ts';
 import { compareCodePoints, fileError, isInside, readBytes, readHead } from './files.ts';
 

@@ -4,9 +4,8 @@ import { type FileHandle, mkdir, open, readdir, realpath, rename, rm } from 'nod
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { InputError, IntegrityError, RadioactiveError } from '../errors.ts';
 import { gzip, parseIdx, serializeIdx } from '../formats/idx.ts';
-import { decodeImage } from '../images/decode.ts';
 import { checkImage, type Image8 } from '../images/image.ts';
-import { encodePng } from '../images/png.ts';
+import { decodeImage, encodePng } from '../images/sharp.ts';
 import type { Dataset } from './dataset.ts';
 import { exists, fileError, isInside, readBytes } from './files.ts';
 import { foldCase } from './folder.ts';
@@ -173,7 +172,7 @@ function openFolderWriter(source: Dataset, out: string): DatasetWriter {
   return {
     root: out,
     async writeImage(index, image) {
-      return write(index, newNames[index], encodePng(image));
+      return write(index, newNames[index], await encodePng(image));
     },
     async copy(index) {
       return write(index, source.id(index), await source.bytes(index));

@@ -126,7 +126,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     await writeAtomic(
       join(out, 'marked.svg'),
       encode(
-        comparePicture(
+        await comparePicture(
           await pairs(
             owner,
             marked,
