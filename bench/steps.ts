@@ -20,21 +20,23 @@ const network = (
   std: new Array<number>(channels).fill(0.25),
 });
 
-/** The networks that whole steps are measured on, with the batch of each. */
-const settings = [
-  { config: network(16, 'small', 28, 1), batch: 128 },
-  { config: network(16, 'cifar', 28, 1), batch: 32 },
-  { config: network(64, 'cifar', 32, 3), batch: 8 },
-  { config: network(64, 'imagenet', 224, 3, 1000), batch: 4 },
-] as const;
+const setting = (config: NetworkConfig, batch: number) => {
+  const { width, stem, inputSize, channels } = config;
+  return { name: `resnet18 width ${width} ${stem} ${batch}x${channels}x${inputSize}x${inputSize}`, config, batch };
+};
 
-const describe = ({ width, stem, inputSize, channels }: NetworkConfig, batch: number): string =>
-  `resnet18 width ${width} ${stem} ${batch}x${channels}x${inputSize}x${inputSize}`;
+/** The networks that whole steps are measured on, with the batch of each. */
+export const settings = [
+  setting(network(16, 'small', 28, 1), 128),
+  setting(network(16, 'cifar', 28, 1), 32),
+  setting(network(64, 'cifar', 32, 3), 8),
+  setting(network(64, 'imagenet', 224, 3, 1000), 4),
+];
 
 /** Whole steps of the product. */
-export const steps: readonly BenchCase[] = settings.flatMap(({ config, batch }) =>
+export const steps: readonly BenchCase[] = settings.flatMap(({ name, config, batch }) =>
   stepNames.map((step) => ({
-    name: `${step} ${describe(config, batch)}`,
+    name: `${step} ${name}`,
     build: async (device) => {
       const model = await Model.create(device, config, 0);
       const prepared = await prepareStep(model, step, batch);

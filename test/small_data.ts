@@ -11,7 +11,7 @@ import { pngOf } from './png.ts';
 const SIDE = 12;
 export const CLASSES = ['ape', 'bee'];
 
-const smallNetwork: NetworkConfig = {
+export const smallNetwork: NetworkConfig = {
   architecture: 'resnet18',
   width: 4,
   stem: 'small',

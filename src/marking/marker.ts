@@ -94,6 +94,8 @@ export class Marker {
   readonly #carriers: Tensor;
   readonly #crops: Tensor;
   readonly #rounding: Tensor;
+  /** The image's tensor on the tape: the program's output. */
+  readonly #marked: Tensor;
   readonly program: Program;
 
   private constructor(
@@ -101,16 +103,17 @@ export class Marker {
     canvas: Canvas,
     recipe: MarkingRecipe,
     variables: readonly [Variable, Variable, Variable],
-    inputs: Record<'carriers' | 'crops' | 'rounding', Tensor>,
+    tensors: Record<'carriers' | 'crops' | 'rounding' | 'marked', Tensor>,
     program: Program,
   ) {
     this.#model = model;
     this.#canvas = canvas;
     this.#recipe = recipe;
     [this.#image, this.#original, this.#vanillaCrops] = variables;
-    this.#carriers = inputs.carriers;
-    this.#crops = inputs.crops;
-    this.#rounding = inputs.rounding;
+    this.#carriers = tensors.carriers;
+    this.#crops = tensors.crops;
+    this.#rounding = tensors.rounding;
+    this.#marked = tensors.marked;
     this.program = program;
     this.batchSize = this.#image.shape[0];
   }
@@ -141,13 +144,13 @@ export class Marker {
         },
         recipe,
       );
-      const program = await Program.build(device, tape, { name: 'marking' });
+      const program = await Program.build(device, tape, { name: 'marking', outputs: [image] });
       return new Marker(
         model,
         canvas,
         recipe,
         variables as [Variable, Variable, Variable],
-        { carriers, crops, rounding },
+        { carriers, crops, rounding, marked: image },
         program,
       );
     } catch (error) {
@@ -178,7 +181,7 @@ export class Marker {
       }
       await this.program.run();
     }
-    return this.#cutOut(jobs, await this.#image.read());
+    return this.#cutOut(jobs, await this.program.read(this.#marked));
   }
 
   destroy(): void {

@@ -1,30 +1,61 @@
-import type { Node, Tape } from './tape.ts';
-import { bytesOf, type Tensor } from './tensor.ts';
+import type { Capabilities } from '../gpu/device.ts';
+import { type BufferLimits, type Lifetime, type Place, placeTensors } from './placement.ts';
+import type { Launch, Node, Tape } from './tape.ts';
+import type { Shape, Tensor } from './tensor.ts';
 
 /** What runs, in which order, and where every tensor lies. */
 export interface Plan {
   /** Nodes whose values do not change between replays. */
   readonly prologue: readonly Node[];
   readonly steps: readonly Node[];
+  readonly launches: ReadonlyMap<Node, readonly Launch[]>;
   /** Variables the prologue reads. */
   readonly constantVariables: readonly Tensor[];
   /** Bytes of each buffer. */
-  readonly slots: readonly number[];
-  /** The buffer of each tensor that is neither input nor variable. */
-  readonly placement: ReadonlyMap<Tensor, number>;
+  readonly buffers: readonly number[];
+  /** Where each tensor lies that is neither input nor variable, scratch included. */
+  readonly places: ReadonlyMap<Tensor, Place>;
   /** All buffers together, inputs included. */
   readonly bytes: number;
-  /** The most bytes alive at once, inputs included: no plan can take less. */
+  /** The most bytes alive at once, inputs included: no plan of this order can take less. */
   readonly lowerBoundBytes: number;
 }
 
+/** What a plan is made for. */
+export interface PlanTarget extends BufferLimits {
+  readonly capabilities: Capabilities;
+}
+
 /**
- * Plans a tape: drops nodes nothing depends on, moves constant nodes to a prologue, and gives tensors with disjoint lifetimes
- * the same buffer (best fit, in order of execution). Buffers are separate rather than ranges of one arena because WebGPU
- * forbids reading and writing one buffer in the same dispatch.
- * `scratchOf` is called once a node, in order, and names its scratch tensors.
+ * Plans a tape: drops nodes nothing depends on, moves constant nodes to a prologue and updates forward, and lets tensors share
+ * memory when no launch needs both. Tensors that one launch reads and writes lie in different buffers, because WebGPU forbids
+ * both uses of one buffer in the same dispatch, even of ranges that do not overlap.
  */
-export function planMemory(tape: Tape, outputs: readonly Tensor[], scratchOf: (node: Node) => readonly Tensor[]): Plan {
+export function planMemory(tape: Tape, outputs: readonly Tensor[], target: PlanTarget): Plan {
+  const { prologue, steps } = schedule(tape, outputs);
+  const launches = new Map([...prologue, ...steps].map((node) => [node, launchesOf(tape, node, target.capabilities)]));
+  const launchesIn = (nodes: readonly Node[]): Launch[] => nodes.flatMap((node) => launches.get(node)!);
+  const { lifetimes, apart } = analyse(tape, outputs, launchesIn(prologue), launchesIn(steps));
+  const { buffers, places } = placeTensors(lifetimes, apart, target);
+  const inputBytes = tape.inputs.reduce((sum, input) => sum + input.bytes, 0);
+  return {
+    prologue,
+    steps,
+    launches,
+    constantVariables: [
+      ...new Set(
+        prologue.flatMap((node) => node.inputs.filter((input) => input && tape.variables.has(input)) as Tensor[]),
+      ),
+    ],
+    buffers,
+    places,
+    bytes: buffers.reduce((sum, bytes) => sum + bytes, 0) + inputBytes,
+    lowerBoundBytes: mostAlive(lifetimes) + inputBytes,
+  };
+}
+
+/** The nodes that are needed, those apart that compute the same in every replay. */
+function schedule(tape: Tape, outputs: readonly Tensor[]): Pick<Plan, 'prologue' | 'steps'> {
   const producer = new Map<Tensor, Node>();
   for (const node of tape.nodes) for (const result of node.results) producer.set(result, node);
 
@@ -50,74 +81,78 @@ export function planMemory(tape: Tape, outputs: readonly Tensor[], scratchOf: (n
     if (!constant) for (const result of node.results) varying.add(result);
     (constant ? prologue : steps).push(node);
   }
+  return { prologue, steps: updatesForward(steps) };
+}
 
-  // Lifetimes in the order of execution. What the steps read of the prologue lives as long as the program, as outputs do.
-  const order = [...prologue, ...steps];
-  const lastUse = new Map<Tensor, number>();
-  order.forEach((node, position) => {
-    for (const tensor of [...node.inputs, ...node.results]) if (tensor) lastUse.set(tensor, position);
+/**
+ * Nodes that only update variables run as soon as all before them that touch the same tensors have run: an optimiser then
+ * takes each gradient when it is there, and not all of them have to be kept to the end.
+ */
+function updatesForward(nodes: readonly Node[]): Node[] {
+  const lastRead = new Map<Tensor, number>();
+  const lastWrite = new Map<Tensor, number>();
+  const timed = nodes.map((node, index) => {
+    const reads = node.inputs.filter((input) => input !== undefined);
+    const writes = [...node.results, ...(node.updates ?? [])];
+    const before = [...reads, ...writes].map((tensor) => lastWrite.get(tensor) ?? -1);
+    before.push(...writes.map((tensor) => lastRead.get(tensor) ?? -1));
+    const time = node.results.length > 0 ? index : Math.max(...before);
+    for (const tensor of reads) lastRead.set(tensor, Math.max(time, lastRead.get(tensor) ?? -1));
+    for (const tensor of writes) lastWrite.set(tensor, Math.max(time, lastWrite.get(tensor) ?? -1));
+    return { node, time };
   });
-  const forever = new Set<Tensor>(outputs);
-  for (const node of steps)
-    for (const input of node.inputs)
-      if (input && producer.has(input) && prologue.includes(producer.get(input)!)) forever.add(input);
+  return timed.sort((a, b) => a.time - b.time).map(({ node }) => node);
+}
 
-  const slots: number[] = [];
-  const free: number[] = [];
-  const placement = new Map<Tensor, number>();
-  const take = (tensor: Tensor): void => {
-    const bytes = bytesOf(tensor.shape);
-    let best = -1;
-    for (const slot of free) {
-      const fits = slots[slot]! >= bytes;
-      const bestFits = best >= 0 && slots[best]! >= bytes;
-      // The smallest that is large enough, else the largest, which then grows.
-      if (
-        best < 0 ||
-        (fits && (!bestFits || slots[slot]! < slots[best]!)) ||
-        (!fits && !bestFits && slots[slot]! > slots[best]!)
-      )
-        best = slot;
+function launchesOf(tape: Tape, node: Node, capabilities: Capabilities): readonly Launch[] {
+  const scratch = (shape: Shape): Tensor => tape.tensor(`${node.label}/scratch`, shape);
+  return node.launches({ capabilities, scratch }, node.results);
+}
+
+/** When tensors that are neither input nor variable live, and which of them one launch reads and the other writes. */
+function analyse(
+  tape: Tape,
+  outputs: readonly Tensor[],
+  prologue: readonly Launch[],
+  steps: readonly Launch[],
+): { lifetimes: Map<Tensor, Lifetime>; apart: Map<Tensor, Set<Tensor>> } {
+  const elsewhere = new Set<Tensor>([...tape.inputs, ...tape.variables.keys()]);
+  const lifetimes = new Map<Tensor, Lifetime>();
+  const apart = new Map<Tensor, Set<Tensor>>();
+  const end = prologue.length + steps.length;
+  [...prologue, ...steps].forEach(({ kernel, bind }, time) => {
+    const bound = kernel.bindings.flatMap(({ name, writable }) => {
+      const tensor = bind[name];
+      return tensor && !elsewhere.has(tensor) ? [{ tensor, writable }] : [];
+    });
+    for (const { tensor, writable } of bound) {
+      const first = lifetimes.get(tensor)?.first ?? time;
+      // What the steps read of the prologue is there for the next replay too.
+      lifetimes.set(tensor, { first, last: first < prologue.length && time >= prologue.length ? end : time });
+      const others = apart.get(tensor) ?? new Set();
+      for (const other of bound) if (other.writable !== writable) others.add(other.tensor);
+      apart.set(tensor, others);
     }
-    if (best < 0 || (slots[best]! < bytes && slots[best]! * 4 < bytes)) {
-      placement.set(tensor, slots.push(bytes) - 1);
-      return;
-    }
-    free.splice(free.indexOf(best), 1);
-    slots[best] = Math.max(slots[best]!, bytes);
-    placement.set(tensor, best);
-  };
-  let live = 0;
-  let lowerBound = 0;
-  order.forEach((node, position) => {
-    const scratch = scratchOf(node);
-    for (const tensor of [...node.results, ...scratch]) {
-      take(tensor);
-      live += tensor.bytes;
-    }
-    lowerBound = Math.max(lowerBound, live);
-    const release = (tensor: Tensor): void => {
-      free.push(placement.get(tensor)!);
-      live -= tensor.bytes;
-    };
-    scratch.forEach(release);
-    const ending = new Set([...node.inputs, ...node.results].filter((tensor) => tensor !== undefined));
-    for (const tensor of ending)
-      if (placement.has(tensor) && lastUse.get(tensor) === position && !forever.has(tensor)) release(tensor);
   });
+  for (const output of outputs) {
+    const lifetime = lifetimes.get(output);
+    if (lifetime) lifetimes.set(output, { first: lifetime.first, last: end });
+  }
+  return { lifetimes, apart };
+}
 
-  const inputBytes = tape.inputs.reduce((sum, input) => sum + input.bytes, 0);
-  return {
-    prologue,
-    steps,
-    constantVariables: [
-      ...new Set(
-        prologue.flatMap((node) => node.inputs.filter((input) => input && tape.variables.has(input)) as Tensor[]),
-      ),
-    ],
-    slots,
-    placement,
-    bytes: slots.reduce((sum, bytes) => sum + bytes, 0) + inputBytes,
-    lowerBoundBytes: lowerBound + inputBytes,
-  };
+/** The most bytes that live at once. */
+function mostAlive(lifetimes: ReadonlyMap<Tensor, Lifetime>): number {
+  const changes: number[] = [];
+  for (const [{ bytes }, { first, last }] of lifetimes) {
+    changes[first] = (changes[first] ?? 0) + bytes;
+    changes[last + 1] = (changes[last + 1] ?? 0) - bytes;
+  }
+  let alive = 0;
+  let most = 0;
+  for (const change of changes) {
+    alive += change ?? 0;
+    most = Math.max(most, alive);
+  }
+  return most;
 }

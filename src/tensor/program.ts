@@ -2,15 +2,15 @@ import { DeviceError } from '../errors.ts';
 import type { Device } from '../gpu/device.ts';
 import { packParams, specialise } from '../gpu/kernel.ts';
 import { type Plan, planMemory } from './plan.ts';
-import type { Launch, Tape } from './tape.ts';
-import { type Shape, show, type Tensor } from './tensor.ts';
+import type { Launch, Node, Tape } from './tape.ts';
+import { show, type Tensor } from './tensor.ts';
 
 export interface ProgramOptions {
   /** Shown in messages. */
   readonly name: string;
-  /** Tensors the host reads after a replay. Their buffers are not reused. */
+  /** Tensors the host reads after a replay, variables among them. Nothing else is kept in their memory. */
   readonly outputs?: readonly Tensor[];
-  /** For tests: buffers start as NaN and end in guard words, which `checkGuards` reads. */
+  /** For tests: every tensor has a buffer of its own, which starts as NaN and ends in guard words that `checkGuards` reads. */
   readonly guard?: boolean;
 }
 
@@ -24,6 +24,11 @@ interface Step {
   readonly flops: number;
   readonly bytes: number;
 }
+
+/** The range of a buffer that a tensor takes. */
+type Binding = Readonly<Required<GPUBufferBinding>>;
+
+const whole = (buffer: GPUBuffer): Binding => ({ buffer, offset: 0, size: buffer.size });
 
 /** Time and work of one launch, from `Program.profile`. */
 export interface StepProfile {
@@ -52,7 +57,7 @@ export class Program {
   readonly device: Device;
   readonly plan: Plan;
   readonly #tape: Tape;
-  readonly #buffers = new Map<Tensor, GPUBuffer>();
+  readonly #bindings = new Map<Tensor, Binding>();
   readonly #owned: GPUBuffer[] = [];
   readonly #staging = new Map<Tensor, GPUBuffer>();
   readonly #updated: readonly Tensor[];
@@ -76,33 +81,21 @@ export class Program {
    * small (the message has the bytes), and afterwards if the device itself runs out.
    */
   static async build(device: Device, tape: Tape, options: ProgramOptions): Promise<Program> {
-    const outputs = options.outputs ?? [];
-    const launches = new Map<object, readonly Launch[]>();
-    const plan = planMemory(tape, outputs, (node) => {
-      const scratch: Tensor[] = [];
-      const context = {
-        capabilities: device.capabilities,
-        scratch: (shape: Shape): Tensor => {
-          const tensor = tape.tensor(`${node.label}/scratch`, shape);
-          scratch.push(tensor);
-          return tensor;
-        },
-      };
-      launches.set(node, node.launches(context, node.results));
-      return scratch;
+    const { outputs = [], guard = false } = options;
+    const plan = planMemory(tape, outputs, {
+      capabilities: device.capabilities,
+      alignmentBytes: device.gpu.limits.minStorageBufferOffsetAlignment,
+      maxBufferBytes: guard ? 0 : device.gpu.limits.maxBufferSize,
     });
     refuseWhatDoesNotFit(device, plan, tape, options.name);
 
     const program = new Program(device, tape, plan, options.name);
     try {
-      await program.#allocate(outputs, options.guard ?? false);
-      const all = [...plan.prologue, ...plan.steps].map((node) => ({ node, launches: launches.get(node) ?? [] }));
-      const steps = await program.#prepare(
-        all.flatMap(({ node, launches }) => launches.map((launch) => ({ label: node.label, launch }))),
-      );
-      const prologueLength = all.slice(0, plan.prologue.length).reduce((sum, entry) => sum + entry.launches.length, 0);
-      program.#prologue = steps.slice(0, prologueLength);
-      program.#steps = steps.slice(prologueLength);
+      await program.#allocate(outputs, guard);
+      const prologue = program.#launches(plan.prologue);
+      const steps = await program.#prepare([...prologue, ...program.#launches(plan.steps)]);
+      program.#prologue = steps.slice(0, prologue.length);
+      program.#steps = steps.slice(prologue.length);
       return program;
     } catch (error) {
       program.destroy();
@@ -129,7 +122,8 @@ export class Program {
   write(input: Tensor, data: Float32Array | Uint32Array): void {
     if (data.length !== input.size)
       throw new Error(`${this.name}: ${data.length} values for input ${input.name} ${show(input.shape)}`);
-    this.device.gpu.queue.writeBuffer(this.#buffer(input), 0, data as Float32Array<ArrayBuffer>);
+    const { buffer, offset } = this.#binding(input);
+    this.device.gpu.queue.writeBuffer(buffer, offset, data as Float32Array<ArrayBuffer>);
   }
 
   /** Submits one replay. Resolves when there is room for the next, not when this one is done. Throws DeviceError if the device failed. */
@@ -151,7 +145,8 @@ export class Program {
     const staging = this.#staging.get(output);
     if (!staging) throw new Error(`${this.name}: ${output.name} was not named as an output`);
     const encoder = this.device.gpu.createCommandEncoder();
-    encoder.copyBufferToBuffer(this.#buffer(output), 0, staging, 0, staging.size);
+    const { buffer, offset } = this.#binding(output);
+    encoder.copyBufferToBuffer(buffer, offset, staging, 0, staging.size);
     this.device.gpu.queue.submit([encoder.finish()]);
     try {
       await staging.mapAsync(GPUMapMode.READ);
@@ -221,10 +216,15 @@ export class Program {
     this.#staging.clear();
   }
 
-  #buffer(tensor: Tensor): GPUBuffer {
-    const buffer = this.#buffers.get(tensor) ?? this.#tape.variables.get(tensor)?.buffer;
-    if (!buffer) throw new Error(`${this.name}: ${tensor.name} is not part of this program`);
-    return buffer;
+  #binding(tensor: Tensor): Binding {
+    const variable = this.#tape.variables.get(tensor);
+    const binding = variable ? whole(variable.buffer) : this.#bindings.get(tensor);
+    if (!binding) throw new Error(`${this.name}: ${tensor.name} is not part of this program`);
+    return binding;
+  }
+
+  #launches(nodes: readonly Node[]): { label: string; launch: Launch }[] {
+    return nodes.flatMap((node) => this.plan.launches.get(node)!.map((launch) => ({ label: node.label, launch })));
   }
 
   #constantsVersion(): number {
@@ -244,10 +244,15 @@ export class Program {
       }
       return buffer;
     };
-    for (const input of this.#tape.inputs) this.#buffers.set(input, await own(input.bytes, input.name));
-    const slots: GPUBuffer[] = [];
-    for (const [index, bytes] of this.plan.slots.entries()) slots.push(await own(bytes, `${this.name} slot ${index}`));
-    for (const [tensor, slot] of this.plan.placement) this.#buffers.set(tensor, slots[slot]!);
+    for (const input of this.#tape.inputs) this.#bindings.set(input, whole(await own(input.bytes, input.name)));
+    const buffers: GPUBuffer[] = [];
+    for (const [index, bytes] of this.plan.buffers.entries())
+      buffers.push(await own(bytes, `${this.name} buffer ${index}`));
+    for (const [tensor, { buffer: index, offset }] of this.plan.places) {
+      const buffer = buffers[index]!;
+      // Guard words are bound too, or nothing could write there.
+      this.#bindings.set(tensor, guard ? whole(buffer) : { buffer, offset, size: tensor.bytes });
+    }
     for (const output of new Set(outputs)) {
       const bytes = output.size * 4;
       this.#staging.set(
@@ -300,7 +305,7 @@ export class Program {
         if (!(name in bind)) throw new Error(`${kernel.name}: binding ${name} is missing`);
         const tensor = bind[name];
         if (tensor) bound.add(tensor);
-        return { binding, resource: { buffer: tensor ? this.#buffer(tensor) : unused } };
+        return { binding, resource: tensor ? this.#binding(tensor) : { buffer: unused } };
       });
       if (kernel.params.length > 0) {
         const { bytes, at } = params[index]!;
@@ -358,7 +363,7 @@ export function foldWorkgroups(count: Launch['workgroups']): readonly [number, n
 }
 
 function refuseWhatDoesNotFit(device: Device, plan: Plan, tape: Tape, name: string): void {
-  for (const tensor of [...plan.placement.keys(), ...tape.inputs]) {
+  for (const tensor of [...plan.places.keys(), ...tape.inputs]) {
     if (tensor.bytes > device.maxTensorBytes) {
       throw new DeviceError(
         `${name}: ${tensor.name} ${show(tensor.shape)} needs ${tensor.bytes} bytes, ${device.name} binds at most ${device.maxTensorBytes}: use a smaller batch`,
