@@ -5,7 +5,7 @@ import type { BenchCase } from './cases.ts';
 
 const network = (
   width: number,
-  stem: NetworkConfig['stem'],
+  stem: NonNullable<NetworkConfig['stem']>,
   inputSize: number,
   channels: number,
   numClasses = 10,

@@ -63,7 +63,15 @@ export { type SelfTest, selfTest } from './shaders/selftest.ts';
 
 export { initialStateDict, Model, type Parameter } from './nn/model.ts';
 export { type ConfigOverrides, type ModelFile, parseModelFile, serializeModel } from './nn/model_file.ts';
-export { type Network, type NetworkConfig, networks, type Stem } from './nn/networks.ts';
+export {
+  defineNetwork,
+  type Initial,
+  type Network,
+  type NetworkOption,
+  type NetworkOptions,
+  type OptionValues,
+} from './nn/network.ts';
+export { type NetworkConfig, type NetworkOptionValues, networks } from './nn/networks.ts';
 export type { ConvolutionOptions, ParameterKind, ParameterSpec, Recorder } from './nn/recorder.ts';
 
 // Features and logits of a frozen network.

@@ -3,7 +3,7 @@ import type { SafetensorsTensor } from '../src/formats/safetensors.ts';
 import type { Device } from '../src/gpu/device.ts';
 import { backward } from '../src/nn/backward.ts';
 import { fromDevice, toDevice } from '../src/nn/layout.ts';
-import { Model, parameterSpecs } from '../src/nn/model.ts';
+import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { layoutOf } from '../src/nn/recorder.ts';
 import { Program } from '../src/tensor/program.ts';
@@ -11,7 +11,7 @@ import { Tape } from '../src/tensor/tape.ts';
 import { createMomenta, recordDescent } from '../src/training/train.ts';
 import { useDevice } from './device.ts';
 import { golden } from './golden.ts';
-import { nchwToNhwc, nhwcToNchw } from './layout.ts';
+import { nchwToNhwc } from './layout.ts';
 import { expectClose } from './tolerance.ts';
 
 const device = useDevice();
@@ -239,66 +239,4 @@ it('trains as PyTorch does: ten losses and the final weights', async ({ annotate
 
 it.each([{ weight_decay: 0 }, { momentum: 0.89 }])('would notice %j', async (change) => {
   expect(differences(await followFixture(device(), change)).loss).toBeGreaterThan(LOSS_TOLERANCE);
-});
-
-/** The generator of the golden networks' weights and image: FNV-1a of the name, then a linear congruence, in float64. */
-function* stream(name: string): Generator<number> {
-  let x = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(name)) x = Math.imul(x ^ byte, 0x01000193) >>> 0;
-  for (;;) {
-    x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
-    yield x / 2 ** 32;
-  }
-}
-
-function formula(name: string, size: number, value: (t: number) => number): Float32Array {
-  const next = stream(name);
-  return Float32Array.from({ length: size }, () => value(next.next().value as number));
-}
-
-it("agrees with torchvision's full-width ResNet-18", async () => {
-  const file = golden('network_resnet18');
-  const attributes = JSON.parse(file.metadata.golden) as {
-    image_name: string;
-    shape: [number, number, number, number];
-    image_scale: number;
-  };
-  const full: NetworkConfig = { ...config, width: 64, numClasses: 1000, inputSize: 224 };
-  const tensors = new Map<string, SafetensorsTensor>();
-  for (const { name, shape } of parameterSpecs(full)) {
-    const size = shape.reduce((a, b) => a * b, 1);
-    const bound = Math.sqrt(6 / (size / shape[0]));
-    const value = (t: number): number => {
-      if (shape.length > 1) return (2 * t - 1) * bound;
-      if (name.endsWith('bias') || name.endsWith('running_mean')) return (2 * t - 1) * 0.1;
-      return 0.5 + t;
-    };
-    const data = formula(name, size, value);
-    tensors.set(name, { file: 'formula', name, dtype: 'F32', shape, data: new Uint8Array(data.buffer) });
-  }
-  const model = await Model.load(device(), full, tensors, 'formula');
-  const [N, C, H, W] = attributes.shape;
-  const image = formula(attributes.image_name, N * C * H * W, (t) => (2 * t - 1) * attributes.image_scale);
-  const tape = new Tape();
-  const x = tape.input('x', [N, H, W, C]);
-  const seed = tape.input('seed', [N, model.featureDimension]);
-  const features = model.features(x);
-  const logits = model.logits(features);
-  const [dx] = backward(features, [x], seed);
-  const program = await Program.build(device(), tape, { name: 'resnet18', outputs: [features, logits, dx] });
-  program.write(x, nchwToNhwc(image, attributes.shape));
-  program.write(seed, new Float32Array(N * model.featureDimension).fill(1 / model.featureDimension));
-  await program.run();
-  expectClose(await program.read(features), file.float32('features'), 2e-4, 'features');
-  expectClose(await program.read(logits), file.float32('logits'), 2e-4, 'logits');
-  const gradient = nhwcToNchw(await program.read(dx), [N, H, W, C]);
-  const index = [...new BigInt64Array(file.tensors.get('dx_index')!.data.slice().buffer)].map(Number);
-  expectClose(
-    index.map((i) => gradient[i]),
-    file.float32('dx_value'),
-    2e-4,
-    'dx',
-  );
-  program.destroy();
-  model.destroy();
 });

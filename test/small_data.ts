@@ -11,7 +11,7 @@ import { pngOf } from './png.ts';
 const SIDE = 12;
 export const CLASSES = ['ape', 'bee'];
 
-export const smallNetwork: NetworkConfig = {
+export const smallNetwork = {
   architecture: 'resnet18',
   width: 4,
   stem: 'small',
@@ -20,7 +20,7 @@ export const smallNetwork: NetworkConfig = {
   channels: 1,
   mean: [0.5],
   std: [0.25],
-};
+} as const satisfies NetworkConfig;
 
 const pixels = (index: number): Uint8Array => {
   const random = derive(0, 'pixels', index);

@@ -8,7 +8,9 @@ import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../images/decod
 import { checkKeyMatches, type Key, parseKey } from '../marking/key.ts';
 import type { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
-import { networks } from '../nn/networks.ts';
+import type { NetworkOption } from '../nn/network.ts';
+import { type NetworkOptionValues, networks } from '../nn/networks.ts';
+import type { Option, Values } from './command.ts';
 import type { Progress } from './progress.ts';
 
 /** Options that several commands share: what the files they name are. */
@@ -49,16 +51,33 @@ export function decodeOptions(options: {
   return { maxPixels: options.maxPixels, ...(accept && { accept }) };
 }
 
-/** Says of a foreign model file what it does not say itself. */
-export const networkOptions = {
+/** An option of networks as a flag; options of the same name mean the same in all networks. */
+function networkFlag(option: NetworkOption, names: readonly string[]): Option {
+  const description = names.length > 0 ? `${option.description}, of ${names.join(', ')}` : option.description;
+  switch (option.type) {
+    case 'choice':
+      return { type: 'string', value: 'NAME', choices: option.choices, description };
+    case 'count':
+      return { type: 'integer', value: 'N', minimum: 1, description };
+    case 'share':
+      return { type: 'number', value: 'X', minimum: 0, maximum: 1, description };
+  }
+}
+
+const networkFlags: Readonly<Record<string, Option>> = Object.fromEntries(
+  Object.values(networks).flatMap(({ options }) =>
+    Object.entries(options).map(([name, option]) => {
+      const having = Object.values(networks).filter((network) => Object.hasOwn(network.options, name));
+      return [
+        name,
+        networkFlag(option, having.length === Object.keys(networks).length ? [] : having.map((n) => n.name)),
+      ];
+    }),
+  ),
+);
+
+const describedOptions = {
   arch: { type: 'string', value: 'NAME', choices: Object.keys(networks), description: 'architecture' },
-  width: { type: 'integer', value: 'N', minimum: 1, maximum: 1024, description: 'channels of the first stage' },
-  stem: {
-    type: 'string',
-    value: 'NAME',
-    choices: ['imagenet', 'cifar', 'small'],
-    description: 'first layers: 7x7/2 and pooling, 3x3, or 3x3/2',
-  },
   inputSize: {
     type: 'integer',
     value: 'N',
@@ -70,21 +89,17 @@ export const networkOptions = {
   std: { type: 'string', value: 'LIST', description: 'standard deviation by channel, likewise' },
 } as const;
 
+/** What a model file may not say itself, the options of every network among it. `networkOverrides` reads the values. */
+export const networkOptions: typeof describedOptions = { ...describedOptions, ...networkFlags };
+
 /** Values of `networkOptions` as the library takes them. */
-export function networkOverrides(options: {
-  readonly arch: string | undefined;
-  readonly width: number | undefined;
-  readonly stem: 'imagenet' | 'cifar' | 'small' | undefined;
-  readonly inputSize: number | undefined;
-  readonly mean: string | undefined;
-  readonly std: string | undefined;
-}): ConfigOverrides {
+export function networkOverrides(options: Values<typeof describedOptions>): ConfigOverrides {
   const mean = options.mean === undefined ? undefined : numberList('--mean', options.mean);
   const std = options.std === undefined ? undefined : numberList('--std', options.std);
+  const given = Object.entries(options).filter(([name, value]) => name in networkFlags && value !== undefined);
   return {
     ...(options.arch !== undefined && { architecture: options.arch }),
-    ...(options.width !== undefined && { width: options.width }),
-    ...(options.stem !== undefined && { stem: options.stem }),
+    ...(Object.fromEntries(given) as NetworkOptionValues),
     ...(options.inputSize !== undefined && { inputSize: options.inputSize }),
     ...(mean && { mean }),
     ...(std && { std }),

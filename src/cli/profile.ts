@@ -4,7 +4,7 @@ import type { Device } from '../gpu/device.ts';
 import { defaultBatchSize } from '../nn/inference.ts';
 import { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
-import type { NetworkConfig } from '../nn/networks.ts';
+import { type NetworkConfig, optionNames } from '../nn/networks.ts';
 import { openModel } from '../nn/open_model.ts';
 import { requireTimestamps } from '../profiling/ceilings.ts';
 import { type CachedCeilings, cachedCeilings, userCacheFolder } from '../profiling/ceilings_cache.ts';
@@ -114,8 +114,6 @@ async function modelOf(
   const { inputSize = 224, channels = 3 } = overrides;
   const config = {
     architecture: 'resnet18',
-    width: 64,
-    stem: inputSize > 64 ? 'imagenet' : 'small',
     numClasses: 1000,
     inputSize,
     channels,
@@ -149,8 +147,9 @@ interface Report {
 }
 
 function titleOf({ step, network, batch }: Pick<Report, 'step' | 'network' | 'batch'>): string {
-  const { architecture, width, stem, inputSize, channels, numClasses } = network;
-  return `${step}: ${architecture}, width ${width}, stem ${stem}, ${numClasses} classes; ${batch} images of ${inputSize}x${inputSize}x${channels}`;
+  const { architecture, inputSize, channels, numClasses } = network;
+  const options = optionNames(network).map((name) => `${name} ${network[name as keyof NetworkConfig]}, `);
+  return `${step}: ${architecture}, ${options.join('')}${numClasses} classes; ${batch} images of ${inputSize}x${inputSize}x${channels}`;
 }
 
 function textOf(title: string, report: Report): string {

@@ -8,8 +8,9 @@ import { Tape } from '../tensor/tape.ts';
 import { bytesOf, ShapeError, sizeOf, type Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
 import { deviceShape, fromDevice, toDevice } from './layout.ts';
-import { type Network, type NetworkConfig, networks } from './networks.ts';
-import { isTrainable, layoutOf, type ParameterSpec, Recorder } from './recorder.ts';
+import type { Initial, Network } from './network.ts';
+import { type NetworkConfig, type NetworkOptionValues, networkOf, optionsOf } from './networks.ts';
+import { isNorm, isTrainable, layoutOf, type ParameterSpec, Recorder } from './recorder.ts';
 
 /** A trainable parameter with the variable that holds it. */
 export interface Parameter {
@@ -22,14 +23,16 @@ export class Model {
   readonly config: NetworkConfig;
   readonly device: Device;
   readonly #network: Network;
+  readonly #options: NetworkOptionValues;
   readonly #parameters: ReadonlyMap<string, Parameter>;
   /** Training steps its batch norms have seen (`num_batches_tracked`). */
   batchesTracked = 0;
 
   private constructor(device: Device, config: NetworkConfig, parameters: ReadonlyMap<string, Parameter>) {
     this.device = device;
-    this.config = config;
-    this.#network = networkOf(config);
+    this.#network = networkOf(config.architecture);
+    this.#options = optionsOf(this.#network, config);
+    this.config = { ...config, ...this.#options };
     this.#parameters = parameters;
   }
 
@@ -106,7 +109,7 @@ export class Model {
         `${this.config.architecture}: the images have ${x.shape[3]} channels, the model takes ${this.config.channels}`,
       );
     }
-    return this.#network.features(this.#recorder(x.tape, training), x, this.config);
+    return this.#network.features(this.#recorder(x.tape, training), x, this.#options);
   }
 
   /** Records the last linear layer: features [N, d] → logits [N, K]. */
@@ -156,10 +159,11 @@ export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] 
     specs.set(spec.name, spec);
     return tape.input(spec.name, deviceShape(spec.shape, layoutOf(spec.kind)));
   });
-  const network = networkOf(config);
+  const network = networkOf(config.architecture);
   const { inputSize, channels, numClasses } = config;
+  const options = optionsOf(network, config);
   try {
-    const features = network.features(recorder, tape.input('x', [2, inputSize, inputSize, channels]), config);
+    const features = network.features(recorder, tape.input('x', [2, inputSize, inputSize, channels]), options);
     recorder.linear(network.head, features, numClasses);
   } catch (error) {
     if (!(error instanceof ShapeError)) throw error;
@@ -168,22 +172,11 @@ export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] 
   return [...specs.values()];
 }
 
-function networkOf(config: NetworkConfig): Network {
-  const network = Object.hasOwn(networks, config.architecture) ? networks[config.architecture] : undefined;
-  if (!network)
-    throw new InputError(
-      `architecture ${config.architecture} is not known; there are: ${Object.keys(networks).join(', ')}`,
-    );
-  if (!network.stems.includes(config.stem))
-    throw new InputError(`${network.name} has no stem ${config.stem}; there are: ${network.stems.join(', ')}`);
-  return network;
-}
-
-function checkStateDict(
+/** What keeps a state dict from being one of these tensors: missing, misshapen and unknown ones, a phrase each. */
+export function stateDictProblems(
   specs: readonly ParameterSpec[],
-  tensors: ReadonlyMap<string, SafetensorsTensor>,
-  file: string,
-): void {
+  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+): string[] {
   const problems: string[] = [];
   const known = new Set<string>();
   for (const { name, shape } of specs) {
@@ -195,29 +188,36 @@ function checkStateDict(
   }
   for (const name of tensors.keys())
     if (!known.has(name) && !name.endsWith('.num_batches_tracked')) problems.push(`${name} is unknown`);
+  return problems;
+}
+
+function checkStateDict(
+  specs: readonly ParameterSpec[],
+  tensors: ReadonlyMap<string, SafetensorsTensor>,
+  file: string,
+): void {
+  const problems = stateDictProblems(specs, tensors);
   if (problems.length === 0) return;
   const shown = problems.slice(0, 8).join('; ');
   const more = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
   throw new InputError(`${file}: the weights do not fit the architecture: ${shown}${more}`);
 }
 
-/**
- * Fresh weights from a seed, as torchvision draws them: He et al.'s normal distribution by fan-out for convolutions, uniform
- * ±1/√in for linear layers, 1 and 0 for batch norms; biases are 0.
- */
+/** Fresh weights from a seed, from the distributions that torchvision draws them from; batch norms begin as the identity. */
 export function initialStateDict(config: NetworkConfig, seed: number): Map<string, SafetensorsTensor> {
+  const network = networkOf(config.architecture);
   return new Map(
-    parameterSpecs(config).map(({ name, shape, kind }) => {
+    parameterSpecs(config).map((spec) => {
+      const { name, shape, kind } = spec;
       const random = derive(seed, 'initialise', name);
       const values = new Float32Array(sizeOf(shape));
-      if (kind === 'convolution') {
-        const deviation = Math.sqrt(2 / (shape[0] * shape[2] * shape[3]));
-        for (let i = 0; i < values.length; i++) values[i] = random.gaussian() * deviation;
-      } else if (kind === 'linear') {
-        for (let i = 0; i < values.length; i++) values[i] = (2 * random.uniform() - 1) / Math.sqrt(shape[1]);
-      } else {
-        values.fill(kind === 'gamma' || kind === 'runningVar' ? 1 : 0);
-      }
+      const initial: Initial = isNorm(kind)
+        ? { constant: kind === 'gamma' || kind === 'runningVar' ? 1 : 0 }
+        : network.initial(spec);
+      if ('constant' in initial) values.fill(initial.constant);
+      else if ('gaussian' in initial)
+        for (let i = 0; i < values.length; i++) values[i] = random.gaussian() * initial.gaussian;
+      else for (let i = 0; i < values.length; i++) values[i] = (2 * random.uniform() - 1) * initial.uniform;
       return [name, { file: 'fresh weights', name, dtype: 'F32', shape, data: new Uint8Array(values.buffer) }];
     }),
   );

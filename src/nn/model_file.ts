@@ -1,7 +1,15 @@
 import { InputError } from '../errors.ts';
 import { parseSafetensors, type SafetensorsTensor, serializeSafetensors } from '../formats/safetensors.ts';
-import type { Model } from './model.ts';
-import { type NetworkConfig, networks, type Stem } from './networks.ts';
+import { type Model, parameterSpecs, stateDictProblems } from './model.ts';
+import { defaultOf, type Network, type NetworkOption, parseOption, type ShapeOf } from './network.ts';
+import {
+  checkOptionNames,
+  type NetworkConfig,
+  type NetworkOptionValues,
+  networkOf,
+  networks,
+  optionNames,
+} from './networks.ts';
 
 /** What flags may say about a file that does not say it itself; they win over the file. */
 export type ConfigOverrides = Partial<NetworkConfig>;
@@ -17,12 +25,12 @@ const IMAGENET_MEAN = [0.485, 0.456, 0.406];
 const IMAGENET_STD = [0.229, 0.224, 0.225];
 
 /**
- * Reads a model file: safetensors with torchvision names and our metadata (architecture, width, stem, num_classes, input_size,
- * channels, mean, std). What is missing is taken from the shapes where they decide it.
+ * Reads a model file: safetensors with torchvision names and our metadata (architecture, its options like width and stem,
+ * num_classes, input_size, channels, mean, std). What is missing is concluded from the tensors' names and shapes where they decide it.
  * Throws InputError where the file is damaged or something can be neither read nor concluded.
  */
 export function parseModelFile(bytes: Uint8Array, file: string, overrides: ConfigOverrides = {}): ModelFile {
-  const { metadata, tensors } = parseSafetensors(bytes, file);
+  const { metadata, tensors: stored } = parseSafetensors(bytes, file);
   const inferred: string[] = [];
   const infer = <T>(what: string, value: T): T => {
     inferred.push(`${what} ${Array.isArray(value) ? value.join(',') : value}`);
@@ -31,37 +39,39 @@ export function parseModelFile(bytes: Uint8Array, file: string, overrides: Confi
   const missing = (what: string, flag: string): never => {
     throw new InputError(`${file}: the file does not tell its ${what}; give ${flag}`);
   };
-  const stemWeight = [tensors.get('conv1.weight')].find((tensor) => tensor?.shape.length === 4);
-  const head = [...tensors]
-    .filter(([name, tensor]) => name.endsWith('.weight') && tensor.shape.length === 2)
-    .at(-1)?.[1];
 
   const architecture =
     overrides.architecture ??
     text(metadata.architecture) ??
-    missing('architecture', `--arch (${Object.keys(networks).join(', ')})`);
-  if (!Object.hasOwn(networks, architecture)) {
-    throw new InputError(
-      `${file}: architecture ${architecture} is not known; there are: ${Object.keys(networks).join(', ')}`,
-    );
-  }
-  const width =
-    overrides.width ?? count(metadata.width, 'width', file) ?? (stemWeight ? infer('width', stemWeight.shape[0]) : 64);
+    recognise(stored, infer) ??
+    missing('architecture, nor do its tensors', `--arch (${Object.keys(networks).join(', ')})`);
+  const network = networkOf(architecture, `${file}: `);
+  checkOptionNames(network, overrides);
+  const tensors = renamed(network, stored);
+  const shapeOf: ShapeOf = (name) => tensors.get(name)?.shape;
+
   const channels =
     overrides.channels ??
     count(metadata.channels, 'channels', file) ??
-    (stemWeight ? infer('channels', stemWeight.shape[1]) : missing('channels', '--channels'));
+    mapped(firstShape(network, shapeOf)?.[1], (shown) => infer('channels', shown)) ??
+    missing('channels', '--channels');
   const numClasses =
     overrides.numClasses ??
     count(metadata.num_classes, 'num_classes', file) ??
-    (head ? infer('classes', head.shape[0]) : missing('number of classes', '--classes'));
-  const stem =
-    overrides.stem ??
-    stemOf(metadata.stem, file) ??
-    (stemWeight?.shape[2] === 7
-      ? infer('stem', 'imagenet' as const)
-      : missing('stem', '--stem (imagenet, cifar or small)'));
-  const colour = channels === 3 && stem === 'imagenet';
+    mapped(headShape(network, shapeOf)?.[0], (shown) => infer('classes', shown)) ??
+    missing('number of classes', '--classes');
+  const optionValue = (name: string, option: NetworkOption): number | string => {
+    const given = overrides[name as keyof NetworkOptionValues] ?? text(metadata[name]);
+    if (given !== undefined) return parseOption(option, given, `${file}: ${name}`);
+    if (!option.infer) return infer(name, defaultOf(option, 224));
+    const shown = option.infer(shapeOf);
+    if (shown !== undefined) return infer(name, shown);
+    return missing(name, `--${name}${option.type === 'choice' ? ` (${option.choices.join(', ')})` : ''}`);
+  };
+  const options: NetworkOptionValues = Object.fromEntries(
+    Object.entries(network.options).map(([name, option]) => [name, optionValue(name, option)]),
+  );
+  const colour = channels === 3 && (options.stem ?? 'imagenet') === 'imagenet';
   const inputSize =
     overrides.inputSize ??
     count(metadata.input_size, 'input_size', file) ??
@@ -79,8 +89,63 @@ export function parseModelFile(bytes: Uint8Array, file: string, overrides: Confi
       throw new InputError(`${file}: ${what} has ${values.length} values for ${channels} channels`);
   }
   if (std.some((value) => value <= 0)) throw new InputError(`${file}: std must be positive, it is ${std.join(', ')}`);
-  return { config: { architecture, width, stem, numClasses, inputSize, channels, mean, std }, tensors, inferred };
+  return { config: { architecture, ...options, numClasses, inputSize, channels, mean, std }, tensors, inferred };
 }
+
+/** The architecture whose tensors these are, by all names and shapes; undefined where none has exactly these. */
+function recognise(
+  stored: ReadonlyMap<string, SafetensorsTensor>,
+  infer: (what: string, value: string) => string,
+): string | undefined {
+  const found = Object.values(networks).find((network) => {
+    const tensors = renamed(network, stored);
+    const shapeOf: ShapeOf = (name) => tensors.get(name)?.shape;
+    const channels = firstShape(network, shapeOf)?.[1];
+    const numClasses = headShape(network, shapeOf)?.[0];
+    if (!channels || !numClasses) return false;
+    const config = { architecture: network.name, numClasses, inputSize: 224, channels, mean: [], std: [] };
+    return possibleOptions(network, shapeOf).some((options) => {
+      try {
+        return stateDictProblems(parameterSpecs({ ...config, ...options }), tensors).length === 0;
+      } catch (error) {
+        // Shapes that no network of this architecture can have.
+        if (error instanceof InputError) return false;
+        throw error;
+      }
+    });
+  });
+  return found && infer('architecture', found.name);
+}
+
+/** The options that a state dict shows, with every choice where it shows none. */
+function possibleOptions(network: Network, shapeOf: ShapeOf): NetworkOptionValues[] {
+  let possible: NetworkOptionValues[] = [{}];
+  for (const [name, option] of Object.entries(network.options)) {
+    const shown = option.infer?.(shapeOf);
+    const values = shown !== undefined ? [shown] : option.type === 'choice' ? option.choices : [defaultOf(option, 224)];
+    possible = possible.flatMap((options) => values.map((value) => ({ ...options, [name]: value })));
+  }
+  return possible;
+}
+
+const firstShape = ({ first }: Network, shapeOf: ShapeOf): readonly number[] | undefined => {
+  const shape = shapeOf(`${first}.weight`);
+  return shape?.length === 4 ? shape : undefined;
+};
+const headShape = ({ head }: Network, shapeOf: ShapeOf): readonly number[] | undefined => {
+  const shape = shapeOf(`${head}.weight`);
+  return shape?.length === 2 ? shape : undefined;
+};
+
+function renamed(
+  { rename }: Network,
+  tensors: ReadonlyMap<string, SafetensorsTensor>,
+): ReadonlyMap<string, SafetensorsTensor> {
+  return rename ? new Map([...tensors].map(([name, tensor]) => [rename(name), tensor])) : tensors;
+}
+
+const mapped = <T>(value: T | undefined, map: (value: T) => T): T | undefined =>
+  value === undefined ? undefined : map(value);
 
 /** A model as a file. `notes` become further metadata: what the model was made from. */
 export async function serializeModel(model: Model, notes: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {
@@ -88,8 +153,7 @@ export async function serializeModel(model: Model, notes: Readonly<Record<string
   return serializeSafetensors(await model.stateDict(), {
     ...notes,
     architecture: config.architecture,
-    width: String(config.width),
-    stem: config.stem,
+    ...Object.fromEntries(optionNames(config).map((name) => [name, String(config[name as keyof NetworkOptionValues])])),
     num_classes: String(config.numClasses),
     input_size: String(config.inputSize),
     channels: String(config.channels),
@@ -123,10 +187,4 @@ function numbers(value: string | undefined, name: string, file: string): readonl
     throw new InputError(`${file}: metadata ${name} is ${JSON.stringify(value)}, not a list of numbers`);
   }
   return parsed as number[];
-}
-
-function stemOf(value: string | undefined, file: string): Stem | undefined {
-  const stem = text(value);
-  if (stem === undefined || stem === 'imagenet' || stem === 'cifar' || stem === 'small') return stem;
-  throw new InputError(`${file}: metadata stem is ${JSON.stringify(stem)}; it must be imagenet, cifar or small`);
 }

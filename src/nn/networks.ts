@@ -1,15 +1,22 @@
-import type { Tensor } from '../tensor/tensor.ts';
-import type { Recorder } from './recorder.ts';
-import { resnet18 } from './resnet.ts';
+import { InputError } from '../errors.ts';
+import { defaultOf, type Network, type OptionValues, parseOption } from './network.ts';
+import { resnet18, resnet34, resnet50 } from './resnet.ts';
 
-export type Stem = 'imagenet' | 'cifar' | 'small';
+/** Every architecture there is. */
+const all = [resnet18, resnet34, resnet50] as const;
+
+export const networks: Readonly<Record<string, Network>> = Object.fromEntries(
+  all.map((network) => [network.name, network as unknown as Network]),
+);
+
+type Intersection<T> = (T extends unknown ? (value: T) => void : never) extends (value: infer U) => void ? U : never;
+
+/** Options of the networks above; each has some of them. One that is left out has its default. */
+export type NetworkOptionValues = Partial<Intersection<OptionValues<(typeof all)[number]['options']>>>;
 
 /** Everything that decides a network's shapes and what its input means; travels as metadata of a model file. */
-export interface NetworkConfig {
+export interface NetworkConfig extends NetworkOptionValues {
   readonly architecture: string;
-  /** Channels of the first stage; torchvision's ResNets have 64. */
-  readonly width: number;
-  readonly stem: Stem;
   readonly numClasses: number;
   /** Height and width of the images it is made for. */
   readonly inputSize: number;
@@ -20,16 +27,43 @@ export interface NetworkConfig {
   readonly std: readonly number[];
 }
 
-/** An architecture: one file each, registered below. */
-export interface Network {
-  readonly name: string;
-  /** torchvision's name of the last linear layer. */
-  readonly head: string;
-  readonly stems: readonly Stem[];
-  /** Records everything before the last linear layer: x [N, H, W, channels], normalised → [N, d]. */
-  features(net: Recorder, x: Tensor, config: NetworkConfig): Tensor;
+/** The network of that name. Throws InputError, beginning with `where`, for one there is not. */
+export function networkOf(architecture: string, where = ''): Network {
+  const network = Object.hasOwn(networks, architecture) ? networks[architecture] : undefined;
+  if (network) return network;
+  throw new InputError(
+    `${where}architecture ${architecture} is not known; there are: ${Object.keys(networks).join(', ')}`,
+  );
 }
 
-export const networks: Readonly<Record<string, Network>> = Object.fromEntries(
-  [resnet18].map((network) => [network.name, network]),
-);
+/** The names of the options that `values` has, whatever network they belong to. */
+export function optionNames(values: NetworkOptionValues): string[] {
+  const names = new Set(Object.values(networks).flatMap(({ options }) => Object.keys(options)));
+  return Object.keys(values).filter(
+    (name) => names.has(name) && values[name as keyof NetworkOptionValues] !== undefined,
+  );
+}
+
+/** Throws InputError where `values` has an option that this network has not. */
+export function checkOptionNames(network: Network, values: NetworkOptionValues): void {
+  for (const name of optionNames(values))
+    if (!Object.hasOwn(network.options, name))
+      throw new InputError(`${network.name} has no option ${name}; it has: ${Object.keys(network.options).join(', ')}`);
+}
+
+/**
+ * The value of each option of a network: the configuration's, else its default. Throws InputError for a value the option cannot
+ * have, and for an option that only other networks have.
+ */
+export function optionsOf(
+  network: Network,
+  config: NetworkOptionValues & { readonly inputSize: number },
+): NetworkOptionValues {
+  checkOptionNames(network, config);
+  return Object.fromEntries(
+    Object.entries(network.options).map(([name, option]) => {
+      const value = config[name as keyof NetworkOptionValues] ?? defaultOf(option, config.inputSize);
+      return [name, parseOption(option, value, `${network.name}: ${name}`)];
+    }),
+  );
+}

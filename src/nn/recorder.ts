@@ -14,10 +14,17 @@ export interface ParameterSpec {
   /** PyTorch's shape: convolutions OIHW, linear layers [out, in]. */
   readonly shape: readonly number[];
   readonly kind: ParameterKind;
+  /** Values that one output of its layer is computed from, and outputs that one input reaches, as PyTorch counts them; 1 for batch norms. */
+  readonly fanIn: number;
+  readonly fanOut: number;
 }
 
 export const layoutOf = (kind: ParameterKind): Layout =>
   kind === 'convolution' || kind === 'linear' ? kind : 'vector';
+
+/** Whether it belongs to a batch norm. */
+export const isNorm = (kind: ParameterKind): boolean =>
+  kind === 'gamma' || kind === 'beta' || kind === 'runningMean' || kind === 'runningVar';
 
 /** Whether gradient descent changes it (running statistics change by themselves). */
 export const isTrainable = (kind: ParameterKind): boolean => kind !== 'runningMean' && kind !== 'runningVar';
@@ -55,12 +62,12 @@ export class Recorder {
   convolution(name: string, x: Tensor, options: ConvolutionOptions): Tensor {
     const { out, kernel, stride = 1, padding = 0, norm, residual, relu = false } = options;
     return this.tape.scope(name, () => {
-      const weight = this.#parameter({
-        name: `${name}.weight`,
-        shape: [out, x.shape[3], kernel, kernel],
-        kind: 'convolution',
-      });
-      const bias = options.bias ? this.#parameter({ name: `${name}.bias`, shape: [out], kind: 'bias' }) : undefined;
+      const shape = [out, x.shape[3], kernel, kernel];
+      const fans = { fanIn: x.shape[3] * kernel ** 2, fanOut: out * kernel ** 2 };
+      const weight = this.#parameter({ name: `${name}.weight`, shape, kind: 'convolution', ...fans });
+      const bias = options.bias
+        ? this.#parameter({ name: `${name}.bias`, shape: [out], kind: 'bias', ...fans })
+        : undefined;
       const geometry: Conv2dOptions = { stride, padding };
       const epilogue = { relu, ...(residual && { residual }) };
       if (!norm) return conv2d(x, weight, { ...geometry, ...epilogue, ...(bias && { bias }) });
@@ -78,18 +85,20 @@ export class Recorder {
   /** A fully connected layer of x [N, I] with bias. */
   linear(name: string, x: Tensor, out: number): Tensor {
     return this.tape.scope(name, () => {
-      const weight = this.#parameter({ name: `${name}.weight`, shape: [out, x.shape[1]], kind: 'linear' });
-      return linear(x, weight, this.#parameter({ name: `${name}.bias`, shape: [out], kind: 'bias' }));
+      const fans = { fanIn: x.shape[1], fanOut: out };
+      const weight = this.#parameter({ name: `${name}.weight`, shape: [out, x.shape[1]], kind: 'linear', ...fans });
+      return linear(x, weight, this.#parameter({ name: `${name}.bias`, shape: [out], kind: 'bias', ...fans }));
     });
   }
 
   #norm(name: string, channels: number): { gamma: Tensor; beta: Tensor; runningMean: Tensor; runningVar: Tensor } {
-    const shape = [channels];
+    const parameter = (suffix: string, kind: ParameterKind): Tensor =>
+      this.#parameter({ name: `${name}.${suffix}`, shape: [channels], kind, fanIn: 1, fanOut: 1 });
     return {
-      gamma: this.#parameter({ name: `${name}.weight`, shape, kind: 'gamma' }),
-      beta: this.#parameter({ name: `${name}.bias`, shape, kind: 'beta' }),
-      runningMean: this.#parameter({ name: `${name}.running_mean`, shape, kind: 'runningMean' }),
-      runningVar: this.#parameter({ name: `${name}.running_var`, shape, kind: 'runningVar' }),
+      gamma: parameter('weight', 'gamma'),
+      beta: parameter('bias', 'beta'),
+      runningMean: parameter('running_mean', 'runningMean'),
+      runningVar: parameter('running_var', 'runningVar'),
     };
   }
 }

@@ -1,44 +1,68 @@
 import { globalAveragePool } from '../shaders/global_average_pool/global_average_pool.ts';
 import { maxPool2d } from '../shaders/max_pool2d/max_pool2d.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Network, NetworkConfig } from './networks.ts';
+import { defineNetwork, type NetworkOptions } from './network.ts';
 import type { Recorder } from './recorder.ts';
 
+const options = {
+  width: {
+    type: 'count',
+    default: 64,
+    description: 'channels of the first stage',
+    infer: (shapeOf) => shapeOf('conv1.weight')?.[0],
+  },
+  stem: {
+    type: 'choice',
+    choices: ['imagenet', 'cifar', 'small'],
+    default: (inputSize) => (inputSize > 64 ? 'imagenet' : 'small'),
+    description: 'first layers: 7x7/2 and pooling, 3x3, or 3x3/2',
+    infer: (shapeOf) => (shapeOf('conv1.weight')?.[2] === 7 ? 'imagenet' : undefined),
+  },
+} as const satisfies NetworkOptions;
+
+const STEMS = {
+  imagenet: { kernel: 7, stride: 2, padding: 3 },
+  cifar: { kernel: 3, stride: 1, padding: 1 },
+  small: { kernel: 3, stride: 2, padding: 1 },
+} as const;
+
+/** A residual block of x with `width` channels inside; strides once where it changes the size. */
+type Block = (net: Recorder, name: string, x: Tensor, width: number, stride: number) => Tensor;
+
 /**
- * ResNet-18 (He et al. 2015, as torchvision builds it) at any width. Stems: `imagenet` 7×7/2 and max pooling, `cifar` 3×3/1,
- * `small` 3×3/2. Features: the global average of the last stage, 8·width numbers.
+ * ResNets (He et al. 2015, as torchvision builds them) at any width. Stems: `imagenet` 7×7/2 and max pooling, `cifar` 3×3/1,
+ * `small` 3×3/2. Features: the global average of the last stage.
  */
-export const resnet18: Network = {
-  name: 'resnet18',
-  head: 'fc',
-  stems: ['imagenet', 'cifar', 'small'],
-  features: (net, x, config) => features(net, x, config, [2, 2, 2, 2]),
-};
-
-function features(net: Recorder, x: Tensor, { width, stem }: NetworkConfig, blocks: readonly number[]): Tensor {
-  const stems = {
-    imagenet: { kernel: 7, stride: 2, padding: 3 },
-    cifar: { kernel: 3, stride: 1, padding: 1 },
-    small: { kernel: 3, stride: 2, padding: 1 },
-  };
-  let y = net.convolution('conv1', x, { out: width, norm: 'bn1', relu: true, ...stems[stem] });
-  if (stem === 'imagenet') y = maxPool2d(y, { kernel: 3, stride: 2, padding: 1 });
-  blocks.forEach((count, stage) => {
-    for (let block = 0; block < count; block++) {
-      y = basicBlock(net, `layer${stage + 1}.${block}`, y, width << stage, stage > 0 && block === 0 ? 2 : 1);
-    }
+const resnet = (name: string, block: Block, blocks: readonly number[]) =>
+  defineNetwork({
+    name,
+    first: 'conv1',
+    head: 'fc',
+    options,
+    features(net, x, { width, stem }) {
+      let y = net.convolution('conv1', x, { out: width, norm: 'bn1', relu: true, ...STEMS[stem] });
+      if (stem === 'imagenet') y = maxPool2d(y, { kernel: 3, stride: 2, padding: 1 });
+      blocks.forEach((count, stage) => {
+        for (let index = 0; index < count; index++)
+          y = block(net, `layer${stage + 1}.${index}`, y, width << stage, stage > 0 && index === 0 ? 2 : 1);
+      });
+      return globalAveragePool(y);
+    },
+    initial: ({ kind, fanIn, fanOut }) =>
+      kind === 'convolution' ? { gaussian: Math.sqrt(2 / fanOut) } : { uniform: 1 / Math.sqrt(fanIn) },
   });
-  return globalAveragePool(y);
-}
 
-/** Two 3×3 convolutions beside an identity, or beside a 1×1 convolution where the shape changes. */
-function basicBlock(net: Recorder, name: string, x: Tensor, out: number, stride: number): Tensor {
-  const identity =
-    stride === 1 && x.shape[3] === out
-      ? x
-      : net.convolution(`${name}.downsample.0`, x, { out, kernel: 1, stride, norm: `${name}.downsample.1` });
+/** 8·width features. */
+export const resnet18 = resnet('resnet18', basicBlock, [2, 2, 2, 2]);
+export const resnet34 = resnet('resnet34', basicBlock, [3, 4, 6, 3]);
+/** 32·width features. */
+export const resnet50 = resnet('resnet50', bottleneck, [3, 4, 6, 3]);
+
+/** Two 3×3 convolutions. */
+function basicBlock(net: Recorder, name: string, x: Tensor, width: number, stride: number): Tensor {
+  const residual = shortcut(net, name, x, width, stride);
   const y = net.convolution(`${name}.conv1`, x, {
-    out,
+    out: width,
     kernel: 3,
     stride,
     padding: 1,
@@ -46,11 +70,32 @@ function basicBlock(net: Recorder, name: string, x: Tensor, out: number, stride:
     relu: true,
   });
   return net.convolution(`${name}.conv2`, y, {
-    out,
+    out: width,
     kernel: 3,
     padding: 1,
     norm: `${name}.bn2`,
-    residual: identity,
+    residual,
     relu: true,
   });
+}
+
+/** A 1×1, a 3×3 that strides (torchvision's "v1.5"; the paper strides in the first), and a 1×1 to four times the channels. */
+function bottleneck(net: Recorder, name: string, x: Tensor, width: number, stride: number): Tensor {
+  const residual = shortcut(net, name, x, 4 * width, stride);
+  let y = net.convolution(`${name}.conv1`, x, { out: width, kernel: 1, norm: `${name}.bn1`, relu: true });
+  y = net.convolution(`${name}.conv2`, y, {
+    out: width,
+    kernel: 3,
+    stride,
+    padding: 1,
+    norm: `${name}.bn2`,
+    relu: true,
+  });
+  return net.convolution(`${name}.conv3`, y, { out: 4 * width, kernel: 1, norm: `${name}.bn3`, residual, relu: true });
+}
+
+/** What a block is added to: its input, or a 1×1 convolution of it where the block changes the shape. */
+function shortcut(net: Recorder, name: string, x: Tensor, out: number, stride: number): Tensor {
+  if (stride === 1 && x.shape[3] === out) return x;
+  return net.convolution(`${name}.downsample.0`, x, { out, kernel: 1, stride, norm: `${name}.downsample.1` });
 }

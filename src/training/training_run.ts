@@ -15,7 +15,7 @@ import type { Device } from '../gpu/device.ts';
 import { accuracy, infer, type OnProgress } from '../nn/inference.ts';
 import { initialStateDict, Model } from '../nn/model.ts';
 import { parseModelFile, serializeModel } from '../nn/model_file.ts';
-import type { NetworkConfig } from '../nn/networks.ts';
+import { type NetworkConfig, networkOf, optionsOf } from '../nn/networks.ts';
 import { defaultRecipe, type Recipe } from './recipe.ts';
 import { type TrainingState, train } from './train.ts';
 
@@ -147,10 +147,10 @@ async function configure(
   const { height, width } = loader.canvas;
   const inputSize = flags.inputSize ?? init?.inputSize ?? (height <= 64 && height === width ? height : 224);
   const statistics = flags.mean && flags.std ? undefined : (init ?? (await pixelStatistics(loader, channels)));
+  const network = networkOf(flags.architecture ?? init?.architecture ?? 'resnet18');
   return {
-    architecture: flags.architecture ?? init?.architecture ?? 'resnet18',
-    width: flags.width ?? init?.width ?? 64,
-    stem: flags.stem ?? init?.stem ?? (inputSize > 64 ? 'imagenet' : 'small'),
+    architecture: network.name,
+    ...optionsOf(network, { ...init, ...flags, inputSize }),
     numClasses: loader.dataset.classes.length,
     inputSize,
     channels,
