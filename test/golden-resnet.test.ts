@@ -42,7 +42,7 @@ it('computes the features, logits and image gradient that PyTorch does', async (
   const io = golden('resnet18_io');
   const model = await Model.load(device(), config, state.tensors, 'resnet18_state');
   const [N, C, H, W] = io.shape('x');
-  const tape = new Tape();
+  const tape = new Tape(device().capabilities);
   const x = tape.input('x', [N, H, W, C]);
   const dfeatures = tape.input('dfeatures', io.shape('dfeatures'));
   const features = model.features(x);
@@ -166,7 +166,7 @@ async function followFixture(
   const model = await Model.load(device, config, stateDict(file, 'init/'), 'resnet18_train');
   const parameters = new Map(model.trainable().map((parameter) => [parameter.spec.name, parameter]));
   const momenta = await createMomenta(model, false);
-  const tape = new Tape();
+  const tape = new Tape(device.capabilities);
   const x = tape.input('x', [N, H, W, C]);
   const labels = tape.input('labels', [N], 'u32');
   const learningRate = tape.input('learning rate', [1]);

@@ -42,7 +42,7 @@ async function runCase(device: Device, kernelCase: KernelCase): Promise<void> {
   const typed = (name: string): Float32Array | Uint32Array =>
     kernelCase.inputs[name]!.dtype === 'u32' ? Uint32Array.from(values[name]!) : Float32Array.from(values[name]!);
 
-  const tape = new Tape();
+  const tape = new Tape(device.capabilities);
   const variables = new Map<string, Variable>();
   const tensors: Record<string, Tensor> = {};
   for (const [name, input] of Object.entries(kernelCase.inputs)) {

@@ -35,7 +35,7 @@ async function build(
   device: Device,
   { name, inputs, variables = [], record, gradients = [] }: KernelCase,
 ): Promise<void> {
-  const tape = new Tape();
+  const tape = new Tape(device.capabilities);
   const owned: Variable[] = [];
   try {
     const tensors: Record<string, ReturnType<Tape['input']>> = {};

@@ -21,7 +21,8 @@ export interface Kernel {
   readonly enables: string;
 }
 
-export type Constants = Readonly<Record<string, number | boolean>>;
+/** A number or truth is written as a `const`, a string as an `alias` for a type. */
+export type Constants = Readonly<Record<string, number | boolean | string>>;
 
 /** Reads a kernel's WGSL. Throws when it does not keep the conventions above. */
 export function defineKernel(name: string, source: string): Kernel {
@@ -50,10 +51,11 @@ export function defineKernel(name: string, source: string): Kernel {
   return { name, code, bindings, params, types, enables };
 }
 
-/** The full source of a variant: directives, one `const` line a constant, the kernel. */
+/** The full source of a variant: directives, one line a constant, the kernel. */
 export function specialise(kernel: Kernel, constants: Constants = {}): string {
   const header = Object.entries(constants).map(([name, value]) => {
     if (typeof value === 'boolean') return `const ${name}: bool = ${value};`;
+    if (typeof value === 'string') return `alias ${name} = ${value};`;
     return `const ${name}: u32 = ${value}u;`;
   });
   return [kernel.enables, ...header, kernel.code].join('\n');

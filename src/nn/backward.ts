@@ -3,6 +3,8 @@ import { fill } from '../shaders/fill/fill.ts';
 import type { Node } from '../tensor/tape.ts';
 import { shapeError, type Tensor } from '../tensor/tensor.ts';
 
+const sourcesOf = (node: Node): readonly (Tensor | undefined)[] => node.differentiates ?? node.inputs;
+
 /**
  * Appends to y's tape the gradient of Σ y·seed with respect to each tensor of `wrt`, and nothing else: where only the image's
  * gradient is asked for, no weight's is ever computed. The seed is dL/dy, ones where it is left out.
@@ -16,7 +18,7 @@ export function backward(y: Tensor, wrt: readonly Tensor[], seed?: Tensor): Tens
   const dependent = new Set<Tensor>(wrt);
   const nodes: Node[] = [];
   for (const node of tape.nodes) {
-    if (node.inputs.some((input) => input && dependent.has(input))) {
+    if (sourcesOf(node).some((input) => input && dependent.has(input))) {
       nodes.push(node);
       for (const result of node.results) dependent.add(result);
     }
@@ -32,11 +34,11 @@ export function backward(y: Tensor, wrt: readonly Tensor[], seed?: Tensor): Tens
     if (!dy) continue;
     if (!node.backward) throw new Error(`${node.label} has no gradient`);
     const wanted = (input: number): boolean => {
-      const tensor = node.inputs[input];
+      const tensor = sourcesOf(node)[input];
       return tensor !== undefined && dependent.has(tensor);
     };
     const inputGradients = tape.scope(`${node.label}.backward`, () => node.backward!(dy, wanted));
-    node.inputs.forEach((input, index) => {
+    sourcesOf(node).forEach((input, index) => {
       const gradient = inputGradients[index];
       if (input && gradient && wanted(index)) accumulate(input, gradient);
     });

@@ -72,7 +72,7 @@ export class FeatureExtractor {
 
   /** Throws DeviceError when a batch of that size does not fit. */
   static async create(model: Model, canvas: Canvas, batchSize: number): Promise<FeatureExtractor> {
-    const tape = new Tape();
+    const tape = new Tape(model.device.capabilities);
     const levels = tape.input('levels', [batchSize, canvas.height, canvas.width, canvas.channels]);
     const crops = tape.input('crops', [batchSize, 5], 'u32');
     const features = model.features(networkInput(model, levels, crops));

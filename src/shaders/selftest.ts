@@ -17,7 +17,7 @@ const TOLERANCE = 2e-5;
 
 /** Computes a matrix product and a convolution on the device and compares them with the CPU. Throws DeviceError if the device fails. */
 export async function selfTest(device: Device): Promise<SelfTest[]> {
-  const tape = new Tape();
+  const tape = new Tape(device.capabilities);
   const a = tape.input('a', [67, 150]);
   const b = tape.input('b', [150, 41]);
   const product = linear(a, b);

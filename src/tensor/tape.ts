@@ -38,6 +38,8 @@ export interface NodeSpec {
    * `wanted(i)` tells whether input i's gradient is asked for; others may be left undefined. Absent: not differentiable.
    */
   backward?(dy: Tensor, wanted: (input: number) => boolean): readonly (Tensor | undefined)[];
+  /** What `backward` gives gradients for, where that is not the inputs: the last node of an operator made of several. */
+  readonly differentiates?: readonly (Tensor | undefined)[];
 }
 
 export interface Node extends NodeSpec {
@@ -56,6 +58,12 @@ export class Tape {
   readonly #tensors = new Map<Variable, Tensor>();
   readonly #scopes: string[] = [];
   #count = 0;
+  /** The adapter it is recorded for, where operators may choose an algorithm by it; absent: what suits any. */
+  readonly capabilities: Capabilities | undefined;
+
+  constructor(capabilities?: Capabilities) {
+    this.capabilities = capabilities;
+  }
 
   tensor(name: string, shape: Shape, dtype: DType = 'f32'): Tensor {
     return new Tensor(this, this.#count++, name, shape, dtype);

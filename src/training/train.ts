@@ -119,7 +119,7 @@ async function fullStep(
   recipe: Recipe,
 ): Promise<Step> {
   const { height, width, channels } = loader.canvas;
-  const tape = new Tape();
+  const tape = new Tape(model.device.capabilities);
   const levels = tape.input('levels', [batchSize, height, width, channels]);
   const crops = tape.input('crops', [batchSize, 5], 'u32');
   const labels = tape.input('labels', [batchSize], 'u32');
@@ -155,7 +155,7 @@ async function linearStep(
 ): Promise<Step> {
   const all = (await infer(model, loader, { signal })).features;
   const d = model.featureDimension;
-  const tape = new Tape();
+  const tape = new Tape(model.device.capabilities);
   const features = tape.input('features', [batchSize, d]);
   const labels = tape.input('labels', [batchSize], 'u32');
   const learningRate = tape.input('learning rate', [1]);

@@ -110,6 +110,10 @@ export const cases: readonly KernelCase[] = [
   convCase({ n: 1, h: 4, w: 4, c: 3, o: 4, kh: 5, padding: 2 }),
   convCase({ n: 2, h: 7, w: 5, c: 8, o: 36, kh: 3, stride: 2, padding: 1, bias: true, residual: true, relu: true }),
   convCase({ n: 1, h: 9, w: 9, c: 64, o: 32, kh: 3, padding: 1 }),
+  // Large enough for Winograd's algorithm, in all three directions, where the adapter's variant has it.
+  convCase({ n: 2, h: 13, w: 10, c: 36, o: 40, kh: 3, padding: 1, bias: true, residual: true, relu: true }),
+  convCase({ n: 1, h: 16, w: 19, c: 64, o: 32, kh: 3 }),
+  convCase({ n: 1, h: 11, w: 12, c: 32, o: 48, kh: 3, padding: 2, relu: true }),
   linearCase(1, 1, 1, false),
   linearCase(5, 130, 33, true),
   linearCase(65, 64, 10, true),

@@ -1,62 +1,85 @@
 import type { Capabilities } from '../../gpu/device.ts';
-import { defineKernel, type Kernel } from '../../gpu/kernel.ts';
-import type { Launch, LaunchContext } from '../../tensor/tape.ts';
+import { type Constants, defineKernel, type Kernel } from '../../gpu/kernel.ts';
+import type { Launch, LaunchContext, Tape } from '../../tensor/tape.ts';
 import { shapeError, type Tensor } from '../../tensor/tensor.ts';
 import { reluBackward } from '../relu/relu.ts';
 import { sumRows, sumRowsLaunches } from '../sum_rows/sum_rows.ts';
 import { swapLastTwo } from '../transpose/transpose.ts';
 import dweightSubgroupCode from './conv2d_dweight_subgroup.wgsl?raw';
+import dweightSubgroupScalarCode from './conv2d_dweight_subgroup_scalar.wgsl?raw';
 import dweightTiledCode from './conv2d_dweight_tiled.wgsl?raw';
 import subgroupCode from './conv2d_subgroup.wgsl?raw';
-import subgroupVec4Code from './conv2d_subgroup_vec4.wgsl?raw';
+import subgroupScalarCode from './conv2d_subgroup_scalar.wgsl?raw';
 import tiledCode from './conv2d_tiled.wgsl?raw';
+import { tilingOf, winogradDweight, winogradDy, winogradInput, winogradOutput, winogradWeight } from './winograd.ts';
 
 /** A kernel, what one of its workgroups computes, and the constants that make it do so. */
 interface Tile {
   readonly kernel: Kernel;
   readonly rows: number;
   readonly channels: number;
-  readonly constants: Readonly<Record<string, number>>;
+  readonly constants: Constants;
 }
 
-/** A way to compute a convolution, by what the adapter is. C and O are the kernel's input and output channels. */
+/**
+ * A way to compute a convolution, by what the adapter is. C and O are the kernel's input and output channels, `pixels` the rows
+ * of the matrix product.
+ */
 interface Variant {
   readonly when: (capabilities: Capabilities) => boolean;
-  gather(C: number, O: number): Tile;
-  dweight(O: number): Tile;
+  gather(C: number, O: number, pixels: number, padded: boolean): Tile;
+  dweight(C: number, O: number): Tile;
+  /** Whether 3×3 convolutions go through Winograd's algorithm where that saves work. */
+  readonly winograd: boolean;
 }
 
-/** Output channels a lane: more lanes would have none where there are few. */
-const channelsALane = (O: number): number => (O <= 8 ? 1 : O <= 16 ? 2 : 4);
-
 const gatherSubgroup = defineKernel('conv2d_subgroup', subgroupCode);
-const gatherSubgroupVec4 = defineKernel('conv2d_subgroup_vec4', subgroupVec4Code);
+const gatherSubgroupScalar = defineKernel('conv2d_subgroup_scalar', subgroupScalarCode);
 const gatherTiled = defineKernel('conv2d_tiled', tiledCode);
 const dweightSubgroup = defineKernel('conv2d_dweight_subgroup', dweightSubgroupCode);
+const dweightSubgroupScalar = defineKernel('conv2d_dweight_subgroup_scalar', dweightSubgroupScalarCode);
 const dweightTiled = defineKernel('conv2d_dweight_tiled', dweightTiledCode);
+
+/** Output channels a lane, as one value: with more, lanes would have none where there are few. */
+function channelsALane(O: number): { Channels: string; CHANNELS: number } {
+  if (O % 4 === 0 && O >= 32) return { Channels: 'vec4f', CHANNELS: 4 };
+  return O % 2 === 0 && O >= 16 ? { Channels: 'vec2f', CHANNELS: 2 } : { Channels: 'f32', CHANNELS: 1 };
+}
 
 /** The first that fits is taken. */
 const variants: readonly Variant[] = [
   {
     when: ({ software, subgroupSize }) => software && subgroupSize === 8,
-    gather: (C, O) => {
-      if (C % 4 === 0 && O % 4 === 0 && O >= 32) {
-        return { kernel: gatherSubgroupVec4, rows: 64, channels: 32, constants: { TM: 16, TN: 1 } };
+    gather: (C, O, pixels, padded) => {
+      if (C % 4 !== 0) {
+        const TN = O <= 8 ? 1 : O <= 16 ? 2 : 4;
+        const TM = TN === 4 ? 16 : 32;
+        return { kernel: gatherSubgroupScalar, rows: 4 * TM, channels: 8 * TN, constants: { TM, TN } };
       }
-      const TN = channelsALane(O);
-      const TM = TN === 4 ? 16 : 32;
-      const constants = { TM, TN, UNROLL: C % 4 === 0 ? 4 : 1 };
-      return { kernel: gatherSubgroup, rows: 4 * TM, channels: 8 * TN, constants };
+      const lane = channelsALane(O);
+      const SLOTS = pixels <= 8 ? 1 : pixels <= 16 ? 2 : 4;
+      return {
+        kernel: gatherSubgroup,
+        rows: 8 * SLOTS,
+        channels: 8 * lane.CHANNELS,
+        constants: { SLOTS, PADDED: padded, ...lane },
+      };
     },
-    dweight: (O) => {
-      const TN = channelsALane(O);
-      return { kernel: dweightSubgroup, rows: 64, channels: 8 * TN, constants: { TN } };
+    dweight: (C, O) => {
+      if (C % 4 !== 0) {
+        const TN = O <= 8 ? 1 : O <= 16 ? 2 : 4;
+        return { kernel: dweightSubgroupScalar, rows: 64, channels: 8 * TN, constants: { TN } };
+      }
+      const lane = channelsALane(O);
+      return { kernel: dweightSubgroup, rows: 32, channels: 8 * lane.CHANNELS, constants: lane };
     },
+    winograd: true,
   },
   {
     when: () => true,
     gather: () => ({ kernel: gatherTiled, rows: 64, channels: 64, constants: {} }),
     dweight: () => ({ kernel: dweightTiled, rows: 64, channels: 64, constants: {} }),
+    winograd: false,
   },
 ];
 const variantFor = (capabilities: Capabilities): Variant => variants.find(({ when }) => when(capabilities))!;
@@ -92,6 +115,26 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
   if (bias && (bias.shape.length !== 1 || bias.shape[0] !== O)) fail(`bias must be [${O}]`);
   if (residual && residual.shape.join() !== [N, OH, OW, O].join()) fail(`residual must be [${N},${OH},${OW},${O}]`);
 
+  const gradient = (y: Tensor) => (dy: Tensor, wanted: (input: number) => boolean) => {
+    const g = relu ? reluBackward(dy, y) : dy;
+    return [
+      wanted(0) ? conv2dDx(g, weight, { H, W, stride, padding }) : undefined,
+      wanted(1) ? conv2dDweight(x, g, { KH, KW, stride, padding }) : undefined,
+      wanted(2) ? sumRows(g) : undefined,
+      wanted(3) ? g : undefined,
+    ];
+  };
+  if (winogradPays(x.tape, { N, GH: OH, GW: OW, C, O, KH, KW, stride, padding }, weight)) {
+    const tiling = tilingOf(N, OH, OW);
+    const m = products(winogradInput(x, tiling, padding), winogradWeight(weight));
+    return winogradOutput(
+      m,
+      N,
+      tiling,
+      { bias, residual, relu },
+      { differentiates: [x, weight, bias, residual], backward: gradient },
+    );
+  }
   const [y] = x.tape.record({
     op: 'conv2d',
     inputs: [x, weight, bias, residual],
@@ -117,17 +160,56 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
         },
       }),
     ],
-    backward: (dy, wanted) => {
-      const g = relu ? reluBackward(dy, y!) : dy;
-      return [
-        wanted(0) ? conv2dDx(g, weight, { H, W, stride, padding }) : undefined,
-        wanted(1) ? conv2dDweight(x, g, { KH, KW, stride, padding }) : undefined,
-        wanted(2) ? sumRows(g) : undefined,
-        wanted(3) ? g : undefined,
-      ];
-    },
+    backward: (dy, wanted) => gradient(y!)(dy, wanted),
   });
   return y!;
+}
+
+/**
+ * Whether a convolution of N images to GH × GW results, or its gradient, should go through Winograd's algorithm: where the
+ * adapter's variant has it and the products it saves are worth more than loading and storing the transformed tensors. The
+ * transformed weight of a frozen network is computed once and costs nothing.
+ */
+function winogradPays(
+  tape: Tape,
+  shape: Record<'N' | 'GH' | 'GW' | 'C' | 'O' | 'KH' | 'KW' | 'stride' | 'padding', number>,
+  weight?: Tensor,
+): boolean {
+  const { N, GH, GW, C, O, KH, KW, stride, padding } = shape;
+  if (!tape.capabilities || !variantFor(tape.capabilities).winograd) return false;
+  if (KH !== 3 || KW !== 3 || stride !== 1 || padding > 2 || C % 4 !== 0 || O % 4 !== 0) return false;
+  const { tiles } = tilingOf(N, GH, GW);
+  const access = 10; // a load or a store of one value, in multiply-adds of the matrix product
+  const rows = tiles <= 8 ? 15 : tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
+  const transforms =
+    tiles * (C * (36 + 36) + O * (36 + 16)) + (weight && !tape.variables.has(weight) ? 0 : C * O * (9 + 36));
+  return 36 * rows * C * O + access * transforms < N * GH * GW * 9 * C * O;
+}
+
+/** x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. */
+function products(x: Tensor, weight: Tensor): Tensor {
+  const [B, P, I] = x.shape as [number, number, number];
+  const O = weight.shape[2]!;
+  const [y] = x.tape.record({
+    op: 'products',
+    inputs: [x, weight],
+    outputs: [[B, P, O]],
+    launches: ({ capabilities }, [y]) => [matrixProduct(capabilities, { x, weight, y: y! }, P, I, O, B)],
+  });
+  return y!;
+}
+
+/** x [B, P, I] and dy [B, P, O] → [B, I, O], each xᵀ·dy. */
+function productsOverRows(x: Tensor, dy: Tensor): Tensor {
+  const [B, P, I] = x.shape as [number, number, number];
+  const O = dy.shape[2]!;
+  const [dweight] = x.tape.record({
+    op: 'products_dweight',
+    inputs: [x, dy],
+    outputs: [[B, I, O]],
+    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, dweight: dweight! }, P, I, O, B),
+  });
+  return dweight!;
 }
 
 /**
@@ -157,15 +239,17 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
 
 function matrixProduct(
   capabilities: Capabilities,
-  { x, weight, bias, y }: { x: Tensor; weight: Tensor; bias: Tensor | undefined; y: Tensor },
+  { x, weight, bias, y }: { x: Tensor; weight: Tensor; bias?: Tensor | undefined; y: Tensor },
   N: number,
   I: number,
   O: number,
+  batches = 1,
 ): Launch {
   return gather(capabilities, {
     bind: { x, weight, bias, residual: undefined, y },
     epilogue: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: false, RELU: false },
-    input: { N, H: 1, W: 1, C: I },
+    batches,
+    input: { N: N * batches, H: 1, W: 1, C: I },
     grid: { GH: 1, GW: 1, O },
     output: { YH: 1, YW: 1, outStride: 1, phaseY: 0, phaseX: 0 },
     taps: {
@@ -191,15 +275,25 @@ function productOverRows(x: Tensor, dy: Tensor): Tensor {
     op: 'linear_dweight',
     inputs: [x, dy],
     outputs: [[I, O]],
-    launches: (context, [dweight]) =>
-      dweightLaunches(
-        context,
-        { x, dy, dweight: dweight! },
-        { N, H: 1, W: 1, C: I, GH: 1, GW: 1, O, rows: I, KW: 1, stride: 1, pad: 0 },
-      ),
+    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, dweight: dweight! }, N, I, O),
   });
   return dweight!;
 }
+
+const productOverRowsLaunches = (
+  context: LaunchContext,
+  bind: { x: Tensor; dy: Tensor; dweight: Tensor },
+  pixels: number,
+  I: number,
+  O: number,
+  batches = 1,
+): Launch[] =>
+  dweightLaunches(
+    context,
+    bind,
+    { pixels, H: 1, W: 1, C: I, GH: 1, GW: 1, O, rows: I, KW: 1, stride: 1, pad: 0 },
+    batches,
+  );
 
 /** The gradient with respect to x [N, H, W, C] of a convolution, from dy [N, OH, OW, O] and weight [KH, KW, C, O]. */
 export function conv2dDx(
@@ -209,6 +303,10 @@ export function conv2dDx(
 ): Tensor {
   const [N, OH, OW, O] = dy.shape as [number, number, number, number];
   const [KH, KW, C] = weight.shape as [number, number, number, number];
+  if (winogradPays(dy.tape, { N, GH: H, GW: W, C: O, O: C, KH, KW, stride, padding }, weight)) {
+    const tiling = tilingOf(N, H, W);
+    return winogradOutput(products(winogradInput(dy, tiling, 2 - padding), winogradWeight(weight, true)), N, tiling);
+  }
   const transposed = swapLastTwo(weight);
   const [dx] = dy.tape.record({
     op: 'conv2d_dx',
@@ -258,6 +356,10 @@ export function conv2dDweight(
 ): Tensor {
   const [N, H, W, C] = x.shape as [number, number, number, number];
   const [, GH, GW, O] = dy.shape as [number, number, number, number];
+  if (winogradPays(x.tape, { N, GH, GW, C, O, KH, KW, stride, padding })) {
+    const tiling = tilingOf(N, GH, GW);
+    return winogradDweight(productsOverRows(winogradInput(x, tiling, padding), winogradDy(dy, tiling)));
+  }
   const [dweight] = x.tape.record({
     op: 'conv2d_dweight',
     inputs: [x, dy],
@@ -266,12 +368,13 @@ export function conv2dDweight(
       dweightLaunches(
         context,
         { x, dy, dweight: dweight! },
-        { N, H, W, C, GH, GW, O, rows: KH * KW * C, KW, stride, pad: padding },
+        { pixels: N * GH * GW, H, W, C, GH, GW, O, rows: KH * KW * C, KW, stride, pad: padding },
       ),
   });
   return dweight!;
 }
 
+/** One launch of a gather convolution (see conv2d_subgroup.wgsl), or of several products of equal shape beside each other. */
 function gather(
   capabilities: Capabilities,
   launch: {
@@ -284,18 +387,36 @@ function gather(
       'inStride' | 'originY' | 'originX' | 'tapStep' | 'tapsY' | 'tapsX' | 'KW' | 'firstKy' | 'firstKx' | 'kernelStep',
       number
     >;
+    batches?: number;
   },
 ): Launch {
-  const { input, grid, taps } = launch;
-  const tile = variantFor(capabilities).gather(input.C, grid.O);
-  const pixels = input.N * grid.GH * grid.GW;
+  const { input, grid, taps, batches = 1 } = launch;
+  const { N, ...image } = input;
+  const pixels = (N / batches) * grid.GH * grid.GW;
+  const leaves = (origin: number, count: number, points: number, extent: number): boolean => {
+    const step = (count - 1) * taps.tapStep;
+    const first = origin + Math.min(0, step);
+    const last = origin + (points - 1) * taps.inStride + Math.max(0, step);
+    return first < 0 || last >= extent;
+  };
+  const padded =
+    leaves(taps.originY, taps.tapsY, grid.GH, image.H) || leaves(taps.originX, taps.tapsX, grid.GW, image.W);
+  const tile = variantFor(capabilities).gather(image.C, grid.O, pixels, padded);
   return {
     kernel: tile.kernel,
     constants: { ...tile.constants, ...launch.epilogue },
-    params: { ...input, ...grid, ...launch.output, ...taps },
+    params: {
+      ...image,
+      ...grid,
+      ...launch.output,
+      ...taps,
+      pixels,
+      batches,
+      weightStride: (image.C * grid.O) / (tile.kernel === gatherSubgroup ? Number(tile.constants.CHANNELS) : 1),
+    },
     bind: launch.bind,
-    workgroups: Math.ceil(pixels / tile.rows) * Math.ceil(grid.O / tile.channels),
-    flops: 2 * pixels * grid.O * input.C * taps.tapsY * taps.tapsX,
+    workgroups: batches * Math.ceil(pixels / tile.rows) * Math.ceil(grid.O / tile.channels),
+    flops: 2 * batches * pixels * grid.O * image.C * taps.tapsY * taps.tapsX,
   };
 }
 
@@ -305,25 +426,24 @@ const WANTED_WORKGROUPS = { software: 16, hardware: 512 };
 function dweightLaunches(
   context: LaunchContext,
   { x, dy, dweight }: { x: Tensor; dy: Tensor; dweight: Tensor },
-  shape: Record<'N' | 'H' | 'W' | 'C' | 'GH' | 'GW' | 'O' | 'rows' | 'KW' | 'stride' | 'pad', number>,
+  shape: Record<'pixels' | 'H' | 'W' | 'C' | 'GH' | 'GW' | 'O' | 'rows' | 'KW' | 'stride' | 'pad', number>,
+  batches = 1,
 ): Launch[] {
   const { capabilities } = context;
-  const tile = variantFor(capabilities).dweight(shape.O);
-  const tiles = Math.ceil(shape.rows / tile.rows) * Math.ceil(shape.O / tile.channels);
-  const pixels = shape.N * shape.GH * shape.GW;
+  const { pixels, rows, O } = shape;
+  const tile = variantFor(capabilities).dweight(shape.C, O);
+  const tiles = batches * Math.ceil(rows / tile.rows) * Math.ceil(O / tile.channels);
   const wanted = Math.ceil((capabilities.software ? WANTED_WORKGROUPS.software : WANTED_WORKGROUPS.hardware) / tiles);
   const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, 64)));
   const splits = Math.ceil(pixels / pixelsPerSplit);
-  const partial = splits === 1 ? dweight : context.scratch([splits, shape.rows, shape.O]);
+  const partial = splits === 1 ? dweight : context.scratch([splits, batches * rows, O]);
   const launch: Launch = {
     kernel: tile.kernel,
     constants: tile.constants,
-    params: { ...shape, pixelsPerSplit, splits },
+    params: { ...shape, batches, pixelsPerSplit, splits },
     bind: { x, dy, dweight: partial },
     workgroups: tiles * splits,
-    flops: 2 * pixels * shape.rows * shape.O,
+    flops: 2 * batches * pixels * rows * O,
   };
-  return splits === 1
-    ? [launch]
-    : [launch, ...sumRowsLaunches(context, partial, dweight, splits, shape.rows * shape.O)];
+  return splits === 1 ? [launch] : [launch, ...sumRowsLaunches(context, partial, dweight, splits, batches * rows * O)];
 }

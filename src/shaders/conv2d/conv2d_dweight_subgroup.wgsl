@@ -1,99 +1,91 @@
-// Gradient of a convolution with respect to its weight, for adapters that run on a CPU with subgroups of 8.
+// Gradient of a convolution with respect to its weight, for adapters that run on a CPU with subgroups of 8, where input channels
+// come in fours.
 //
 //   dweight[split, ky, kx, c, o] = Σ_{pixels of the split} x[n, gy*stride - pad + ky, gx*stride - pad + kx, c] · dy[n, gy, gx, o]
 //
-// x [N, H, W, C], dy [N, GH, GW, O], dweight [splits, KH·KW·C, O]: the sum over pixels is cut into splits that run beside each
-// other and are added afterwards, in a fixed order.
+// x [N, H, W, C], dy [N, GH, GW, O], dweight [splits, batches, KH·KW·C, O]: the sum over pixels is cut into splits that run
+// beside each other and are added afterwards, in a fixed order. A launch may be several products of equal shape (batches).
 //
-// A subgroup computes TM rows (tap and input channel) × 8·TN output channels; per pixel a lane loads TM/8 values of x and TN of
-// dy, and the values of x travel by broadcast.
+// The same plan as conv2d_subgroup.wgsl: a workgroup is one subgroup and computes 32 rows (tap and input channel) × one `Channels`
+// a lane; a turn loads, for each of four pixels, four rows and one `Channels` of dy a lane, and then adds all products.
+// Given: Channels.
 enable subgroups;
 
 struct Params {
-  N: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
+  pixels: u32, batches: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
   rows: u32, KW: u32, stride: u32, pad: u32, pixelsPerSplit: u32, splits: u32,
 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dweight: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> dy: array<Channels>;
+@group(0) @binding(2) var<storage, read_write> dweight: array<Channels>;
 @group(0) @binding(3) var<uniform> p: Params;
 
 const LANES = 8u;
-const SUBGROUPS = 4u;
-const TM = 16u;
-const TA = TM / LANES;
+const TURN = 4u;  // pixels a turn
 
-@compute @workgroup_size(32)
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u,
-        @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {
-  let group = wg.y * num.x + wg.x;
-  let channelTiles = (p.O + LANES * TN - 1u) / (LANES * TN);
-  let rowTiles = (p.rows + TM * SUBGROUPS - 1u) / (TM * SUBGROUPS);
-  let firstChannel = (group % channelTiles) * (LANES * TN) + lane;
-  let firstRow = ((group / channelTiles) % rowTiles) * (TM * SUBGROUPS) + (local / LANES) * TM;
-  let split = group / (channelTiles * rowTiles);
-  if (split >= p.splits) { return; }
-
-  var channel: array<u32, TN>;
-  for (var j = 0u; j < TN; j++) { channel[j] = min(firstChannel + j * LANES, p.O - 1u); }
-  var c: array<u32, TA>;
-  var ky: array<i32, TA>;
-  var kx: array<i32, TA>;
-  for (var a = 0u; a < TA; a++) {
-    let row = min(firstRow + a * LANES + lane, p.rows - 1u);
-    c[a] = row % p.C;
-    ky[a] = i32(row / p.C / p.KW) - i32(p.pad);
-    kx[a] = i32((row / p.C) % p.KW) - i32(p.pad);
+/** The products of four rows, `s` by pixel, added to their sums. */
+fn addProducts(acc: ptr<function, array<Channels, 32>>, first: u32, s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f,
+               d: ptr<function, array<Channels, TURN>>) {
+  for (var j = 0u; j < 4u; j++) {
+    (*acc)[first + j] = fma(Channels(s3[j]), (*d)[3], fma(Channels(s2[j]), (*d)[2],
+                        fma(Channels(s1[j]), (*d)[1], fma(Channels(s0[j]), (*d)[0], (*acc)[first + j]))));
   }
+}
 
-  var acc: array<array<f32, TN>, TM>;
-  let begin = split * p.pixelsPerSplit;
-  let end = min(begin + p.pixelsPerSplit, p.N * p.GH * p.GW);
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let group = wg.y * num.x + wg.x;
+  let quads = p.C / 4u;
+  let rowQuads = p.rows / 4u;
+  let channels = p.O / CHANNELS;
+  let channelTiles = (channels + LANES - 1u) / LANES;
+  let rowTiles = (rowQuads + LANES - 1u) / LANES;
+  let channel = (group % channelTiles) * LANES + lane;
+  let firstRow = ((group / channelTiles) % rowTiles) * LANES;
+  let batch = (group / (channelTiles * rowTiles)) % p.batches;
+  let split = group / (channelTiles * rowTiles * p.batches);
+
+  let row = min(firstRow + lane, rowQuads - 1u);
+  let c = row % quads;
+  let ky = i32(row / quads / p.KW) - i32(p.pad);
+  let kx = i32((row / quads) % p.KW) - i32(p.pad);
+  let inChannel = min(channel, channels - 1u);
+
+  var acc: array<Channels, 32>;
+  let begin = batch * p.pixels + split * p.pixelsPerSplit;
+  let end = batch * p.pixels + min((split + 1u) * p.pixelsPerSplit, p.pixels);
   var gx = begin % p.GW;
   var gy = (begin / p.GW) % p.GH;
   var n = begin / (p.GW * p.GH);
-  for (var pixel = begin; pixel < end; pixel++) {
-    var d: array<f32, TN>;
-    for (var j = 0u; j < TN; j++) { d[j] = dy[pixel * p.O + channel[j]]; }
-    for (var a = 0u; a < TA; a++) {
-      let iy = i32(gy * p.stride) + ky[a];
-      let ix = i32(gx * p.stride) + kx[a];
-      let inside = iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
-      let at = select(0u, ((n * p.H + u32(iy)) * p.W + u32(ix)) * p.C + c[a], inside);
-      let v = select(0.0, x[at], inside);
-      let v0 = subgroupBroadcast(v, 0u);
-      let v1 = subgroupBroadcast(v, 1u);
-      let v2 = subgroupBroadcast(v, 2u);
-      let v3 = subgroupBroadcast(v, 3u);
-      let v4 = subgroupBroadcast(v, 4u);
-      let v5 = subgroupBroadcast(v, 5u);
-      let v6 = subgroupBroadcast(v, 6u);
-      let v7 = subgroupBroadcast(v, 7u);
-      for (var j = 0u; j < TN; j++) {
-        acc[a * LANES + 0u][j] = fma(v0, d[j], acc[a * LANES + 0u][j]);
-        acc[a * LANES + 1u][j] = fma(v1, d[j], acc[a * LANES + 1u][j]);
-        acc[a * LANES + 2u][j] = fma(v2, d[j], acc[a * LANES + 2u][j]);
-        acc[a * LANES + 3u][j] = fma(v3, d[j], acc[a * LANES + 3u][j]);
-        acc[a * LANES + 4u][j] = fma(v4, d[j], acc[a * LANES + 4u][j]);
-        acc[a * LANES + 5u][j] = fma(v5, d[j], acc[a * LANES + 5u][j]);
-        acc[a * LANES + 6u][j] = fma(v6, d[j], acc[a * LANES + 6u][j]);
-        acc[a * LANES + 7u][j] = fma(v7, d[j], acc[a * LANES + 7u][j]);
-      }
+  for (var pixel = begin; pixel < end; pixel += TURN) {
+    var v: array<vec4f, TURN>;
+    var d: array<Channels, TURN>;
+    for (var t = 0u; t < TURN; t++) {
+      let iy = i32(gy * p.stride) + ky;
+      let ix = i32(gx * p.stride) + kx;
+      let inside = pixel + t < end && iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
+      v[t] = select(vec4f(), x[select(0u, ((n * p.H + u32(iy)) * p.W + u32(ix)) * quads + c, inside)], inside);
+      d[t] = dy[min(pixel + t, end - 1u) * channels + inChannel];
+      let wrapX = gx + 1u == p.GW;
+      let wrapY = wrapX && gy + 1u == p.GH;
+      gx = select(gx + 1u, 0u, wrapX);
+      gy = select(gy + u32(wrapX), 0u, wrapY);
+      n += u32(wrapY);
     }
-    gx++;
-    if (gx == p.GW) {
-      gx = 0u;
-      gy++;
-      if (gy == p.GH) { gy = 0u; n++; }
-    }
+    addProducts(&acc, 0u, subgroupBroadcast(v[0], 0u), subgroupBroadcast(v[1], 0u), subgroupBroadcast(v[2], 0u), subgroupBroadcast(v[3], 0u), &d);
+    addProducts(&acc, 4u, subgroupBroadcast(v[0], 1u), subgroupBroadcast(v[1], 1u), subgroupBroadcast(v[2], 1u), subgroupBroadcast(v[3], 1u), &d);
+    addProducts(&acc, 8u, subgroupBroadcast(v[0], 2u), subgroupBroadcast(v[1], 2u), subgroupBroadcast(v[2], 2u), subgroupBroadcast(v[3], 2u), &d);
+    addProducts(&acc, 12u, subgroupBroadcast(v[0], 3u), subgroupBroadcast(v[1], 3u), subgroupBroadcast(v[2], 3u), subgroupBroadcast(v[3], 3u), &d);
+    addProducts(&acc, 16u, subgroupBroadcast(v[0], 4u), subgroupBroadcast(v[1], 4u), subgroupBroadcast(v[2], 4u), subgroupBroadcast(v[3], 4u), &d);
+    addProducts(&acc, 20u, subgroupBroadcast(v[0], 5u), subgroupBroadcast(v[1], 5u), subgroupBroadcast(v[2], 5u), subgroupBroadcast(v[3], 5u), &d);
+    addProducts(&acc, 24u, subgroupBroadcast(v[0], 6u), subgroupBroadcast(v[1], 6u), subgroupBroadcast(v[2], 6u), subgroupBroadcast(v[3], 6u), &d);
+    addProducts(&acc, 28u, subgroupBroadcast(v[0], 7u), subgroupBroadcast(v[1], 7u), subgroupBroadcast(v[2], 7u), subgroupBroadcast(v[3], 7u), &d);
   }
 
-  for (var i = 0u; i < TM; i++) {
-    let row = firstRow + i;
-    if (row >= p.rows) { break; }
-    for (var j = 0u; j < TN; j++) {
-      let o = firstChannel + j * LANES;
-      if (o < p.O) { dweight[(split * p.rows + row) * p.O + o] = acc[i][j]; }
+  let firstOut = (split * p.batches + batch) * p.rows + firstRow * 4u;
+  for (var i = 0u; i < 32u; i++) {
+    if (split < p.splits && firstRow * 4u + i < p.rows && channel < channels) {
+      dweight[(firstOut + i) * channels + channel] = acc[i];
     }
   }
 }

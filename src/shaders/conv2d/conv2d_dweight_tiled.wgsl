@@ -5,7 +5,7 @@
 // slices of 16 pixels.
 
 struct Params {
-  N: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
+  pixels: u32, batches: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
   rows: u32, KW: u32, stride: u32, pad: u32, pixelsPerSplit: u32, splits: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -26,7 +26,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let rowTiles = (p.rows + TILE - 1u) / TILE;
   let firstChannel = (group % channelTiles) * TILE;
   let firstRow = ((group / channelTiles) % rowTiles) * TILE;
-  let split = group / (channelTiles * rowTiles);
+  let batch = (group / (channelTiles * rowTiles)) % p.batches;
+  let split = group / (channelTiles * rowTiles * p.batches);
 
   // This invocation loads, of each slice, 4 rows of x and 4 channels of dy for one pixel.
   let loadPixel = local / 16u;
@@ -44,8 +45,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let tn = (local % 16u) * 4u;
 
   var acc: array<vec4f, 4>;
-  let begin = split * p.pixelsPerSplit;
-  let end = min(begin + p.pixelsPerSplit, p.N * p.GH * p.GW);
+  let begin = batch * p.pixels + split * p.pixelsPerSplit;
+  let end = batch * p.pixels + min((split + 1u) * p.pixelsPerSplit, p.pixels);
   for (var slice = begin; slice < end; slice += SLICE) {
     let pixel = slice + loadPixel;
     let used = pixel < end;
@@ -81,7 +82,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     if (row >= p.rows) { break; }
     for (var j = 0u; j < 4u; j++) {
       let o = firstChannel + tn + j;
-      if (o < p.O) { dweight[(split * p.rows + row) * p.O + o] = acc[i][j]; }
+      if (o < p.O) { dweight[((split * p.batches + batch) * p.rows + row) * p.O + o] = acc[i][j]; }
     }
   }
 }

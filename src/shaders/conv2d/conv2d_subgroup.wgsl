@@ -1,117 +1,144 @@
-// Gather convolution as an implicit matrix product, for adapters that run on a CPU with subgroups of 8.
+// Gather convolution as an implicit matrix product, for adapters that run on a CPU with subgroups of 8, where input channels come
+// in fours.
 //
 //   y[n, gy*outStride+phaseY, gx*outStride+phaseX, o] = Σ_taps Σ_c x[n, iy, ix, c] · weight[ky, kx, c, o]
 //     iy = gy*inStride + originY + jy*tapStep      ky = firstKy + jy*kernelStep      (the same for x)
 //
 // x [N, H, W, C], weight [KH, KW, C, O], y [N, YH, YW, O], all channels-last. The forward convolution is one launch, the
-// gradient with respect to x one launch per phase of the stride (see conv2d.ts).
+// gradient with respect to x one launch per phase of the stride (see conv2d.ts). A launch may be several products of equal
+// shape beside each other (batches): each has its own pixels and, weightStride further, its own weights.
 //
-// A subgroup computes TM pixels × 8·TN channels: a lane loads one pixel's value and TN weights, values travel by broadcast, so
-// that no workgroup memory is used (slow on a CPU). Lane l owns channels first + l + 8j. The loops have constant bounds and are
-// unrolled by the driver; broadcast lanes must be literals, hence the eight lines. Given: TM, TN, and UNROLL, input channels a
-// turn of the loop, which divides C.
+// A workgroup is one subgroup and computes 8·SLOTS pixels × one `Channels` (one, two or four output channels) a lane. What a CPU
+// adapter spends its time on is loading, one lane and one value at a time, each with a check of its own, and reloading results
+// that do not fit into registers. Hence: four input channels of a pixel in one load; all loads of a turn first, then, without a
+// branch, each result's four products in one go; values of x travel by broadcast; no workgroup memory. Everything a lane keeps is
+// addressed by literals: whatever a loop's variable addresses may end up in memory. A lane looks after four pixels, 8 apart, as
+// the components of vectors. A turn has to fit into the instruction cache, which bounds the tile.
+// Given: Channels and CHANNELS (its size), SLOTS (1, 2 or 4: pixels a lane; 8·SLOTS pixels a subgroup), PADDED (whether taps may
+// lie outside the image).
 enable subgroups;
 
 struct Params {
-  N: u32, H: u32, W: u32, C: u32,
+  pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
   GH: u32, GW: u32, O: u32,
   YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
   inStride: u32, originY: i32, originX: i32, tapStep: i32,
   tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<Channels>;
+@group(0) @binding(2) var<storage, read> bias: array<Channels>;
+@group(0) @binding(3) var<storage, read> residual: array<Channels>;
+@group(0) @binding(4) var<storage, read_write> y: array<Channels>;
 @group(0) @binding(5) var<uniform> p: Params;
 
-const LANES = 8u;
-const SUBGROUPS = 4u;
-const TA = TM / LANES;  // pixels a lane loads
+const PIXELS = 8u * SLOTS;
+const NOWHERE = 0xffffffffu;
 
-@compute @workgroup_size(32)
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u,
-        @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {
-  let group = wg.y * num.x + wg.x;
-  let channelTiles = (p.O + LANES * TN - 1u) / (LANES * TN);
-  let pixels = p.N * p.GH * p.GW;
-  let firstPixel = (group / channelTiles) * (TM * SUBGROUPS) + (local / LANES) * TM;
-  let firstChannel = (group % channelTiles) * (LANES * TN) + lane;
+fn addProducts(sum: Channels, s: vec4f, w: ptr<function, array<Channels, 4>>) -> Channels {
+  return fma(Channels(s.w), (*w)[3], fma(Channels(s.z), (*w)[2], fma(Channels(s.y), (*w)[1], fma(Channels(s.x), (*w)[0], sum))));
+}
 
-  var channel: array<u32, TN>;
-  for (var j = 0u; j < TN; j++) { channel[j] = min(firstChannel + j * LANES, p.O - 1u); }
+/** Adds the products of eight pixels, whose four input channels the eight lanes hold. */
+fn addPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, v: vec4f, w: ptr<function, array<Channels, 4>>) {
+  (*acc)[first + 0u] = addProducts((*acc)[first + 0u], subgroupBroadcast(v, 0u), w);
+  (*acc)[first + 1u] = addProducts((*acc)[first + 1u], subgroupBroadcast(v, 1u), w);
+  (*acc)[first + 2u] = addProducts((*acc)[first + 2u], subgroupBroadcast(v, 2u), w);
+  (*acc)[first + 3u] = addProducts((*acc)[first + 3u], subgroupBroadcast(v, 3u), w);
+  (*acc)[first + 4u] = addProducts((*acc)[first + 4u], subgroupBroadcast(v, 4u), w);
+  (*acc)[first + 5u] = addProducts((*acc)[first + 5u], subgroupBroadcast(v, 5u), w);
+  (*acc)[first + 6u] = addProducts((*acc)[first + 6u], subgroupBroadcast(v, 6u), w);
+  (*acc)[first + 7u] = addProducts((*acc)[first + 7u], subgroupBroadcast(v, 7u), w);
+}
 
-  var n: array<u32, TA>;
-  var iy0: array<i32, TA>;
-  var ix0: array<i32, TA>;
-  for (var a = 0u; a < TA; a++) {
-    let pixel = min(firstPixel + a * LANES + lane, pixels - 1u);
-    n[a] = pixel / (p.GH * p.GW);
-    iy0[a] = i32(((pixel / p.GW) % p.GH) * p.inStride) + p.originY;
-    ix0[a] = i32((pixel % p.GW) * p.inStride) + p.originX;
+fn put(at: u32, channel: u32, sum: Channels) {
+  if (at != NOWHERE && channel * CHANNELS < p.O) {
+    var value = sum;
+    if (HAS_BIAS) { value += bias[channel]; }
+    if (HAS_RESIDUAL) { value += residual[at + channel]; }
+    if (RELU) { value = select(value, Channels(), value <= Channels()); }
+    y[at + channel] = value;
   }
+}
 
-  var acc: array<array<f32, TN>, TM>;
+/** Writes eight pixels, whose places the eight lanes hold. */
+fn putPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, at: u32, channel: u32) {
+  put(subgroupBroadcast(at, 0u), channel, (*acc)[first + 0u]);
+  put(subgroupBroadcast(at, 1u), channel, (*acc)[first + 1u]);
+  put(subgroupBroadcast(at, 2u), channel, (*acc)[first + 2u]);
+  put(subgroupBroadcast(at, 3u), channel, (*acc)[first + 3u]);
+  put(subgroupBroadcast(at, 4u), channel, (*acc)[first + 4u]);
+  put(subgroupBroadcast(at, 5u), channel, (*acc)[first + 5u]);
+  put(subgroupBroadcast(at, 6u), channel, (*acc)[first + 6u]);
+  put(subgroupBroadcast(at, 7u), channel, (*acc)[first + 7u]);
+}
+
+fn load(at: u32, inside: bool) -> vec4f {
+  let v = x[at];
+  if (PADDED) { return select(vec4f(), v, inside); }
+  return v;
+}
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let group = wg.y * num.x + wg.x;
+  let quads = p.C / 4u;
+  let channels = p.O / CHANNELS;
+  let channelTiles = (channels + 7u) / 8u;
+  let pixelTiles = (p.pixels + PIXELS - 1u) / PIXELS;
+  let batch = group / (channelTiles * pixelTiles);
+  let channel = (group % channelTiles) * 8u + lane;
+  let inChannel = min(channel, channels - 1u) + batch * p.weightStride;
+
+  let own = ((group / channelTiles) % pixelTiles) * PIXELS + lane + vec4u(0u, 8u, 16u, 24u);
+  let pixel = batch * p.pixels + min(own, vec4u(p.pixels - 1u));
+  let gx = pixel % p.GW;
+  let gy = (pixel / p.GW) % p.GH;
+  let n = pixel / (p.GW * p.GH);
+  let iy0 = vec4i(gy * p.inStride) + p.originY;
+  let ix0 = vec4i(gx * p.inStride) + p.originX;
+
+  var acc: array<Channels, PIXELS>;
   for (var jy = 0u; jy < p.tapsY; jy++) {
     for (var jx = 0u; jx < p.tapsX; jx++) {
-      let tap = (p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep;
-      var base: array<u32, TA>;
-      var inside: array<bool, TA>;
-      for (var a = 0u; a < TA; a++) {
-        let iy = iy0[a] + i32(jy) * p.tapStep;
-        let ix = ix0[a] + i32(jx) * p.tapStep;
-        inside[a] = iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
-        base[a] = select(0u, ((n[a] * p.H + u32(iy)) * p.W + u32(ix)) * p.C, inside[a]);
+      let firstWeight = ((p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep) * p.C * channels + inChannel;
+      let iy = iy0 + i32(jy) * p.tapStep;
+      let ix = ix0 + i32(jx) * p.tapStep;
+      var base = ((n * p.H + vec4u(iy)) * p.W + vec4u(ix)) * quads;
+      var inside = vec4<bool>(true);
+      if (PADDED) {
+        inside = (iy >= vec4i()) & (iy < vec4i(i32(p.H))) & (ix >= vec4i()) & (ix < vec4i(i32(p.W)));
+        base = select(vec4u(), base, inside);
       }
-      for (var c0 = 0u; c0 < p.C; c0 += UNROLL) {
-        for (var u = 0u; u < UNROLL; u++) {
-          let c = c0 + u;
-          let row = (tap * p.C + c) * p.O;
-          var w: array<f32, TN>;
-          for (var j = 0u; j < TN; j++) { w[j] = weight[row + channel[j]]; }
-          for (var a = 0u; a < TA; a++) {
-            let v = select(0.0, x[base[a] + c], inside[a]);
-            let v0 = subgroupBroadcast(v, 0u);
-            let v1 = subgroupBroadcast(v, 1u);
-            let v2 = subgroupBroadcast(v, 2u);
-            let v3 = subgroupBroadcast(v, 3u);
-            let v4 = subgroupBroadcast(v, 4u);
-            let v5 = subgroupBroadcast(v, 5u);
-            let v6 = subgroupBroadcast(v, 6u);
-            let v7 = subgroupBroadcast(v, 7u);
-            for (var j = 0u; j < TN; j++) {
-              acc[a * LANES + 0u][j] = fma(v0, w[j], acc[a * LANES + 0u][j]);
-              acc[a * LANES + 1u][j] = fma(v1, w[j], acc[a * LANES + 1u][j]);
-              acc[a * LANES + 2u][j] = fma(v2, w[j], acc[a * LANES + 2u][j]);
-              acc[a * LANES + 3u][j] = fma(v3, w[j], acc[a * LANES + 3u][j]);
-              acc[a * LANES + 4u][j] = fma(v4, w[j], acc[a * LANES + 4u][j]);
-              acc[a * LANES + 5u][j] = fma(v5, w[j], acc[a * LANES + 5u][j]);
-              acc[a * LANES + 6u][j] = fma(v6, w[j], acc[a * LANES + 6u][j]);
-              acc[a * LANES + 7u][j] = fma(v7, w[j], acc[a * LANES + 7u][j]);
-            }
-          }
+      for (var c = 0u; c < quads; c++) {
+        let at = firstWeight + c * 4u * channels;
+        var w = array<Channels, 4>(weight[at], weight[at + channels], weight[at + 2u * channels], weight[at + 3u * channels]);
+        let v0 = load(base.x + c, inside.x);
+        var v1: vec4f;
+        var v2: vec4f;
+        var v3: vec4f;
+        if (SLOTS > 1u) { v1 = load(base.y + c, inside.y); }
+        if (SLOTS > 2u) {
+          v2 = load(base.z + c, inside.z);
+          v3 = load(base.w + c, inside.w);
+        }
+        addPixels(&acc, 0u, v0, &w);
+        if (SLOTS > 1u) { addPixels(&acc, 8u, v1, &w); }
+        if (SLOTS > 2u) {
+          addPixels(&acc, 16u, v2, &w);
+          addPixels(&acc, 24u, v3, &w);
         }
       }
     }
   }
 
-  for (var i = 0u; i < TM; i++) {
-    let pixel = firstPixel + i;
-    if (pixel >= pixels) { break; }
-    let gx = pixel % p.GW;
-    let gy = (pixel / p.GW) % p.GH;
-    let row = (pixel / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
-    let out = (row * p.YW + gx * p.outStride + p.phaseX) * p.O;
-    for (var j = 0u; j < TN; j++) {
-      let o = firstChannel + j * LANES;
-      if (o < p.O) {
-        var value = acc[i][j];
-        if (HAS_BIAS) { value += bias[o]; }
-        if (HAS_RESIDUAL) { value += residual[out + o]; }
-        if (RELU) { value = select(value, 0.0, value <= 0.0); }
-        y[out + o] = value;
-      }
-    }
+  let row = n * p.YH + gy * p.outStride + p.phaseY;
+  let used = (own < vec4u(p.pixels)) & vec4<bool>(batch < p.batches);
+  let at = select(vec4u(NOWHERE), (row * p.YW + gx * p.outStride + p.phaseX) * channels, used);
+  putPixels(&acc, 0u, at.x, channel);
+  if (SLOTS > 1u) { putPixels(&acc, 8u, at.y, channel); }
+  if (SLOTS > 2u) {
+    putPixels(&acc, 16u, at.z, channel);
+    putPixels(&acc, 24u, at.w, channel);
   }
 }

@@ -5,7 +5,7 @@
 // of one tap.
 
 struct Params {
-  N: u32, H: u32, W: u32, C: u32,
+  pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
   GH: u32, GW: u32, O: u32,
   YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
   inStride: u32, originY: i32, originX: i32, tapStep: i32,
@@ -28,14 +28,15 @@ var<workgroup> ws: array<f32, SLICE * STRIDE>;
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
   let group = wg.y * num.x + wg.x;
   let channelTiles = (p.O + TILE - 1u) / TILE;
-  let pixels = p.N * p.GH * p.GW;
-  let firstPixel = (group / channelTiles) * TILE;
+  let pixelTiles = (p.pixels + TILE - 1u) / TILE;
+  let batch = group / (channelTiles * pixelTiles);
+  let firstPixel = ((group / channelTiles) % pixelTiles) * TILE;
   let firstChannel = (group % channelTiles) * TILE;
 
   // This invocation loads, of each slice, 4 input channels of one pixel and 4 weights of one input channel.
   let loadPixel = firstPixel + local / 4u;
   let loadC = (local % 4u) * 4u;
-  let pixel = min(loadPixel, pixels - 1u);
+  let pixel = batch * p.pixels + min(loadPixel, p.pixels - 1u);
   let n = pixel / (p.GH * p.GW);
   let iy0 = i32(((pixel / p.GW) % p.GH) * p.inStride) + p.originY;
   let ix0 = i32((pixel % p.GW) * p.inStride) + p.originX;
@@ -50,7 +51,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
       let tap = (p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep;
       let iy = iy0 + i32(jy) * p.tapStep;
       let ix = ix0 + i32(jx) * p.tapStep;
-      let inside = loadPixel < pixels && iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
+      let inside = loadPixel < p.pixels && iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
       let base = select(0u, ((n * p.H + u32(iy)) * p.W + u32(ix)) * p.C, inside);
       for (var c0 = 0u; c0 < p.C; c0 += SLICE) {
         for (var e = 0u; e < 4u; e++) {
@@ -61,7 +62,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
           let row = c0 + loadRow;
           let o = loadO + e;
           value = 0.0;
-          if (row < p.C && o < p.O) { value = weight[(tap * p.C + row) * p.O + o]; }
+          if (row < p.C && o < p.O) { value = weight[batch * p.weightStride + (tap * p.C + row) * p.O + o]; }
           ws[loadRow * STRIDE + (local % 16u) * 4u + e] = value;
         }
         workgroupBarrier();
@@ -77,8 +78,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   }
 
   for (var i = 0u; i < 4u; i++) {
-    let q = firstPixel + tm + i;
-    if (q >= pixels) { break; }
+    if (batch >= p.batches || firstPixel + tm + i >= p.pixels) { break; }
+    let q = batch * p.pixels + firstPixel + tm + i;
     let gx = q % p.GW;
     let gy = (q / p.GW) % p.GH;
     let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;

@@ -1,0 +1,154 @@
+import { defineKernel } from '../../gpu/kernel.ts';
+import type { NodeSpec } from '../../tensor/tape.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import dweightCode from './winograd_dweight.wgsl?raw';
+import dyCode from './winograd_dy.wgsl?raw';
+import inputCode from './winograd_input.wgsl?raw';
+import outputCode from './winograd_output.wgsl?raw';
+import weightCode from './winograd_weight.wgsl?raw';
+
+/*
+ * Winograd's F(4×4, 3×3) (Lavin & Gray 2015): 36 multiplications instead of 144 for sixteen results of a 3×3 convolution with
+ * stride 1. Each step is a node of its own, so that the memory plan sees the transformed tensors, transformed weights of a frozen
+ * network are computed once, and the profiler shows where the time goes.
+ */
+
+const inputKernel = defineKernel('winograd_input', inputCode);
+const outputKernel = defineKernel('winograd_output', outputCode);
+const weightKernel = defineKernel('winograd_weight', weightCode);
+const dyKernel = defineKernel('winograd_dy', dyCode);
+const dweightKernel = defineKernel('winograd_dweight', dweightCode);
+
+const POINTS = 36;
+
+/** How results [N, GH, GW, …] fall into tiles of 4×4. */
+export interface Tiling {
+  readonly GH: number;
+  readonly GW: number;
+  readonly TH: number;
+  readonly TW: number;
+  readonly tiles: number;
+}
+
+export function tilingOf(N: number, GH: number, GW: number): Tiling {
+  const TH = Math.ceil(GH / 4);
+  const TW = Math.ceil(GW / 4);
+  return { GH, GW, TH, TW, tiles: N * TH * TW };
+}
+
+/** x [N, H, W, C] → [36, tiles, C]. */
+export function winogradInput(x: Tensor, { TH, TW, tiles }: Tiling, pad: number): Tensor {
+  const [, H, W, C] = x.shape as [number, number, number, number];
+  const [v] = x.tape.record({
+    op: 'winograd_input',
+    inputs: [x],
+    outputs: [[POINTS, tiles, C]],
+    launches: (_, [v]) => [
+      {
+        kernel: inputKernel,
+        params: { H, W, C, TH, TW, tiles, pad },
+        bind: { x, v },
+        workgroups: Math.ceil((tiles * C) / 4 / 64),
+        flops: tiles * C * 12 * 13,
+      },
+    ],
+  });
+  return v!;
+}
+
+/** weight [3, 3, C, O] → [36, C, O], or with `flip` [36, O, C] for the gradient with respect to x. */
+export function winogradWeight(weight: Tensor, flip = false): Tensor {
+  const [, , C, O] = weight.shape as [number, number, number, number];
+  const [u] = weight.tape.record({
+    op: 'winograd_weight',
+    inputs: [weight],
+    outputs: [flip ? [POINTS, O, C] : [POINTS, C, O]],
+    launches: (_, [u]) => [
+      {
+        kernel: weightKernel,
+        constants: { FLIP: flip },
+        params: { C, O },
+        bind: { weight, u },
+        workgroups: Math.ceil((C * O) / 4 / 64),
+        flops: C * O * 9 * 12,
+      },
+    ],
+  });
+  return u!;
+}
+
+/** m [36, tiles, O] → y [N, GH, GW, O], with bias, residual and ReLU; `gradient` is that of the whole convolution. */
+export function winogradOutput(
+  m: Tensor,
+  N: number,
+  { GH, GW, TH, TW, tiles }: Tiling,
+  epilogue: { bias?: Tensor | undefined; residual?: Tensor | undefined; relu?: boolean } = {},
+  gradient?: {
+    differentiates: readonly (Tensor | undefined)[];
+    backward: (y: Tensor) => NonNullable<NodeSpec['backward']>;
+  },
+): Tensor {
+  const O = m.shape[2]!;
+  const { bias, residual, relu = false } = epilogue;
+  const [y] = m.tape.record({
+    op: 'winograd_output',
+    inputs: [m, bias, residual],
+    outputs: [[N, GH, GW, O]],
+    launches: (_, [y]) => [
+      {
+        kernel: outputKernel,
+        constants: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: residual !== undefined, RELU: relu },
+        params: { GH, GW, O, TH, TW, tiles },
+        bind: { m, bias, residual, y },
+        workgroups: Math.ceil((tiles * O) / 4 / 64),
+        flops: tiles * O * 10 * 12,
+      },
+    ],
+    ...(gradient && {
+      differentiates: gradient.differentiates,
+      backward: (dy, wanted) => gradient.backward(y!)(dy, wanted),
+    }),
+  });
+  return y!;
+}
+
+/** dy [N, GH, GW, O] → [36, tiles, O]. */
+export function winogradDy(dy: Tensor, { GH, GW, TH, TW, tiles }: Tiling): Tensor {
+  const O = dy.shape[3]!;
+  const [m] = dy.tape.record({
+    op: 'winograd_dy',
+    inputs: [dy],
+    outputs: [[POINTS, tiles, O]],
+    launches: (_, [m]) => [
+      {
+        kernel: dyKernel,
+        params: { GH, GW, O, TH, TW, tiles },
+        bind: { dy, m },
+        workgroups: Math.ceil((tiles * O) / 4 / 64),
+        flops: tiles * O * 10 * 12,
+      },
+    ],
+  });
+  return m!;
+}
+
+/** du [36, C, O] → dweight [3, 3, C, O]. */
+export function winogradDweight(du: Tensor): Tensor {
+  const [, C, O] = du.shape as [number, number, number];
+  const quads = (C * O) / 4;
+  const [dweight] = du.tape.record({
+    op: 'winograd_dweight',
+    inputs: [du],
+    outputs: [[3, 3, C, O]],
+    launches: (_, [dweight]) => [
+      {
+        kernel: dweightKernel,
+        params: { quads },
+        bind: { du, dweight },
+        workgroups: Math.ceil(quads / 64),
+        flops: C * O * 9 * 12,
+      },
+    ],
+  });
+  return dweight!;
+}
