@@ -1,6 +1,7 @@
 import { defineKernel } from '../../gpu/kernel.ts';
 import type { Launch, LaunchContext } from '../../tensor/tape.ts';
 import { shapeError, type Tensor } from '../../tensor/tensor.ts';
+import { channelsOf } from '../channels.ts';
 import { reluBackward } from '../relu/relu.ts';
 import { sumRowsLaunches } from '../sum_rows/sum_rows.ts';
 import applyCode from './batch_norm_apply.wgsl?raw';
@@ -68,15 +69,15 @@ export function batchNorm(x: Tensor, bn: BatchNormTensors, options: BatchNormOpt
       const statistics = training
         ? trainingStatistics(context, x, { ...bn, saved: saved!, scale, shift }, { rows, C, eps, momentum })
         : [frozenStatistics(bn, { saved: saved!, scale, shift }, C, eps)];
-      const quads = Math.ceil(x.size / 4);
+      const { width, constants } = channelsOf(C);
       return [
         ...statistics,
         {
           kernel: applyKernel,
-          constants: { HAS_RESIDUAL: residual !== undefined, RELU: relu },
-          params: { quads, C },
+          constants: { Channels: constants.Channels, HAS_RESIDUAL: residual !== undefined, RELU: relu },
+          params: { rows, C: C / width },
           bind: { x, scale, shift, residual, y },
-          workgroups: Math.ceil(quads / 256),
+          workgroups: Math.ceil((Math.ceil(rows / 4) * (C / width)) / 64),
           flops: 2 * x.size,
         },
       ];
@@ -211,7 +212,8 @@ function batchNormDx(
 ): Tensor {
   const { x, dy, saved, gamma, dgamma, dbeta } = bind;
   const C = x.shape.at(-1)!;
-  const quads = Math.ceil(x.size / 4);
+  const rows = x.size / C;
+  const { width, constants } = channelsOf(C);
   const [dx] = x.tape.record({
     op: 'batch_norm_dx',
     inputs: training ? [x, dy, saved, gamma, dgamma, dbeta] : [dy, saved, gamma],
@@ -219,10 +221,10 @@ function batchNormDx(
     launches: (_, [dx]) => [
       {
         kernel: dxKernel,
-        constants: { TRAINING: training },
-        params: { quads, C, rows: x.size / C },
+        constants: { Channels: constants.Channels, TRAINING: training },
+        params: { rows, C: C / width },
         bind: training ? { ...bind, dx } : { x: undefined, dgamma: undefined, dbeta: undefined, dy, saved, gamma, dx },
-        workgroups: Math.ceil(quads / 256),
+        workgroups: Math.ceil((Math.ceil(rows / 4) * (C / width)) / 64),
         flops: (training ? 8 : 2) * x.size,
       },
     ],

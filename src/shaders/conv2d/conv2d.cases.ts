@@ -114,6 +114,9 @@ export const cases: readonly KernelCase[] = [
   convCase({ n: 2, h: 13, w: 10, c: 36, o: 40, kh: 3, padding: 1, bias: true, residual: true, relu: true }),
   convCase({ n: 1, h: 16, w: 19, c: 64, o: 32, kh: 3 }),
   convCase({ n: 1, h: 11, w: 12, c: 32, o: 48, kh: 3, padding: 2, relu: true }),
+  convCase({ n: 3, h: 17, w: 15, c: 32, o: 32, kh: 3, padding: 1 }),
+  // Three channels, filled up to four and gathered from columns, where the adapter's variant does so.
+  convCase({ n: 2, h: 11, w: 14, c: 3, o: 16, kh: 7, stride: 2, padding: 3, bias: true, relu: true }),
   linearCase(1, 1, 1, false),
   linearCase(5, 130, 33, true),
   linearCase(65, 64, 10, true),

@@ -11,6 +11,7 @@ import dweightTiledCode from './conv2d_dweight_tiled.wgsl?raw';
 import subgroupCode from './conv2d_subgroup.wgsl?raw';
 import subgroupScalarCode from './conv2d_subgroup_scalar.wgsl?raw';
 import tiledCode from './conv2d_tiled.wgsl?raw';
+import { foldColumns, resizeRows } from './few_channels.ts';
 import { tilingOf, winogradDweight, winogradDy, winogradInput, winogradOutput, winogradWeight } from './winograd.ts';
 
 /** A kernel, what one of its workgroups computes, and the constants that make it do so. */
@@ -29,6 +30,8 @@ interface Variant {
   readonly when: (capabilities: Capabilities) => boolean;
   gather(C: number, O: number, pixels: number, padded: boolean): Tile;
   dweight(C: number, O: number): Tile;
+  /** Whether the kernels that take input channels in fours are so much faster that other numbers are filled up with zeros. */
+  readonly fours: boolean;
   /** Whether 3×3 convolutions go through Winograd's algorithm where that saves work. */
   readonly winograd: boolean;
 }
@@ -73,16 +76,19 @@ const variants: readonly Variant[] = [
       const lane = channelsALane(O);
       return { kernel: dweightSubgroup, rows: 32, channels: 8 * lane.CHANNELS, constants: lane };
     },
+    fours: true,
     winograd: true,
   },
   {
     when: () => true,
     gather: () => ({ kernel: gatherTiled, rows: 64, channels: 64, constants: {} }),
     dweight: () => ({ kernel: dweightTiled, rows: 64, channels: 64, constants: {} }),
+    fours: false,
     winograd: false,
   },
 ];
 const variantFor = (capabilities: Capabilities): Variant => variants.find(({ when }) => when(capabilities))!;
+const variantOf = (tape: Tape): Variant | undefined => tape.capabilities && variantFor(tape.capabilities);
 
 export interface Conv2dOptions {
   readonly stride?: number;
@@ -115,7 +121,8 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
   if (bias && (bias.shape.length !== 1 || bias.shape[0] !== O)) fail(`bias must be [${O}]`);
   if (residual && residual.shape.join() !== [N, OH, OW, O].join()) fail(`residual must be [${N},${OH},${OW},${O}]`);
 
-  const gradient = (y: Tensor) => (dy: Tensor, wanted: (input: number) => boolean) => {
+  const differentiates = [x, weight, bias, residual];
+  const backward = (y: Tensor, dy: Tensor, wanted: (input: number) => boolean): (Tensor | undefined)[] => {
     const g = relu ? reluBackward(dy, y) : dy;
     return [
       wanted(0) ? conv2dDx(g, weight, { H, W, stride, padding }) : undefined,
@@ -127,23 +134,20 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
   if (winogradPays(x.tape, { N, GH: OH, GW: OW, C, O, KH, KW, stride, padding }, weight)) {
     const tiling = tilingOf(N, OH, OW);
     const m = products(winogradInput(x, tiling, padding), winogradWeight(weight));
-    return winogradOutput(
-      m,
-      N,
-      tiling,
-      { bias, residual, relu },
-      { differentiates: [x, weight, bias, residual], backward: gradient },
-    );
+    return winogradOutput(m, N, tiling, { bias, residual, relu, differentiates, backward });
   }
+  const filled = filledChannels(x.tape, C);
+  const image = filled === C ? x : resizeRows(x, C, filled, [N, H, W, filled]);
+  const kernel = filled === C ? weight : resizeRows(weight, C * O, filled * O, [KH, KW, filled, O]);
   const [y] = x.tape.record({
     op: 'conv2d',
-    inputs: [x, weight, bias, residual],
+    inputs: [image, kernel, bias, residual],
     outputs: [[N, OH, OW, O]],
     launches: ({ capabilities }, [y]) => [
       gather(capabilities, {
-        bind: { x, weight, bias, residual, y },
+        bind: { x: image, weight: kernel, bias, residual, y },
         epilogue: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: residual !== undefined, RELU: relu },
-        input: { N, H, W, C },
+        input: { N, H, W, C: filled },
         grid: { GH: OH, GW: OW, O },
         output: { YH: OH, YW: OW, outStride: 1, phaseY: 0, phaseX: 0 },
         taps: {
@@ -160,15 +164,16 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
         },
       }),
     ],
-    backward: (dy, wanted) => gradient(y!)(dy, wanted),
+    differentiates,
+    backward: (dy, wanted) => backward(y!, dy, wanted),
   });
   return y!;
 }
 
 /**
  * Whether a convolution of N images to GH × GW results, or its gradient, should go through Winograd's algorithm: where the
- * adapter's variant has it and the products it saves are worth more than loading and storing the transformed tensors. The
- * transformed weight of a frozen network is computed once and costs nothing.
+ * adapter's variant has it and the products it saves are worth clearly more than loading and storing the transformed tensors. The
+ * transformed weight of a frozen network is computed once and costs nothing. Without a weight: the gradient with respect to it.
  */
 function winogradPays(
   tape: Tape,
@@ -176,25 +181,43 @@ function winogradPays(
   weight?: Tensor,
 ): boolean {
   const { N, GH, GW, C, O, KH, KW, stride, padding } = shape;
-  if (!tape.capabilities || !variantFor(tape.capabilities).winograd) return false;
+  if (!variantOf(tape)?.winograd) return false;
   if (KH !== 3 || KW !== 3 || stride !== 1 || padding > 2 || C % 4 !== 0 || O % 4 !== 0) return false;
   const { tiles } = tilingOf(N, GH, GW);
-  const access = 10; // a load or a store of one value, in multiply-adds of the matrix product
-  const rows = tiles <= 8 ? 15 : tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
-  const transforms =
-    tiles * (C * (36 + 36) + O * (36 + 16)) + (weight && !tape.variables.has(weight) ? 0 : C * O * (9 + 36));
-  return 36 * rows * C * O + access * transforms < N * GH * GW * 9 * C * O;
+  if (36 * tiles * Math.max(C, O) * 4 > SMALLEST_BINDING_LIMIT) return false;
+  const transforms = tiles * (C * (36 + 36) + O * (36 + 16));
+  let winograd: number;
+  let direct: number;
+  if (weight) {
+    const rows = tiles <= 8 ? 15 : tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
+    winograd = 36 * rows * C * O + ACCESS * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
+    direct = 9 * N * GH * GW * C * O;
+  } else {
+    winograd = 36 * tiles * C * O + ACCESS * (transforms + (36 + 36 + 9) * C * O);
+    direct = 9 * N * GH * GW * C * O + ACCESS * 9 * C * O;
+  }
+  return winograd < 0.85 * direct;
 }
 
-/** x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. */
-function products(x: Tensor, weight: Tensor): Tensor {
-  const [B, P, I] = x.shape as [number, number, number];
-  const O = weight.shape[2]!;
+/** What loading or storing a value costs, in multiply-adds of the matrix product; measured. */
+const ACCESS = 10;
+
+/** The largest binding any WebGPU adapter has to allow. */
+const SMALLEST_BINDING_LIMIT = 2 ** 27;
+
+/** Input channels after filling up with zeros, where the adapter's kernels take them in fours and that costs less than half. */
+function filledChannels(tape: Tape, C: number): number {
+  const fours = Math.ceil(C / 4) * 4;
+  return variantOf(tape)?.fours && fours <= 1.5 * C ? fours : C;
+}
+
+/** x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. The extents, where the shapes are others. */
+function products(x: Tensor, weight: Tensor, [B, P, I, O]: readonly number[] = [...x.shape, weight.shape[2]!]): Tensor {
   const [y] = x.tape.record({
     op: 'products',
     inputs: [x, weight],
-    outputs: [[B, P, O]],
-    launches: ({ capabilities }, [y]) => [matrixProduct(capabilities, { x, weight, y: y! }, P, I, O, B)],
+    outputs: [[B!, P!, O!]],
+    launches: ({ capabilities }, [y]) => [matrixProduct(capabilities, { x, weight, y: y! }, P!, I!, O!, B)],
   });
   return y!;
 }
@@ -307,6 +330,13 @@ export function conv2dDx(
     const tiling = tilingOf(N, H, W);
     return winogradOutput(products(winogradInput(dy, tiling, 2 - padding), winogradWeight(weight, true)), N, tiling);
   }
+  if (variantOf(dy.tape)?.fours && C <= 4 && O % 4 === 0) {
+    // Few channels would leave most lanes idle: a matrix product to all taps of every result, gathered afterwards.
+    const J = Math.ceil((KH * KW * C) / 4) * 4;
+    const toTaps = swapLastTwo(resizeRows(weight, weight.size, J * O, [J, O]));
+    const columns = products(dy, toTaps, [1, N * OH * OW, O, J]);
+    return foldColumns(columns, [N, H, W, C], { GH: OH, GW: OW, KH, KW, stride, pad: padding });
+  }
   const transposed = swapLastTwo(weight);
   const [dx] = dy.tape.record({
     op: 'conv2d_dx',
@@ -359,6 +389,12 @@ export function conv2dDweight(
   if (winogradPays(x.tape, { N, GH, GW, C, O, KH, KW, stride, padding })) {
     const tiling = tilingOf(N, GH, GW);
     return winogradDweight(productsOverRows(winogradInput(x, tiling, padding), winogradDy(dy, tiling)));
+  }
+  const filled = filledChannels(x.tape, C);
+  if (filled !== C) {
+    const image = resizeRows(x, C, filled, [N, H, W, filled]);
+    const dweight = conv2dDweight(image, dy, { KH, KW, stride, padding });
+    return resizeRows(dweight, filled * O, C * O, [KH, KW, C, O]);
   }
   const [dweight] = x.tape.record({
     op: 'conv2d_dweight',

@@ -61,14 +61,18 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     var v: array<vec4f, TURN>;
     var d: array<Channels, TURN>;
     for (var t = 0u; t < TURN; t++) {
+      // Taps outside, and what is beyond the split's last pixel, read something near and count for nothing; cf. conv2d_subgroup.
       let iy = i32(gy * p.stride) + ky;
       let ix = i32(gx * p.stride) + kx;
-      let inside = pixel + t < end && iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
-      v[t] = select(vec4f(), x[select(0u, ((n * p.H + u32(iy)) * p.W + u32(ix)) * quads + c, inside)], inside);
+      let iyIn = clamp(iy, 0, i32(p.H) - 1);
+      let ixIn = clamp(ix, 0, i32(p.W) - 1);
+      let counts = pixel + t < end && iy == iyIn && ix == ixIn;
+      v[t] = x[((n * p.H + u32(iyIn)) * p.W + u32(ixIn)) * quads + c] * select(0.0, 1.0, counts);
       d[t] = dy[min(pixel + t, end - 1u) * channels + inChannel];
-      let wrapX = gx + 1u == p.GW;
+      let more = pixel + t + 1u < end;
+      let wrapX = more && gx + 1u == p.GW;
       let wrapY = wrapX && gy + 1u == p.GH;
-      gx = select(gx + 1u, 0u, wrapX);
+      gx = select(gx + u32(more), 0u, wrapX);
       gy = select(gy + u32(wrapX), 0u, wrapY);
       n += u32(wrapY);
     }

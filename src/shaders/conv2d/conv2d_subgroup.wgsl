@@ -73,9 +73,10 @@ fn putPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, at: u32, c
   put(subgroupBroadcast(at, 7u), channel, (*acc)[first + 7u]);
 }
 
-fn load(at: u32, inside: bool) -> vec4f {
+/** `inside` is 1, or 0 where a tap lies outside: a product, as the compiler would move a choice behind every broadcast. */
+fn load(at: u32, inside: f32) -> vec4f {
   let v = x[at];
-  if (PADDED) { return select(vec4f(), v, inside); }
+  if (PADDED) { return v * inside; }
   return v;
 }
 
@@ -102,14 +103,18 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   for (var jy = 0u; jy < p.tapsY; jy++) {
     for (var jx = 0u; jx < p.tapsX; jx++) {
       let firstWeight = ((p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep) * p.C * channels + inChannel;
-      let iy = iy0 + i32(jy) * p.tapStep;
-      let ix = ix0 + i32(jx) * p.tapStep;
-      var base = ((n * p.H + vec4u(iy)) * p.W + vec4u(ix)) * quads;
-      var inside = vec4<bool>(true);
+      var iy = iy0 + i32(jy) * p.tapStep;
+      var ix = ix0 + i32(jx) * p.tapStep;
+      var inside = vec4f(1.0);
       if (PADDED) {
-        inside = (iy >= vec4i()) & (iy < vec4i(i32(p.H))) & (ix >= vec4i()) & (ix < vec4i(i32(p.W)));
-        base = select(vec4u(), base, inside);
+        // Taps outside read some pixel of their own image, so that an infinite value stays in its image.
+        let iyIn = clamp(iy, vec4i(), vec4i(i32(p.H) - 1));
+        let ixIn = clamp(ix, vec4i(), vec4i(i32(p.W) - 1));
+        inside = select(vec4f(), vec4f(1.0), (iy == iyIn) & (ix == ixIn));
+        iy = iyIn;
+        ix = ixIn;
       }
+      let base = ((n * p.H + vec4u(iy)) * p.W + vec4u(ix)) * quads;
       for (var c = 0u; c < quads; c++) {
         let at = firstWeight + c * 4u * channels;
         var w = array<Channels, 4>(weight[at], weight[at + channels], weight[at + 2u * channels], weight[at + 3u * channels]);

@@ -1,5 +1,4 @@
 import { defineKernel } from '../../gpu/kernel.ts';
-import type { NodeSpec } from '../../tensor/tape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import dweightCode from './winograd_dweight.wgsl?raw';
 import dyCode from './winograd_dy.wgsl?raw';
@@ -69,7 +68,7 @@ export function winogradWeight(weight: Tensor, flip = false): Tensor {
         constants: { FLIP: flip },
         params: { C, O },
         bind: { weight, u },
-        workgroups: Math.ceil((C * O) / 4 / 64),
+        workgroups: Math.ceil((C * O) / (flip ? 16 : 4) / 64),
         flops: C * O * 9 * 12,
       },
     ],
@@ -77,19 +76,21 @@ export function winogradWeight(weight: Tensor, flip = false): Tensor {
   return u!;
 }
 
-/** m [36, tiles, O] → y [N, GH, GW, O], with bias, residual and ReLU; `gradient` is that of the whole convolution. */
+/** m [36, tiles, O] → y [N, GH, GW, O], with the epilogue and the gradient of the whole convolution. */
 export function winogradOutput(
   m: Tensor,
   N: number,
   { GH, GW, TH, TW, tiles }: Tiling,
-  epilogue: { bias?: Tensor | undefined; residual?: Tensor | undefined; relu?: boolean } = {},
-  gradient?: {
-    differentiates: readonly (Tensor | undefined)[];
-    backward: (y: Tensor) => NonNullable<NodeSpec['backward']>;
-  },
+  whole: {
+    bias?: Tensor | undefined;
+    residual?: Tensor | undefined;
+    relu?: boolean;
+    differentiates?: readonly (Tensor | undefined)[];
+    backward?: (y: Tensor, dy: Tensor, wanted: (input: number) => boolean) => readonly (Tensor | undefined)[];
+  } = {},
 ): Tensor {
   const O = m.shape[2]!;
-  const { bias, residual, relu = false } = epilogue;
+  const { bias, residual, relu = false, differentiates, backward } = whole;
   const [y] = m.tape.record({
     op: 'winograd_output',
     inputs: [m, bias, residual],
@@ -104,10 +105,7 @@ export function winogradOutput(
         flops: tiles * O * 10 * 12,
       },
     ],
-    ...(gradient && {
-      differentiates: gradient.differentiates,
-      backward: (dy, wanted) => gradient.backward(y!)(dy, wanted),
-    }),
+    ...(differentiates && backward && { differentiates, backward: (dy, wanted) => backward(y!, dy, wanted) }),
   });
   return y!;
 }

@@ -1,5 +1,6 @@
 import { defineKernel } from '../../gpu/kernel.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { channelsOf } from '../channels.ts';
 import { type Pool2dOptions, poolGeometry } from '../pool2d.ts';
 import code from './max_pool2d.wgsl?raw';
 import dxCode from './max_pool2d_dx.wgsl?raw';
@@ -15,6 +16,8 @@ const dxKernel = defineKernel('max_pool2d_dx', dxCode);
 export function maxPool2d(x: Tensor, options: Pool2dOptions): Tensor {
   const geometry = poolGeometry('max_pool2d', x, options);
   const shape = [x.shape[0]!, geometry.OH, geometry.OW, geometry.C];
+  const { width, constants } = channelsOf(geometry.C);
+  const params = { ...geometry, C: geometry.C / width };
   const [y, argmax] = x.tape.record({
     op: 'max_pool2d',
     inputs: [x],
@@ -23,9 +26,10 @@ export function maxPool2d(x: Tensor, options: Pool2dOptions): Tensor {
     launches: (_, [y, argmax]) => [
       {
         kernel,
-        params: { size: y!.size, ...geometry },
+        constants,
+        params: { ...params, size: y!.size / width },
         bind: { x, y, argmax },
-        workgroups: Math.ceil(y!.size / 64),
+        workgroups: Math.ceil(y!.size / width / 64),
         flops: y!.size * geometry.kernel ** 2,
       },
     ],
@@ -37,9 +41,10 @@ export function maxPool2d(x: Tensor, options: Pool2dOptions): Tensor {
         launches: (_, [dx]) => [
           {
             kernel: dxKernel,
-            params: { size: x.size, ...geometry },
+            constants: { Channels: constants.Channels },
+            params: { ...params, size: x.size / width },
             bind: { dy, argmax, dx },
-            workgroups: Math.ceil(x.size / 64),
+            workgroups: Math.ceil(x.size / width / 64),
             flops: y!.size * geometry.kernel ** 2,
           },
         ],

@@ -1,10 +1,10 @@
 // dx = the sum of dy over the windows whose maximum this element was. dx [N, H, W, C]; dy, argmax [N, OH, OW, C].
-// A gather, so that sums have one order: one invocation an element of dx.
+// A gather, so that sums have one order: one invocation one `Channels` of dx. Given: Channels.
 
-struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32, kernel: u32, stride: u32, padding: u32 }
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
-@group(0) @binding(1) var<storage, read> argmax: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32, kernel: u32, stride: u32, padding: u32 }  // size and C in `Channels`
+@group(0) @binding(0) var<storage, read> dy: array<Channels>;
+@group(0) @binding(1) var<storage, read> argmax: array<Channels>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Channels>;
 @group(0) @binding(3) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
@@ -20,12 +20,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let first = (max(position + p.stride, vec2u(p.kernel)) - p.kernel) / p.stride;
   let end = min(position / p.stride + 1u, vec2u(p.OH, p.OW));
 
-  var sum = 0.0;
+  var sum: Channels;
   for (var oy = first.x; oy < end.x; oy++) {
     for (var ox = first.y; ox < end.y; ox++) {
       let tap = position - vec2u(oy, ox) * p.stride;
       let at = ((image * p.OH + oy) * p.OW + ox) * p.C + c;
-      if (argmax[at] == f32(tap.x * p.kernel + tap.y)) { sum += dy[at]; }
+      sum += select(Channels(), dy[at], argmax[at] == Channels(f32(tap.x * p.kernel + tap.y)));
     }
   }
   dx[index] = sum;

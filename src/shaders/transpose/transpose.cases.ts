@@ -14,7 +14,12 @@ const transposeCase = (m: number, i: number, j: number): KernelCase => ({
   gradients: ['x'],
 });
 
-export const cases: readonly KernelCase[] = [transposeCase(1, 1, 1), transposeCase(9, 5, 3), transposeCase(2, 33, 17)];
+export const cases: readonly KernelCase[] = [
+  transposeCase(1, 1, 1),
+  transposeCase(9, 5, 3),
+  transposeCase(2, 33, 17),
+  transposeCase(3, 12, 36),
+];
 
 export const errors: readonly ErrorCase[] = [
   {
