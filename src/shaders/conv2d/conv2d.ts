@@ -28,7 +28,7 @@ interface Tile {
  */
 interface Variant {
   readonly when: (capabilities: Capabilities) => boolean;
-  gather(C: number, O: number, pixels: number, padded: boolean): Tile;
+  gather(C: number, O: number, pixels: number, taps: { MANY_TAPS: boolean; PADDED: boolean }): Tile;
   dweight(C: number, O: number): Tile;
   /** Whether the kernels that take input channels in fours are so much faster that other numbers are filled up with zeros. */
   readonly fours: boolean;
@@ -53,7 +53,7 @@ function channelsALane(O: number): { Channels: string; CHANNELS: number } {
 const variants: readonly Variant[] = [
   {
     when: ({ software, subgroupSize }) => software && subgroupSize === 8,
-    gather: (C, O, pixels, padded) => {
+    gather: (C, O, pixels, taps) => {
       if (C % 4 !== 0) {
         const TN = O <= 8 ? 1 : O <= 16 ? 2 : 4;
         const TM = TN === 4 ? 16 : 32;
@@ -65,7 +65,7 @@ const variants: readonly Variant[] = [
         kernel: gatherSubgroup,
         rows: 8 * SLOTS,
         channels: 8 * lane.CHANNELS,
-        constants: { SLOTS, PADDED: padded, ...lane },
+        constants: { SLOTS, ...taps, ...lane },
       };
     },
     dweight: (C, O) => {
@@ -437,7 +437,10 @@ function gather(
   };
   const padded =
     leaves(taps.originY, taps.tapsY, grid.GH, image.H) || leaves(taps.originX, taps.tapsX, grid.GW, image.W);
-  const tile = variantFor(capabilities).gather(image.C, grid.O, pixels, padded);
+  const tile = variantFor(capabilities).gather(image.C, grid.O, pixels, {
+    MANY_TAPS: taps.tapsY * taps.tapsX > 1,
+    PADDED: padded,
+  });
   return {
     kernel: tile.kernel,
     constants: { ...tile.constants, ...launch.epilogue },

@@ -14,8 +14,8 @@
 // branch, each result's four products in one go; values of x travel by broadcast; no workgroup memory. Everything a lane keeps is
 // addressed by literals: whatever a loop's variable addresses may end up in memory. A lane looks after four pixels, 8 apart, as
 // the components of vectors. A turn has to fit into the instruction cache, which bounds the tile.
-// Given: Channels and CHANNELS (its size), SLOTS (1, 2 or 4: pixels a lane; 8·SLOTS pixels a subgroup), PADDED (whether taps may
-// lie outside the image).
+// Given: Channels and CHANNELS (its size), SLOTS (1, 2 or 4: pixels a lane; 8·SLOTS pixels a subgroup), MANY_TAPS, PADDED
+// (whether taps may lie outside the image).
 enable subgroups;
 
 struct Params {
@@ -98,42 +98,51 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let n = pixel / (p.GW * p.GH);
   let iy0 = vec4i(gy * p.inStride) + p.originY;
   let ix0 = vec4i(gx * p.inStride) + p.originX;
+  let source0 = ((n * p.H + vec4u(iy0)) * p.W + vec4u(ix0)) * quads;
 
   var acc: array<Channels, PIXELS>;
-  for (var jy = 0u; jy < p.tapsY; jy++) {
-    for (var jx = 0u; jx < p.tapsX; jx++) {
-      let firstWeight = ((p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep) * p.C * channels + inChannel;
-      var iy = iy0 + i32(jy) * p.tapStep;
-      var ix = ix0 + i32(jx) * p.tapStep;
-      var inside = vec4f(1.0);
-      if (PADDED) {
-        // Taps outside read some pixel of their own image, so that an infinite value stays in its image.
-        let iyIn = clamp(iy, vec4i(), vec4i(i32(p.H) - 1));
-        let ixIn = clamp(ix, vec4i(), vec4i(i32(p.W) - 1));
-        inside = select(vec4f(), vec4f(1.0), (iy == iyIn) & (ix == ixIn));
-        iy = iyIn;
-        ix = ixIn;
-      }
-      let base = ((n * p.H + vec4u(iy)) * p.W + vec4u(ix)) * quads;
-      for (var c = 0u; c < quads; c++) {
-        let at = firstWeight + c * 4u * channels;
-        var w = array<Channels, 4>(weight[at], weight[at + channels], weight[at + 2u * channels], weight[at + 3u * channels]);
-        let v0 = load(base.x + c, inside.x);
-        var v1: vec4f;
-        var v2: vec4f;
-        var v3: vec4f;
-        if (SLOTS > 1u) { v1 = load(base.y + c, inside.y); }
-        if (SLOTS > 2u) {
-          v2 = load(base.z + c, inside.z);
-          v3 = load(base.w + c, inside.w);
-        }
-        addPixels(&acc, 0u, v0, &w);
-        if (SLOTS > 1u) { addPixels(&acc, 8u, v1, &w); }
-        if (SLOTS > 2u) {
-          addPixels(&acc, 16u, v2, &w);
-          addPixels(&acc, 24u, v3, &w);
-        }
-      }
+  // One loop over taps and channels: every loop around it would move all sums once more.
+  var c = 0u;
+  var jx = 0u;
+  var jy = 0u;
+  for (var turn = 0u; turn < p.tapsY * p.tapsX * quads; turn++) {
+    var inside = vec4f(1.0);
+    var source = source0 + c;
+    if (MANY_TAPS) { source += u32(i32(jy * p.W + jx) * p.tapStep) * quads; }
+    if (PADDED) {
+      // Taps outside read some pixel of their own image, so that an infinite value stays in its image.
+      let iy = iy0 + i32(jy) * p.tapStep;
+      let ix = ix0 + i32(jx) * p.tapStep;
+      let iyIn = clamp(iy, vec4i(), vec4i(i32(p.H) - 1));
+      let ixIn = clamp(ix, vec4i(), vec4i(i32(p.W) - 1));
+      inside = select(vec4f(), vec4f(1.0), (iy == iyIn) & (ix == ixIn));
+      source = ((n * p.H + vec4u(iyIn)) * p.W + vec4u(ixIn)) * quads + c;
+    }
+    let tap = (p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep;
+    let at = (tap * p.C + c * 4u) * channels + inChannel;
+    var w = array<Channels, 4>(weight[at], weight[at + channels], weight[at + 2u * channels], weight[at + 3u * channels]);
+    let v0 = load(source.x, inside.x);
+    var v1: vec4f;
+    var v2: vec4f;
+    var v3: vec4f;
+    if (SLOTS > 1u) { v1 = load(source.y, inside.y); }
+    if (SLOTS > 2u) {
+      v2 = load(source.z, inside.z);
+      v3 = load(source.w, inside.w);
+    }
+    addPixels(&acc, 0u, v0, &w);
+    if (SLOTS > 1u) { addPixels(&acc, 8u, v1, &w); }
+    if (SLOTS > 2u) {
+      addPixels(&acc, 16u, v2, &w);
+      addPixels(&acc, 24u, v3, &w);
+    }
+    c++;
+    if (MANY_TAPS) {
+      let wrapC = c == quads;
+      let wrapX = wrapC && jx + 1u == p.tapsX;
+      c = select(c, 0u, wrapC);
+      jx = select(jx + u32(wrapC), 0u, wrapX);
+      jy += u32(wrapX);
     }
   }
 
