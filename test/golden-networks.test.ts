@@ -110,7 +110,7 @@ it.each(['resnet18', 'resnet34', 'resnet50'])("agrees with torchvision's %s", as
   const model = await Model.load(device(), config, stateDict(config), 'formula');
   const [N, C, H, W] = attributes.shape;
   const image = formula(attributes.image_name, N * C * H * W, (t) => (2 * t - 1) * attributes.image_scale);
-  const tape = new Tape();
+  const tape = new Tape(device().capabilities);
   const x = tape.input('x', [N, H, W, C]);
   const seed = tape.input('seed', [N, model.featureDimension]);
   const features = model.features(x);
