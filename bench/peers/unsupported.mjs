@@ -1,0 +1,2 @@
+/** An implementation cannot do a work; the message says why. */
+export class Unsupported extends Error {}
