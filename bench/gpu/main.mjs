@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { commit, loadAverage, machine, threads } from '../peers/machine.mjs';
 import { measureWork } from '../peers/measure.mjs';
 import { compareEntries, table } from '../peers/results.mjs';
-import { circumstances, disturbances, log, progress, run, Session, Stop } from '../peers/session.mjs';
+import { circumstances, log, progress, remarks, run, Session, Stop } from '../peers/session.mjs';
 import { cifar, imagenet, step } from '../peers/works.mjs';
 
 const HELP = `Measures ResNet-18's forward, training and marking steps on a GPU, beside PyTorch on the same GPU (float32, TF32, AMP), and where
@@ -142,7 +142,7 @@ function report(result, implementations) {
     ...table(result.rows, columns, ratioOf, 'ratio'),
     '',
     'ratio: PyTorch’s time in float32 (TF32 off) to ours, median of the rounds; --json has those to TF32 and AMP.',
-    ...disturbances(result.rows),
+    ...remarks(result.rows),
   ].join('\n');
 }
 
@@ -192,7 +192,7 @@ async function main() {
         leastRounds: Math.min(3, given.rounds),
         budgetMs: given.seconds * 1000,
         references,
-        onProgress: (what, who) => progress(`[${index + 1}/${works.length}] ${work.name}: ${what}`, who),
+        onProgress: (what) => progress(`[${index + 1}/${works.length}] ${work.name}: ${what}`),
       });
       const { entries: done, ...rest } = measured;
       const compared = compareEntries(done, { ours: OURS, peers: [], flops: work.flops });

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { commit, loadAverage, machine, threads } from './machine.mjs';
 import { measureWork } from './measure.mjs';
 import { compareEntries, ratio, table } from './results.mjs';
-import { circumstances, disturbances, progress, run, Session, Stop } from './session.mjs';
+import { circumstances, progress, remarks, run, Session, Stop } from './session.mjs';
 import { works } from './works.mjs';
 
 const HELP = `Measures this project beside other WebGPU libraries: same adapter, shapes and data, results checked, by turns.
@@ -132,7 +132,7 @@ function report(result) {
     ...table(result.rows, columns, ratioOf, 'ratio'),
     '',
     'ratio: the fastest peer’s time to ours, median of the rounds; of a marking step its own time to the training step’s.',
-    ...disturbances(result.rows),
+    ...remarks(result.rows),
   ].join('\n');
 }
 
@@ -168,7 +168,7 @@ async function main() {
         budgetMs: given.seconds * 1000,
         references,
         referenceChild: keys.includes('torch') ? await session.child('torch') : undefined,
-        onProgress: (what, who) => progress(`[${index + 1}/${chosen.length}] ${work.name}: ${what}`, who),
+        onProgress: (what) => progress(`[${index + 1}/${chosen.length}] ${work.name}: ${what}`),
       });
       rows.push(rowOf(work, measured));
       // After every work: what is measured is kept, whatever comes.

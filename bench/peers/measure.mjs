@@ -19,7 +19,7 @@ export async function measureWork(entries, { rounds, leastRounds, budgetMs, refe
   const results = new Map(entries.map(({ key }) => [key, { key }]));
   const running = [];
   for (const entry of entries) {
-    onProgress('prepare', entry.key);
+    onProgress(`prepare ${entry.key}`);
     try {
       running.push({ ...entry, ...(await prepare(entry, references, referenceChild, results.get(entry.key))) });
     } catch (error) {
@@ -39,7 +39,7 @@ export async function measureWork(entries, { rounds, leastRounds, budgetMs, refe
     for (let turn = 0; turn < running.length; turn++) {
       const { key, child, repeats } = running[(turn + round) % running.length];
       if (results.get(key).error) continue;
-      onProgress(`round ${round + 1} of ${rounds}`, key);
+      onProgress(`round ${round + 1} of ${rounds}, ${key}`);
       try {
         const { ms } = await usage.during(child.pid, () => child.run(key, repeats));
         times.get(key).push(ms);

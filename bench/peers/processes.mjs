@@ -64,7 +64,8 @@ export class Child {
     this.#process.on('error', (error) => this.#fail(error.message));
     this.#process.on('exit', (code, signal) => {
       this.exited = true;
-      const last = this.#stderr.trim().split('\n').at(-1);
+      const lines = this.#stderr.trim().split('\n');
+      const last = lines.findLast((line) => !line.startsWith('Warning:'));
       this.#fail(`its process ended (${signal ?? code})${last ? `: ${last}` : ''}`);
     });
   }

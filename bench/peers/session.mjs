@@ -9,13 +9,15 @@ export class Stop extends Error {
 }
 
 const ERASE_LINE = process.stderr.isTTY ? '\r\x1b[K' : '';
-let shown;
+/** Least time between two lines where no terminal overwrites the last. */
+const INTERVAL_MS = 2000;
+let shownAt = Number.NEGATIVE_INFINITY;
 
-/** What is going on: on a terminal one line that changes, with `detail`; else a line for each new `line`. */
-export function progress(line, detail = '') {
-  if (process.stderr.isTTY) process.stderr.write(`${ERASE_LINE}${line}${detail && `: ${detail}`}`);
-  else if (line !== shown) process.stderr.write(`${line}\n`);
-  shown = line;
+/** What is going on: on a terminal one line that changes, else a line now and then. */
+export function progress(line) {
+  if (!process.stderr.isTTY && performance.now() - shownAt < INTERVAL_MS) return;
+  shownAt = performance.now();
+  process.stderr.write(process.stderr.isTTY ? `${ERASE_LINE}${line}` : `${line}\n`);
 }
 
 /** A line that stays. */
@@ -111,8 +113,18 @@ export function circumstances({ adapter, machine, load, versions }, titles) {
   ];
 }
 
-/** A line about works during which something else was going on, if there were any. */
-export function disturbances(rows) {
+/** Lines about works with results that nothing could be held against, or during which something else was going on. */
+export function remarks(rows) {
+  const alone = rows.filter(({ implementations }) =>
+    Object.values(implementations).every(({ check }) => !check?.against),
+  );
+  return [
+    ...(alone.length > 0 ? [`unchecked: ${alone.length} works had nothing to be compared with`] : []),
+    ...disturbances(rows),
+  ];
+}
+
+function disturbances(rows) {
   const disturbed = rows.filter(({ idleCpus, othersCpus }) => idleCpus > 0.05 || othersCpus > 0.05);
   if (disturbed.length === 0) return [];
   const most = (field) => Math.max(...disturbed.map((row) => row[field]));
