@@ -117,10 +117,20 @@ export {
 export { defaultRecipe, learningRateAt, type Recipe } from './training/recipe.ts';
 export { createMomenta, recordDescent, type TrainingState, type TrainOptions, train } from './training/train.ts';
 
-// Detection: from models, from features, from scores.
+// Detection: from models, from features, from scores; what tests give where there is nothing to find.
 
+export { type CalibrateWhiteBoxOptions, calibrateWhiteBox } from './detection/calibrate.ts';
 export { fisherOfRanks, rankTest } from './detection/decoy.ts';
-export { type DetectOptions, detect, testFeatures } from './detection/detect.ts';
+export {
+  type DetectionResult,
+  type DetectOptions,
+  detect,
+  heldOutFeatures,
+  type SuspectFeatures,
+  testFeatures,
+} from './detection/detect.ts';
+export { freshCoordinates } from './detection/fresh_keys.ts';
+export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
 

@@ -202,7 +202,7 @@ describe('bad input', () => {
     [
       `${DETECT} --suspect @three.safetensors --data @images`,
       3,
-      '@three.safetensors: has 3 classes, the key 2 (ape, bee); give a model of those',
+      '@three.safetensors: has 3 classes, expected 2 (ape, bee); give a model of those',
     ],
     [
       `${DETECT} --suspect @marker.safetensors --data @few`,

@@ -19,6 +19,7 @@ import {
   logSumExp,
   logUpperGammaQ,
 } from '../src/statistics/special.ts';
+import { binomialTail, clopperPearson, smirnovTail, uniformity } from '../src/statistics/uniformity.ts';
 
 /** Fails unless |actual − expected| ≤ tolerance · |expected| + absolute; NaN fails. */
 function close(actual: number, expected: number, tolerance: number, absolute = 0): void {
@@ -472,5 +473,58 @@ describe('least squares', () => {
     expect(() => leastSquares(constant, constant, { n: 10, d: 1, dt: 1, centre: true })).toThrow('F0 is zero');
     expect(leastSquares(uniforms(1, 10), constant, { n: 10, d: 1, dt: 1, centre: true }).r2).toBe(0);
     expect(() => leastSquares(constant, constant, { n: 5, d: 1, dt: 2, centre: true })).toThrow('10 elements');
+  });
+});
+
+// References: scipy 1.17 (ksone, kstwo, binomtest), the one-sided tails also by mpmath 1.3 with 60 digits.
+describe('uniformity', () => {
+  it.each([
+    [1, 0.3, 0.7, 1],
+    [2, 0.6, 0.16, 0.32],
+    [5, 0.2, 0.58528, 0.9616],
+    [10, 0.274, 0.1866050696914838, 0.3715203845434957],
+    [10, 0.9, 1e-10, 2e-10],
+    [50, 0.001, 0.998949805362203, 1],
+    [100, 0.05, 0.5871453380805337, 0.9532159710635725],
+    [1000, 0.04, 0.03967222345491757, 0.07933955959000225],
+    [1000, 0.1, 1.8518435484088595e-9, 3.703687096817711e-9],
+    [100_000, 0.004, 0.04065347569406545, 0.08130148920222469],
+  ])("Smirnov's tail of n = %i at %f; doubled, it bounds Kolmogorov's", (n, x, one, two) => {
+    close(smirnovTail(n, x), one, 1e-9);
+    const doubled = Math.min(1, 2 * smirnovTail(n, x));
+    if (!(doubled >= two * (1 - 1e-9))) expect.fail(`${doubled} is no bound of ${two}`);
+    if (two < 0.5) close(doubled, two, 0.02);
+  });
+
+  it('has its ends', () => {
+    expect([smirnovTail(7, 0), smirnovTail(7, -1), smirnovTail(7, 1), smirnovTail(7, 2)]).toEqual([1, 1, 0, 0]);
+    expect(() => smirnovTail(0, 0.5)).toThrow('positive integer');
+    expect(() => smirnovTail(3, NOT_A_NUMBER)).toThrow('NaN');
+  });
+
+  it('measures the distance on either side, ties included', () => {
+    // Of three p-values 0.1: F_n jumps to 1 at 0.1, before it is 0.
+    close(uniformity([0.1, 0.1, 0.1]).distance, 0.9, 1e-15);
+    close(uniformity([0.9, 0.9, 0.9]).distance, 0.9, 1e-15);
+    close(uniformity([0.9, 0.9, 0.9], 'conservative').distance, 0.1, 1e-14);
+    close(uniformity([0.25, 0.5, 0.75, 1], 'conservative').distance, 0, 0, 1e-15);
+    close(uniformity([0.125, 0.375, 0.625, 0.875]).distance, 0.125, 1e-15);
+    expect(() => uniformity([])).toThrow('no p-values');
+    expect(() => uniformity([0.5, NOT_A_NUMBER])).toThrow('NaN');
+    expect(() => uniformity([1.5])).toThrow('1.5');
+  });
+
+  it.each([
+    [0, 10, 0.95, 0, 0.30849710781876294, 1],
+    [10, 10, 0.95, 0.6915028921812371, 1, 9.765625000000005e-14],
+    [3, 40, 0.95, 0.015742179851041527, 0.20386474873289898, 0.3232642392513527],
+    [57, 1000, 0.95, 0.04345358193695859, 0.07322272946066255, 0.17205773936542598],
+    [1, 1000, 0.99, 5.0125292607668415e-6, 0.007406286938353162, 1],
+    [12, 200, 0.95, 0.03138395389348212, 0.10246183130833159, 0.30024429664578084],
+  ])('%i of %i: the interval of confidence %f, the tail at 0.05', (count, n, level, low, high, tail) => {
+    const interval = clopperPearson(count, n, level);
+    close(interval.low, low, 1e-9);
+    close(interval.high, high, 1e-9);
+    close(binomialTail(count, n, 0.05), tail, 1e-9);
   });
 });

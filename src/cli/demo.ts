@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { exists } from '../datasets/files.ts';
 import { runDemo } from '../demo/demo.ts';
+import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
 import { InputError } from '../errors.ts';
 import { defineCommand } from './command.ts';
 
@@ -48,12 +49,13 @@ export const demo = defineCommand({
     });
     const { results, secondsByStage } = result;
     const table = [
-      ['', 'log10 p', 'mean cosine', 'accuracy'],
-      ...results.map(({ name, log10p, meanCosine, accuracy }) => [
+      ['', 'log10 p', 'mean cosine', 'accuracy', 'fresh keys'],
+      ...results.map(({ name, log10p, meanCosine, accuracy, freshKeysAtMost }) => [
         name,
         log10p.toFixed(2),
         meanCosine.toFixed(4),
         `${(100 * accuracy).toFixed(2)} %`,
+        String(freshKeysAtMost),
       ]),
     ];
     return {
@@ -62,6 +64,7 @@ export const demo = defineCommand({
         '',
         ...alignColumns(table),
         '',
+        `fresh keys: how many of ${DEFAULT_FRESH_KEYS} keys that marked nothing give the same model as small a p-value`,
         `${result.marked} of ${result.images} images marked; PSNR of the saved images: median ${result.psnrMedian.toFixed(1)} dB, lowest ${result.psnrMin.toFixed(1)} dB`,
         `seconds: ${Object.entries(secondsByStage)
           .map(([name, seconds]) => `${name} ${seconds.toFixed(1)}`)

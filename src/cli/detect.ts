@@ -2,21 +2,13 @@ import { openDataset } from '../datasets/dataset.ts';
 import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { detect as runDetection } from '../detection/detect.ts';
+import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
 import { jsonDocument } from '../formats/json.ts';
 import { commitment } from '../marking/key.ts';
 import { openModel } from '../nn/open_model.ts';
 import { columns, defineCommand } from './command.ts';
-import {
-  checkBelong,
-  checkSuspect,
-  decodeOptions,
-  imageOptions,
-  load,
-  networkOptions,
-  networkOverrides,
-  openKey,
-  splitOption,
-} from './inputs.ts';
+import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import { openSuspect, suspectOptions } from './suspect.ts';
 
 export const detect = defineCommand({
   name: 'detect',
@@ -24,7 +16,6 @@ export const detect = defineCommand({
   options: {
     key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
     model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
-    suspect: { type: 'string', value: 'MODEL', required: true, description: 'the model under test' },
     data: {
       type: 'string',
       value: 'HELDOUT',
@@ -32,12 +23,24 @@ export const detect = defineCommand({
       description: 'unmarked images, ten times as many as features or more, none of them marked for this key',
     },
     output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the report, as --json prints it' },
+    freshKeys: {
+      type: 'integer',
+      value: 'N',
+      default: DEFAULT_FRESH_KEYS,
+      minimum: 0,
+      maximum: 1_000_000,
+      description: 'keys that marked nothing, to compare with',
+    },
     split: { ...splitOption, default: 'test' },
     ...imageOptions,
-    ...networkOptions,
+    ...suspectOptions,
   },
-  examples: ['--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data'],
-  async run({ options, openDevice, progress, log, signal }) {
+  examples: [
+    '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data',
+    '--key owner.key --model weights/marker.safetensors --suspect-features features.npy --suspect-classifier weight.npy --data data',
+  ],
+  async run(context) {
+    const { options, openDevice, log, signal } = context;
     if (options.output) await requireNewFile(options.output);
     const key = await openKey(options.key);
     const dataset = await openDataset(options.data, {
@@ -45,24 +48,19 @@ export const detect = defineCommand({
       classes: key.classes,
       decode: decodeOptions(options),
     });
-    const device = await openDevice();
-    const marking = await openModel(device, options.model);
+    await requireVanilla(dataset);
+    const marking = await openModel(await openDevice(), options.model);
     try {
       checkBelong(key, { path: options.model, sha256: marking.sha256 }, dataset);
-      const suspect = await openModel(device, options.suspect, networkOverrides(options));
-      if (suspect.inferred.length > 0) log(`${options.suspect}: taken from its shapes: ${suspect.inferred.join(', ')}`);
+      const heldOut = await load(dataset, marking.model.config.channels, context.progress);
+      const opened = await openSuspect(context, options, key.classes, heldOut);
       try {
-        checkSuspect(key, options.suspect, suspect.model);
-        const heldOut = await load(dataset, marking.model.config.channels, progress);
-        const sameChannels = suspect.model.config.channels === marking.model.config.channels;
-        const display = progress('features', 2 * dataset.length, 'images');
+        const display = context.progress('features', ('model' in opened.suspect ? 2 : 1) * dataset.length, 'images');
         const result = await runDetection({
           key,
           marking: { model: marking.model, heldOut },
-          suspect: {
-            model: suspect.model,
-            heldOut: sameChannels ? heldOut : await load(dataset, suspect.model.config.channels, progress),
-          },
+          suspect: opened.suspect,
+          freshKeys: options.freshKeys,
           onProgress: (done) => display.update(done),
           signal,
         });
@@ -72,16 +70,21 @@ export const detect = defineCommand({
           test: 'white-box',
           carriers: { kind: key.carriers.kind, dimension: key.carriers.dimension },
           keyCommitment: await commitment(key),
-          suspect: { path: options.suspect, sha256: suspect.sha256 },
+          suspect: opened.record,
           markingModelSha256: marking.sha256,
           ...result,
         };
         if (options.output) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(report)));
-        const { alignment } = result;
+        const { alignment, statistics } = result;
         return {
           json: report,
           text: [
             `log10 p ${result.log10p.toFixed(3)}: if the carriers were independent of this model, evidence this strong would have probability 10^${result.log10p.toFixed(2)}`,
+            ...statistics.flatMap(({ null: nothing }) =>
+              nothing
+                ? [`${nothing.atMost} of ${nothing.log10p.length} fresh keys, which marked nothing, give as much`]
+                : [],
+            ),
             `mean cosine ${result.meanCosine.toFixed(4)} in ${result.dimension} dimensions; alignment on ${alignment.n} images, rank ${alignment.rank}, r2 ${alignment.r2.toFixed(3)}`,
             ...columns(
               result.perClass.map((entry, index) => [
@@ -92,7 +95,7 @@ export const detect = defineCommand({
           ].join('\n'),
         };
       } finally {
-        suspect.model.destroy();
+        opened.destroy();
       }
     } finally {
       marking.model.destroy();

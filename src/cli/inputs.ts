@@ -1,12 +1,13 @@
+import { join } from 'node:path';
 import type { Dataset } from '../datasets/dataset.ts';
 import { openDataset } from '../datasets/dataset.ts';
-import { readBytes } from '../datasets/files.ts';
+import { exists, readBytes } from '../datasets/files.ts';
 import { readClassNames } from '../datasets/idx.ts';
 import { Loader } from '../datasets/loader.ts';
+import { MANIFEST_NAME, parseManifest } from '../datasets/manifest.ts';
 import { InputError, IntegrityError, RadioactiveError, UsageError } from '../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../images/decode.ts';
 import { checkKeyMatches, type Key, parseKey } from '../marking/key.ts';
-import type { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
 import type { NetworkOption } from '../nn/network.ts';
 import { type NetworkOptionValues, networks } from '../nn/networks.ts';
@@ -134,12 +135,26 @@ export function checkBelong(key: Key, model: { path: string; sha256: string }, d
   }
 }
 
-/** Refuses a suspect whose classes cannot be the key's. */
-export function checkSuspect(key: Key, path: string, { config }: Model): void {
-  if (config.numClasses === key.classes.length) return;
-  throw new InputError(
-    `${path}: has ${config.numClasses} classes, the key ${key.classes.length} (${key.classes.join(', ')}); give a model of those`,
-  );
+/**
+ * Refuses images that a manifest beside them lists as marked: aligned on them, an innocent suspect looks guilty.
+ * @throws InputError naming the first
+ */
+export async function requireVanilla(dataset: Dataset): Promise<void> {
+  const path = join(dataset.root, MANIFEST_NAME);
+  if (!(await exists(path))) return;
+  let marked: ReadonlySet<string>;
+  try {
+    marked = new Set(parseManifest(new TextDecoder().decode(await readBytes(path)), path).images.map(({ id }) => id));
+  } catch (error) {
+    // Other programs write files of that name too.
+    if (error instanceof InputError) return;
+    throw error;
+  }
+  const ids = Array.from({ length: dataset.length }, (_, index) => dataset.id(index)).filter((id) => marked.has(id));
+  if (ids.length > 0)
+    throw new InputError(
+      `${dataset.path}: ${ids.length} of its images are marked, says ${path}, the first is ${ids[0]}; give images that never were`,
+    );
 }
 
 /** An error of this project with the file it is about and what to do. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { version } from '../../package.json';
+import { calibrate } from './calibrate.ts';
 import { demo } from './demo.ts';
 import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
@@ -15,7 +16,7 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, mark, train, detect, demo, profile],
+    commands: [doctor, keygen, extract, mark, train, detect, calibrate, demo, profile],
   },
   process.argv.slice(2),
 );

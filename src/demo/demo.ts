@@ -4,7 +4,7 @@ import { type Dataset, openDataset } from '../datasets/dataset.ts';
 import { exists } from '../datasets/files.ts';
 import { Loader } from '../datasets/loader.ts';
 import { writeAtomic } from '../datasets/write.ts';
-import { testFeatures } from '../detection/detect.ts';
+import { suspectFeatures, testFeatures } from '../detection/detect.ts';
 import { InputError } from '../errors.ts';
 import { jsonDocument } from '../formats/json.ts';
 import type { Device } from '../gpu/device.ts';
@@ -41,6 +41,8 @@ export interface DemoRow {
   readonly log10p: number;
   readonly meanCosine: number;
   readonly accuracy: number;
+  /** How many of 1 000 fresh keys, which marked nothing, give this model as small a p-value. */
+  readonly freshKeysAtMost: number;
 }
 
 export interface DemoResult {
@@ -161,7 +163,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         return {
           model,
           accuracy: trained.accuracy.validation!,
-          ...(await infer(model, heldOutImages, { onProgress, signal })),
+          ...(await suspectFeatures(model, heldOutImages, { onProgress, signal })),
         };
       };
       const suspect = await featuresOf(onMarked, heldOut.length);
@@ -175,7 +177,14 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         const report = await testFeatures(usedKey, featuresMarking, tested);
         const file = join(out, `report-${name.replace('control: ', '').replace(' ', '-')}.json`);
         await writeAtomic(file, encode(jsonDocument(report)));
-        rows.push({ name, log10p: report.log10p, meanCosine: report.meanCosine, accuracy: tested.accuracy });
+        const { log10p, meanCosine, statistics } = report;
+        rows.push({
+          name,
+          log10p,
+          meanCosine,
+          accuracy: tested.accuracy,
+          freshKeysAtMost: statistics[0]!.null!.atMost,
+        });
       }
       suspect.model.destroy();
       innocent.model.destroy();

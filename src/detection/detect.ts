@@ -3,64 +3,119 @@ import { InputError } from '../errors.ts';
 import { type Key, keyCarriers } from '../marking/key.ts';
 import { infer, type OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import { type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
+import type { Elements } from '../statistics/linalg.ts';
+import { DEFAULT_FRESH_KEYS } from './fresh_keys.ts';
+import { nullSample, type Statistic } from './statistic.ts';
+import { freshKeyTests, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
 
-export interface DetectOptions {
-  readonly key: Key;
+/** A suspect as the white-box test sees it, whatever framework it is of. */
+export interface SuspectFeatures {
+  /** [n, dt]: before its last layer, of the held-out images in their order */
+  readonly features: Elements;
+  /** [K, dt]: its last layer, classes in the key's order */
+  readonly weight: Elements;
+}
+
+/** A marking network and a suspect on the same images. */
+export interface HeldOut {
   /** The key's marking network, and held-out vanilla images as it takes them. */
   readonly marking: { readonly model: Model; readonly heldOut: Loader };
-  /** The model under test, and the same images as it takes them. */
-  readonly suspect: { readonly model: Model; readonly heldOut: Loader };
+  /** The model under test and the same images as it takes them, or what it made of them. */
+  readonly suspect: { readonly model: Model; readonly heldOut: Loader } | SuspectFeatures;
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
+}
+
+export interface DetectOptions extends HeldOut {
+  readonly key: Key;
+  /** How many fresh keys the result is compared with; default 1 000. */
+  readonly freshKeys?: number | undefined;
+}
+
+/** What the white-box test finds, beside what it gives of the same suspect under keys that marked nothing. */
+export interface DetectionResult extends Omit<WhiteBoxResult, 'rows'> {
+  readonly statistics: readonly Statistic[];
 }
 
 /**
  * The white-box test of a suspect whose weights are at hand (docs/method.md, 4): features of both networks on held-out vanilla
  * images, alignment, cosines with the carriers, Fisher. Throws InputError where the suspect's classes are not the key's.
  */
-export async function detect(options: DetectOptions): Promise<WhiteBoxResult> {
-  const { key, marking, suspect, signal } = options;
+export async function detect(options: DetectOptions): Promise<DetectionResult> {
+  const { key, suspect } = options;
+  if ('model' in suspect && suspect.model.config.numClasses !== key.classes.length)
+    throw otherClasses(key, suspect.model.config.numClasses);
+  const features = await heldOutFeatures(options);
+  return await testFeatures(key, features.marking, features.suspect, options);
+}
+
+/** Features of held-out images under both networks, and the suspect's last layer: all that a white-box test looks at. */
+export async function heldOutFeatures(options: HeldOut): Promise<{ marking: Float32Array; suspect: SuspectFeatures }> {
+  const { marking, suspect, signal } = options;
   const n = marking.heldOut.dataset.length;
+  const total = 'model' in suspect ? 2 * n : n;
   const follow =
     (offset: number): OnProgress =>
     (done) =>
-      options.onProgress?.(offset + done, 2 * n);
-  checkClasses(key, suspect.model);
-  const { features: featuresMarking } = await infer(marking.model, marking.heldOut, { signal, onProgress: follow(0) });
-  const { features } = await infer(suspect.model, suspect.heldOut, { signal, onProgress: follow(n) });
-  return await testFeatures(key, featuresMarking, { features, model: suspect.model });
+      options.onProgress?.(offset + done, total);
+  const { features } = await infer(marking.model, marking.heldOut, { signal, onProgress: follow(0) });
+  return {
+    marking: features,
+    suspect:
+      'model' in suspect
+        ? await suspectFeatures(suspect.model, suspect.heldOut, { signal, onProgress: follow(n) })
+        : suspect,
+  };
 }
 
-/**
- * The same from features that are at hand: of the marking network [n, d] and of the suspect [n, dt] on the same held-out
- * vanilla images.
- */
+/** Features and last layer of a model that runs here. */
+export async function suspectFeatures(
+  model: Model,
+  heldOut: Loader,
+  options: { readonly onProgress?: OnProgress | undefined; readonly signal?: AbortSignal | undefined } = {},
+): Promise<SuspectFeatures> {
+  const { features } = await infer(model, heldOut, options);
+  return { features, weight: await model.headWeight() };
+}
+
+/** The same from features that are at hand: of the marking network [n, d], and of the suspect, on the same held-out vanilla images. */
 export async function testFeatures(
   key: Key,
-  featuresMarking: Float32Array,
-  suspect: { readonly features: Float32Array; readonly model: Model },
-): Promise<WhiteBoxResult> {
-  checkClasses(key, suspect.model);
+  featuresMarking: Elements,
+  suspect: SuspectFeatures,
+  options: { readonly freshKeys?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+): Promise<DetectionResult> {
   const d = key.model.featureDimension;
-  return whiteBoxTest({
+  const n = featuresMarking.length / d;
+  const dt = suspect.features.length / n;
+  const K = key.classes.length;
+  if (suspect.weight.length !== K * dt) throw otherClasses(key, suspect.weight.length / dt);
+  const { rows, ...result } = whiteBoxTest({
     featuresMarking,
     featuresSuspect: suspect.features,
-    n: featuresMarking.length / d,
+    n,
     d,
-    dt: suspect.model.featureDimension,
-    weight: await suspect.model.headWeight(),
+    dt,
+    weight: suspect.weight,
     carriers: await keyCarriers(key),
     centre: key.statistic.centre,
     rcond: key.statistic.rcond,
     classes: key.classes,
   });
+  const fresh = await freshKeyTests(rows, K, options.freshKeys ?? DEFAULT_FRESH_KEYS, options);
+  return {
+    ...result,
+    statistics: [
+      {
+        name: 'white-box',
+        log10p: result.log10p,
+        exact: true,
+        perClass: result.perClass.map(({ cosine, log10p }, c) => ({ class: key.classes[c]!, score: cosine, log10p })),
+        null: nullSample('fresh keys', fresh.combined, result.log10p),
+      },
+    ],
+  };
 }
 
-function checkClasses(key: Key, { config }: Model): void {
-  if (config.numClasses !== key.classes.length) {
-    throw new InputError(
-      `the suspect has ${config.numClasses} classes, the key ${key.classes.length}: ${key.classes.join(', ')}`,
-    );
-  }
-}
+const otherClasses = (key: Key, count: number): InputError =>
+  new InputError(`the suspect has ${count} classes, the key ${key.classes.length}: ${key.classes.join(', ')}`);

@@ -1,0 +1,144 @@
+import { openDataset } from '../datasets/dataset.ts';
+import { requireNewFile } from '../datasets/files.ts';
+import { writeAtomic } from '../datasets/write.ts';
+import { calibrateWhiteBox } from '../detection/calibrate.ts';
+import { heldOutFeatures } from '../detection/detect.ts';
+import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
+import type { Calibration } from '../detection/statistic.ts';
+import { UsageError } from '../errors.ts';
+import { jsonDocument } from '../formats/json.ts';
+import { keyCarriers } from '../marking/key.ts';
+import { DEFAULT_SUBSPACE_DIMENSION } from '../marking/keygen.ts';
+import { classIrrelevantSubspace } from '../marking/subspace.ts';
+import { openModel } from '../nn/open_model.ts';
+import { type Context, columns, defineCommand, type Result } from './command.ts';
+import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import { openSuspect, suspectOptions } from './suspect.ts';
+
+export const calibrate = defineCommand({
+  name: 'calibrate',
+  summary: 'Tests a model with keys that marked nothing: are the p-values what they claim to be?',
+  options: {
+    model: { type: 'string', value: 'MARKER', required: true, description: 'the marking network' },
+    data: { type: 'string', value: 'HELDOUT', required: true, description: 'unmarked images, as for detect' },
+    keys: {
+      type: 'integer',
+      value: 'N',
+      default: DEFAULT_FRESH_KEYS,
+      minimum: 20,
+      maximum: 1_000_000,
+      description: 'how many fresh keys',
+    },
+    key: {
+      type: 'string',
+      value: 'KEY',
+      description: "calibrate this key's kind of carriers and alignment; default: both kinds",
+    },
+    dimension: {
+      type: 'integer',
+      value: 'K',
+      minimum: 2,
+      description: `without --key: directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}`,
+    },
+    output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the result, as --json prints it' },
+    split: { ...splitOption, default: 'test' },
+    ...imageOptions,
+    ...suspectOptions,
+  },
+  examples: ['--model weights/marker.safetensors --suspect suspect.safetensors --data data'],
+  async run(context) {
+    const { options, openDevice, progress, log, signal } = context;
+    if (options.output) await requireNewFile(options.output);
+    if (options.key !== undefined && options.dimension !== undefined)
+      throw new UsageError('--dimension goes without --key, which has its own');
+    const key = options.key === undefined ? undefined : await openKey(options.key);
+    const dataset = await openDataset(options.data, {
+      split: options.split,
+      ...(key && { classes: key.classes }),
+      decode: decodeOptions(options),
+    });
+    await requireVanilla(dataset);
+    const marking = await openModel(await openDevice(), options.model);
+    try {
+      if (key) checkBelong(key, { path: options.model, sha256: marking.sha256 }, dataset);
+      const heldOut = await load(dataset, marking.model.config.channels, progress);
+      const opened = await openSuspect(context, options, dataset.classes, heldOut);
+      try {
+        const display = progress('features', ('model' in opened.suspect ? 2 : 1) * dataset.length, 'images');
+        const features = await heldOutFeatures({
+          marking: { model: marking.model, heldOut },
+          suspect: opened.suspect,
+          onProgress: (done) => display.update(done),
+          signal,
+        });
+        display.done();
+        const subspace = async (): Promise<Float64Array> =>
+          classIrrelevantSubspace({
+            features: features.marking,
+            labels: dataset.labels,
+            classCount: dataset.classes.length,
+            weight: await marking.model.headWeight(),
+            k: options.dimension ?? DEFAULT_SUBSPACE_DIMENSION,
+          });
+        const carriers = key
+          ? [{ name: `white-box ${key.carriers.kind}`, basis: (await keyCarriers(key)).basis }]
+          : [
+              { name: 'white-box uniform', basis: null },
+              { name: 'white-box subspace', basis: await subspace() },
+            ];
+        const testing = progress('fresh keys', carriers.length * options.keys, 'tests');
+        const calibrations = await calibrateWhiteBox({
+          featuresMarking: features.marking,
+          featureDimension: marking.model.featureDimension,
+          suspect: features.suspect,
+          carriers,
+          centre: key?.statistic.centre ?? true,
+          rcond: key?.statistic.rcond,
+          keys: options.keys,
+          onProgress: (done) => testing.update(done),
+          signal,
+        });
+        testing.done();
+        return await finish(
+          options.output,
+          calibrations,
+          { suspect: opened.record, markingModelSha256: marking.sha256 },
+          log,
+        );
+      } finally {
+        opened.destroy();
+      }
+    } finally {
+      marking.model.destroy();
+    }
+  },
+});
+
+async function finish(
+  output: string | undefined,
+  calibrations: readonly Calibration[],
+  about: object,
+  log: Context<unknown>['log'],
+): Promise<Result> {
+  const passed = calibrations.every((calibration) => calibration.passed);
+  const report = { ...about, passed, calibrations };
+  if (output) await writeAtomic(output, new TextEncoder().encode(jsonDocument(report)));
+  for (const { name } of calibrations.filter((calibration) => !calibration.passed))
+    log(`${name}: these p-values are not what they claim to be; do not rely on them`);
+  // Only p-values that hold are of use: an exit code of its own, as for anything that does not fit together.
+  return { json: report, text: calibrations.flatMap(describe).join('\n'), exitCode: passed ? 0 : 6 };
+}
+
+function describe({ name, samples, side, uniformity, falsePositives, passed }: Calibration): string[] {
+  const law = side === 'both' ? 'uniform' : 'no more small ones than uniform';
+  return [
+    `${name}: ${passed ? 'passed' : 'FAILED'}, ${samples} p-values`,
+    ...columns([
+      [`${law}?`, `Kolmogorov distance ${uniformity.distance.toFixed(4)}, p ${uniformity.p.toPrecision(3)}`],
+      ...falsePositives.map(({ alpha, count, rate, low, high }): [string, string] => [
+        `p <= ${alpha}`,
+        `${count}: rate ${rate.toFixed(4)}, 95 % interval ${low.toFixed(4)} to ${high.toFixed(4)}`,
+      ]),
+    ]),
+  ];
+}
