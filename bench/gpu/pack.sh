@@ -50,4 +50,5 @@ else
   printf 'pack: no libraries packed (apt-get download failed): the machine must have libvulkan.so.1\n' >&2
 fi
 cp bench/gpu/up.sh .gpu/up.sh
+node --input-type=module -e 'import { commit } from "./bench/peers/machine.mjs"; console.log(commit() ?? "unknown")' > .gpu/commit
 du -sh .gpu

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 
 // What a measurement was taken on and what else went on meanwhile. Linux tells; elsewhere the fields are left out.
@@ -36,7 +36,7 @@ export function machine() {
   };
 }
 
-/** The project's commit, marked where the files differ from it; undefined outside a clone. */
+/** The project's commit, marked where the files differ from it; outside a clone what bench/gpu/pack.sh noted, or undefined. */
 export function commit() {
   const git = (...args) => execFileSync('git', args, { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'ignore'] });
   try {
@@ -45,7 +45,8 @@ export function commit() {
       (`${git('status', '--porcelain')}`.trim() ? ' and changes' : '')
     );
   } catch {
-    return undefined;
+    const noted = new URL('../../.gpu/commit', import.meta.url);
+    return existsSync(noted) ? readFileSync(noted, 'utf8').trim() : undefined;
   }
 }
 
