@@ -3,11 +3,14 @@ import { loadavg } from 'node:os';
 import { defineCommand } from '../src/cli/command.ts';
 import { runCommand } from '../src/cli/program.ts';
 import { UsageError } from '../src/errors.ts';
+import { openDevice as openDeviceOf } from '../src/node.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import { tableLines } from '../src/profiling/table.ts';
 import { type BenchCase, operatorCases, shapeCases } from './cases.ts';
+import { disableDriverCaches, type FirstStep, firstStepCases, measureFirstSteps } from './first_step.ts';
 import { type Measurement, measure } from './measure.ts';
 import defaultShapes from './shapes.json?raw';
+import { measureScaling, type Scaling, type Soak, soak } from './soak.ts';
 import { steps } from './steps.ts';
 
 const ceilingCases: readonly BenchCase[] = [
@@ -23,15 +26,42 @@ const bench = defineCommand({
     backward: { type: 'flag', description: "with --shapes: a convolution's gradients too (the own list has them)" },
     filter: { type: 'string', value: 'RE', description: 'only cases whose name matches this regular expression' },
     quick: { type: 'flag', description: '3 rounds instead of 9' },
+    soak: {
+      type: 'flag',
+      description: 'instead train on and on: memory and time of a step, and the cost by batch size',
+    },
+    steps: { type: 'integer', value: 'N', minimum: 8, default: 2000, description: 'training steps of --soak' },
+    firstStep: {
+      type: 'flag',
+      description:
+        'instead time first steps from opening the device, nothing compiled before; without --filter those at 224',
+    },
   },
-  examples: ['--filter "^conv2d .*k3"', '--json --shapes shapes.json --backward > results.json'],
+  examples: [
+    '--filter "^conv2d .*k3"',
+    '--json --shapes shapes.json --backward > results.json',
+    '--soak --steps 2000',
+    '--first-step',
+  ],
   async run({ options, openDevice, progress, signal, log }) {
+    if (options.soak && options.firstStep) throw new UsageError('--soak and --first-step are two runs; give one');
+    if (options.firstStep) {
+      const cases = matching(firstStepCases, options.filter ?? ' 4x3x224x224$');
+      disableDriverCaches();
+      const { name } = await openDevice();
+      const rows = await measureFirstSteps(() => openDeviceOf({ adapter: name }), cases, { signal, progress });
+      return { json: rows, text: firstStepTable(rows) };
+    }
+    if (options.soak) {
+      const device = await openDevice();
+      const soaked = await soak(device, options.steps, { signal, progress });
+      const scaling = await measureScaling(device, [8, 16, 32, 64, 128], options.quick ? 3 : 9, { signal, progress });
+      return { json: { ...soaked, scaling }, text: soakText(soaked, scaling), exitCode: soaked.flat ? 0 : 1 };
+    }
     const all = options.shapes
       ? shapeCases(options.shapes, await readFile(options.shapes, 'utf8'), options.backward)
       : [...shapeCases('shapes.json', defaultShapes, true), ...operatorCases, ...steps];
-    const filter = regularExpression(options.filter ?? '');
-    const cases = all.filter(({ name }) => filter.test(name));
-    if (cases.length === 0) throw new UsageError(`none of ${all.length} cases matches ${filter}`);
+    const cases = matching(all, options.filter ?? '');
 
     const device = await openDevice();
     const rounds = options.quick ? 3 : 9;
@@ -53,19 +83,73 @@ const bench = defineCommand({
   },
 });
 
-function regularExpression(source: string): RegExp {
+/** The cases whose name matches. Throws UsageError where the expression is none, or matches none. */
+function matching<T extends { readonly name: string }>(cases: readonly T[], source: string): T[] {
+  let filter: RegExp;
   try {
-    return new RegExp(source);
+    filter = new RegExp(source);
   } catch (error) {
     throw new UsageError(`--filter: ${(error as Error).message}`);
   }
+  const found = cases.filter(({ name }) => filter.test(name));
+  if (found.length === 0) throw new UsageError(`none of ${cases.length} cases matches ${filter}`);
+  return found;
+}
+
+const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
+
+function firstStepTable(rows: readonly FirstStep[]): string {
+  const lines = [
+    ['case', 'ms', 'open', 'weights', 'record', 'plan', 'allocate', 'compile', 'bind', 'first run', 'later run'],
+    ...rows.map(({ case: name, totalMs, openMs, loadMs, buildMs, firstRunMs, laterRunMs }) => {
+      const { record, plan, allocate, compile, bind } = buildMs;
+      const times = [totalMs, openMs, loadMs, record, plan, allocate, compile, bind, firstRunMs, laterRunMs];
+      return [name, ...times.map((ms) => ms.toFixed(0))];
+    }),
+  ];
+  return [...tableLines(lines), '', 'A software adapter makes machine code at the first run.'].join('\n');
+}
+
+function soakText({ case: name, rows, flat, rssGrowth }: Soak, scaling: Scaling): string {
+  const growth = `${(rssGrowth * 100).toFixed(1)} % after the first fifth`;
+  return [
+    ...tableLines([
+      [name, 'live MiB', 'process MiB', 'ms a step'],
+      ...rows.map(({ step, liveBytes, rssBytes, stepMs }) => [
+        String(step),
+        mebibytes(liveBytes),
+        mebibytes(rssBytes),
+        stepMs.toFixed(2),
+      ]),
+    ]),
+    `memory is ${flat ? 'flat' : 'NOT FLAT'}: the process grew by ${growth}`,
+    '',
+    ...tableLines([
+      [scaling.case, 'ms a step', 'ms an image'],
+      ...scaling.batches.map(({ batch, stepMs, imageMs }) => [String(batch), stepMs.toFixed(2), imageMs.toFixed(3)]),
+    ]),
+  ].join('\n');
 }
 
 function table(rows: readonly (Measurement & { share: { gflops: number; gbps: number } })[]): string {
   const percent = (share: number): string => `${(share * 100).toFixed(0)}%`;
-  const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
   const lines = [
-    ['case', 'ms', 'min', 'max', 'GFLOP/s', 'share', 'GB/s', 'share', 'images/s', 'MiB', 'least MiB', 'first ms'],
+    [
+      'case',
+      'ms',
+      'min',
+      'max',
+      'GFLOP/s',
+      'share',
+      'GB/s',
+      'share',
+      'images/s',
+      'encode ms',
+      'MiB',
+      'least',
+      'ratio',
+      'first ms',
+    ],
     ...rows.map((row) => [
       row.case,
       ...[row.ms.median, row.ms.min, row.ms.max].map((ms) => ms.toFixed(3)),
@@ -74,8 +158,10 @@ function table(rows: readonly (Measurement & { share: { gflops: number; gbps: nu
       row.gbps.toFixed(1),
       percent(row.share.gbps),
       row.imagesPerSecond?.toFixed(1) ?? '',
+      row.encodeMs?.toFixed(2) ?? '',
       mebibytes(row.plannedBytes),
       mebibytes(row.lowerBoundBytes),
+      (row.plannedBytes / row.lowerBoundBytes).toFixed(3),
       row.firstReplayMs.toFixed(0),
     ]),
   ];

@@ -3,6 +3,7 @@ import type { Device } from '../src/gpu/device.ts';
 import { median, type Prepared, replaysToTime, wallClockMs } from '../src/profiling/prepared.ts';
 import type { Program } from '../src/tensor/program.ts';
 import type { BenchCase } from './cases.ts';
+import { encodeMs } from './host.ts';
 
 export interface Measurement {
   readonly case: string;
@@ -16,15 +17,22 @@ export interface Measurement {
   readonly imagesPerSecond?: number;
   /** From recording to the end of the first replay; compiling what no case before it has compiled. */
   readonly firstReplayMs: number;
+  /** For whole steps: CPU time of the host's thread to encode and submit one replay, the median of a few. */
+  readonly encodeMs?: number;
   readonly plannedBytes: number;
-  /** No plan takes less. */
+  /** The most bytes alive at once: no plan takes less. */
   readonly lowerBoundBytes: number;
+  readonly planMs: number;
 }
+
+/** Replays whose encoding is timed. */
+const ENCODINGS = 5;
 
 interface Candidate {
   readonly benchCase: BenchCase;
   readonly prepared: Prepared;
   readonly firstReplayMs: number;
+  readonly encodeMs?: number;
   readonly replays: number;
   readonly timesMs: number[];
 }
@@ -51,7 +59,12 @@ export async function measure(
       await device.idle();
       const firstReplayMs = performance.now() - start;
       const replays = await replaysToTime(device, prepared.program);
-      candidates.push({ benchCase, prepared, firstReplayMs, replays, timesMs: [] });
+      const candidate = { benchCase, prepared, firstReplayMs, replays, timesMs: [] };
+      candidates.push(
+        prepared.images === undefined
+          ? candidate
+          : { ...candidate, encodeMs: await encodeMs(prepared.program, ENCODINGS) },
+      );
     }
     preparing.update(cases.length);
     preparing.done();
@@ -70,7 +83,8 @@ export async function measure(
   }
 }
 
-function summarise(device: Device, { benchCase, prepared, firstReplayMs, timesMs }: Candidate): Measurement {
+function summarise(device: Device, candidate: Candidate): Measurement {
+  const { benchCase, prepared, firstReplayMs, encodeMs, timesMs } = candidate;
   const { program, images } = prepared;
   const ms = { min: Math.min(...timesMs), median: median(timesMs), max: Math.max(...timesMs) };
   return {
@@ -81,8 +95,10 @@ function summarise(device: Device, { benchCase, prepared, firstReplayMs, timesMs
     gbps: trafficBytes(program) / ms.median / 1e6,
     ...(images !== undefined && { imagesPerSecond: (images * 1000) / ms.median }),
     firstReplayMs,
+    ...(encodeMs !== undefined && { encodeMs }),
     plannedBytes: program.plan.bytes,
     lowerBoundBytes: program.plan.lowerBoundBytes,
+    planMs: program.buildMs.plan,
   };
 }
 

@@ -322,6 +322,12 @@ describe('the built program', () => {
     }
   });
 
+  it('bench does one thing at a time', async () => {
+    const { exitCode, stderr } = await run('bench', ['--soak', '--first-step']);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('error: --soak and --first-step are two runs; give one');
+  });
+
   it('bench measures operators and prints a table', async () => {
     const { exitCode, stdout, stderr } = await run('bench', ['--quick', '--filter', 'case linear 5x130']);
     expect(exitCode, stderr).toBe(0);

@@ -14,6 +14,11 @@ export interface ProgramOptions {
   readonly guard?: boolean;
 }
 
+interface LabelledLaunch {
+  readonly label: string;
+  readonly launch: Launch;
+}
+
 interface Step {
   readonly label: string;
   readonly kernel: string;
@@ -56,6 +61,8 @@ export class Program {
   readonly name: string;
   readonly device: Device;
   readonly plan: Plan;
+  /** Milliseconds from the first node to a program that can run; compiling is what nothing before it has compiled. */
+  readonly buildMs: Readonly<Record<'record' | 'plan' | 'allocate' | 'compile' | 'bind', number>>;
   readonly #tape: Tape;
   readonly #bindings = new Map<Tensor, Binding>();
   readonly #owned: GPUBuffer[] = [];
@@ -67,11 +74,12 @@ export class Program {
   #steps: Step[] = [];
   #prologueVersion = -1;
 
-  private constructor(device: Device, tape: Tape, plan: Plan, name: string) {
+  private constructor(device: Device, tape: Tape, plan: Plan, name: string, buildMs: Program['buildMs']) {
     this.device = device;
     this.#tape = tape;
     this.plan = plan;
     this.name = name;
+    this.buildMs = buildMs;
     this.#updated = [...new Set([...plan.steps].flatMap((node) => node.updates ?? []))];
   }
 
@@ -82,20 +90,34 @@ export class Program {
    */
   static async build(device: Device, tape: Tape, options: ProgramOptions): Promise<Program> {
     const { outputs = [], guard = false } = options;
+    const buildMs = { record: 0, plan: 0, allocate: 0, compile: 0, bind: 0 };
+    let last = tape.begunAt;
+    const lap = (part: keyof typeof buildMs): void => {
+      const now = performance.now();
+      buildMs[part] = now - last;
+      last = now;
+    };
+    lap('record');
     const plan = planMemory(tape, outputs, {
       capabilities: device.capabilities,
       alignmentBytes: device.gpu.limits.minStorageBufferOffsetAlignment,
       maxBufferBytes: guard ? 0 : device.gpu.limits.maxBufferSize,
     });
+    lap('plan');
     refuseWhatDoesNotFit(device, plan, tape, options.name);
 
-    const program = new Program(device, tape, plan, options.name);
+    const program = new Program(device, tape, plan, options.name, buildMs);
     try {
       await program.#allocate(outputs, guard);
+      lap('allocate');
       const prologue = program.#launches(plan.prologue);
-      const steps = await program.#prepare([...prologue, ...program.#launches(plan.steps)]);
+      const launches = [...prologue, ...program.#launches(plan.steps)];
+      const pipelines = await program.#compile(launches);
+      lap('compile');
+      const steps = await program.#bind(launches, pipelines);
       program.#prologue = steps.slice(0, prologue.length);
       program.#steps = steps.slice(prologue.length);
+      lap('bind');
       return program;
     } catch (error) {
       program.destroy();
@@ -223,7 +245,7 @@ export class Program {
     return binding;
   }
 
-  #launches(nodes: readonly Node[]): { label: string; launch: Launch }[] {
+  #launches(nodes: readonly Node[]): LabelledLaunch[] {
     return nodes.flatMap((node) => this.plan.launches.get(node)!.map((launch) => ({ label: node.label, launch })));
   }
 
@@ -262,17 +284,17 @@ export class Program {
     }
   }
 
-  async #prepare(launches: readonly { label: string; launch: Launch }[]): Promise<Step[]> {
-    const { device } = this;
-    const pipelines = await Promise.all(
-      launches.map(({ label, launch }) =>
-        device.pipelines.get(
-          `${launch.kernel.name} (${label})`,
-          specialise(launch.kernel, launch.constants),
-          launch.kernel.types,
-        ),
+  /** All at once: pipelines compile in the background, beside each other. */
+  #compile(launches: readonly LabelledLaunch[]): Promise<GPUComputePipeline[]> {
+    return Promise.all(
+      launches.map(({ label, launch: { kernel, constants } }) =>
+        this.device.pipelines.get(`${kernel.name} (${label})`, specialise(kernel, constants), kernel.types),
       ),
     );
+  }
+
+  async #bind(launches: readonly LabelledLaunch[], pipelines: readonly GPUComputePipeline[]): Promise<Step[]> {
+    const { device } = this;
     // All parameters of the program in one buffer, written once.
     const alignment = device.gpu.limits.minUniformBufferOffsetAlignment;
     let offset = 0;
@@ -333,9 +355,11 @@ export class Program {
       const encoder = this.device.gpu.createCommandEncoder();
       const pass = encoder.beginComputePass();
       let flops = 0;
+      let previous: Step | undefined;
       do {
         const step = steps[next++]!;
-        encode(pass, step);
+        encode(pass, step, previous);
+        previous = step;
         flops += step.flops;
       } while (next < steps.length && flops + steps[next]!.flops <= budget);
       pass.end();
@@ -344,8 +368,9 @@ export class Program {
   }
 }
 
-function encode(pass: GPUComputePassEncoder, step: Step): void {
-  pass.setPipeline(step.pipeline);
+/** Every call costs about a microsecond of the host: what the step before it has set is not set again. */
+function encode(pass: GPUComputePassEncoder, step: Step, previous?: Step): void {
+  if (step.pipeline !== previous?.pipeline) pass.setPipeline(step.pipeline);
   pass.setBindGroup(0, step.bindGroup);
   pass.dispatchWorkgroups(...step.workgroups);
 }

@@ -52,6 +52,8 @@ export interface Node extends NodeSpec {
  * (src/nn/backward.ts) appends gradients to it.
  */
 export class Tape {
+  /** When recording began, by `performance.now`. */
+  readonly begunAt = performance.now();
   readonly nodes: Node[] = [];
   readonly inputs: Tensor[] = [];
   readonly variables = new Map<Tensor, Variable>();

@@ -1,0 +1,90 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { firstStepCases, measureFirstSteps } from '../bench/first_step.ts';
+import { encodeMs } from '../bench/host.ts';
+import { measureScaling, soak } from '../bench/soak.ts';
+import { Device } from '../src/gpu/device.ts';
+import { openGpu } from '../src/node.ts';
+import { relu } from '../src/shaders/relu/relu.ts';
+import { Program } from '../src/tensor/program.ts';
+import { Tape } from '../src/tensor/tape.ts';
+
+/** What measures needs no adapter to be tested: Dawn's null backend runs nothing and counts all the same. */
+let gpu: GPU;
+let device: Device;
+const open = async (): Promise<Device> =>
+  Device.open((await gpu.requestAdapter())!, { capabilities: { software: true, subgroupSize: 8 } });
+beforeAll(async () => {
+  gpu = await openGpu(['backend=null']);
+  device = await open();
+});
+afterAll(() => device.destroy());
+
+const context = {
+  signal: new AbortController().signal,
+  progress: () => ({ update: () => undefined, done: () => undefined }),
+};
+
+describe('the soak', () => {
+  it('trains for as many steps as asked, in whole epochs, and follows memory', async () => {
+    const { rows, flat, rssGrowth } = await soak(device, 50, context);
+    expect(rows).toHaveLength(10);
+    expect(rows.map(({ step }) => step)).toEqual(rows.map(({ step }) => step).toSorted((a, b) => a - b));
+    expect(rows.at(-1)!.step).toBe(56);
+    for (const { liveBytes, rssBytes, stepMs } of rows) {
+      expect(liveBytes).toBe(rows[0]!.liveBytes);
+      expect(liveBytes).toBeGreaterThan(0);
+      expect(rssBytes).toBeGreaterThan(0);
+      expect(stepMs).toBeGreaterThan(0);
+    }
+    expect(flat).toBe(rssGrowth < 0.05);
+    expect(device.liveBytes).toBe(0);
+  });
+
+  it('tells when a buffer is left behind', async () => {
+    const left: Promise<GPUBuffer>[] = [];
+    const update = (): void => {
+      left.push(device.allocate(4, 'left behind', GPUBufferUsage.STORAGE));
+    };
+    const leaking = { ...context, progress: () => ({ update, done: () => undefined }) };
+    expect((await soak(device, 16, leaking)).flat).toBe(false);
+    for (const buffer of await Promise.all(left)) device.free(buffer);
+    expect(device.liveBytes).toBe(0);
+  });
+
+  it('gives the cost of an image for each batch size', async () => {
+    const { batches } = await measureScaling(device, [2, 4], 1, context);
+    expect(batches.map(({ batch }) => batch)).toEqual([2, 4]);
+    for (const { batch, stepMs, imageMs } of batches) {
+      expect(stepMs).toBeGreaterThan(0);
+      expect(imageMs * batch).toBeCloseTo(stepMs, 9);
+    }
+    expect(device.liveBytes).toBe(0);
+  });
+});
+
+describe('the first step', () => {
+  it('is accounted for, on a device that has compiled nothing', async () => {
+    const opened: Device[] = [];
+    const openNew = async (): Promise<Device> => {
+      opened.push(await open());
+      return opened.at(-1)!;
+    };
+    const rows = await measureFirstSteps(openNew, firstStepCases.slice(0, 3), context);
+    expect(rows.map((row) => row.case)).toEqual(firstStepCases.slice(0, 3).map(({ name }) => name));
+    expect(new Set(opened).size).toBe(3);
+    for (const { openMs, loadMs, buildMs, firstRunMs, totalMs, laterRunMs } of rows) {
+      const parts = [openMs, loadMs, ...Object.values(buildMs), firstRunMs];
+      for (const part of [...parts, laterRunMs]) expect(part).toBeGreaterThan(0);
+      expect(parts.reduce((sum, ms) => sum + ms, 0)).toBeCloseTo(totalMs, 6);
+    }
+    for (const { pipelines } of opened) expect(pipelines.compiled).toBeGreaterThan(0);
+  });
+});
+
+it('encoding takes time of the host', async () => {
+  const tape = new Tape();
+  const y = relu(tape.input('x', [5]));
+  const program = await Program.build(device, tape, { name: 'encode', outputs: [y] });
+  expect(await encodeMs(program, 3)).toBeGreaterThan(0);
+  program.destroy();
+});
