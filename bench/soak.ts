@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Context } from '../src/cli/command.ts';
 import type { Dataset } from '../src/datasets/dataset.ts';
 import { Loader } from '../src/datasets/loader.ts';
@@ -14,7 +16,7 @@ export interface SoakRow {
   readonly step: number;
   /** Of the device's buffers. */
   readonly liveBytes: number;
-  /** Memory of the process. */
+  /** Memory of the process, its garbage collected. */
   readonly rssBytes: number;
   /** Median of the steps since the last row. */
   readonly stepMs: number;
@@ -28,6 +30,10 @@ export interface Soak {
   readonly flat: boolean;
   readonly rssGrowth: number;
 }
+
+/** Garbage comes and goes by tens of megabytes: left in, it would hide what stays. */
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 const BATCH = 32;
 const EPOCH_STEPS = 8;
@@ -61,6 +67,7 @@ export async function soak(
         last = now;
         display.update(step);
         if (Math.floor((step * INTERVALS) / total) === rows.length) return;
+        collectGarbage();
         rows.push({
           step,
           liveBytes: device.liveBytes,
@@ -68,6 +75,7 @@ export async function soak(
           stepMs: median(times),
         });
         times = [];
+        last = performance.now();
       },
     });
   } finally {
