@@ -109,6 +109,7 @@ export {
   Marker,
   type MarkingJob,
   type MarkingRecipe,
+  type MarkOptions,
   recordMarkingStep,
 } from './marking/marker.ts';
 
@@ -143,15 +144,16 @@ export { type Elements, type LeastSquares, type LeastSquaresOptions, leastSquare
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
 export type { Dataset } from './datasets/dataset.ts';
-export { type Batch, type Canvas, Loader, layOut } from './datasets/loader.ts';
+export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';
 export { type Amount, type Selection, selectStratified } from './datasets/select.ts';
 
 // Images of 8-bit levels, crops, quality.
 
 export { type Crop, centreSquare, type RandomCropOptions, randomCrop, wholeImage } from './images/crop.ts';
-export { checkImage, type Image8 } from './images/image.ts';
+export { checkImage, type Image8, type ImageShape } from './images/image.ts';
 export { psnr, ssim } from './images/metrics.ts';
+export { cutRegion, type Region } from './images/region.ts';
 
 // File formats, from and to bytes.
 
@@ -168,6 +170,10 @@ export {
   toFloat64,
   toInt64Numbers,
 } from './formats/safetensors.ts';
+
+// Where the time of long work goes.
+
+export { Stopwatch } from './stopwatch.ts';
 
 // Seeded random numbers, the same on every machine.
 

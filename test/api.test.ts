@@ -123,6 +123,7 @@ describe('the library on images in memory', () => {
     length: images.length,
     labels: Uint32Array.from(images, (_, index) => index % 2),
     id: (index) => `image ${index}`,
+    shape: async (index) => images[index],
     image: async (index) => images[index],
     bytes: async (index) => images[index].data,
   });
@@ -145,7 +146,7 @@ describe('the library on images in memory', () => {
 
       const image = picture();
       const recipe = { ...defaultMarkingRecipe(config.inputSize), iterations: 20 };
-      const marker = await Marker.create(model, { height: 12, width: 12, channels: 1 }, 1, recipe);
+      const marker = await Marker.create(model, 12 * 12, 1, recipe);
       let marked: Image8;
       try {
         [marked] = await marker.mark([{ id: 'image 0', image, direction: Float32Array.from(carrier) }]);

@@ -5,7 +5,6 @@ import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeFailure } from '../src/cli/output.ts';
 import { fileError } from '../src/datasets/files.ts';
-import type { Canvas } from '../src/datasets/loader.ts';
 import { DeviceError } from '../src/errors.ts';
 import { jsonDocument } from '../src/formats/json.ts';
 import { defaultMarkingRecipe, Marker } from '../src/marking/marker.ts';
@@ -330,12 +329,13 @@ describe('bad input', () => {
     [
       'mark',
       900_000,
-      (model: Model, canvas: Canvas, size: number) => Marker.create(model, canvas, size, defaultMarkingRecipe(12)),
+      (model: Model, pixels: number, size: number) =>
+        Marker.create(model, size * pixels, size, defaultMarkingRecipe(12)),
     ],
   ] as const)('%s halves its batch until it fits, with the same result', async (command, limit, create) => {
     const device = await openDevice({ memoryLimitBytes: limit });
     const { model } = await openModel(device, at('marker.safetensors'));
-    await expect(create(model, { height: 12, width: 12, channels: 1 }, 40)).rejects.toThrow(DeviceError);
+    await expect(create(model, 12 * 12, 40)).rejects.toThrow(DeviceError);
     device.destroy();
     const line = COMPLETE[command].replace('--fraction 0.5', '--fraction 1');
     const [whole, halved] = [at(`${command}-whole`), at(`${command}-halved`)];

@@ -284,9 +284,12 @@ describe('a folder of classes', () => {
   test.skipIf(process.platform !== 'linux')('refuses names that differ only in case', async () => {
     await refuses(
       openDataset(await tree({ 'a/X.png': dot(1), 'a/x.PNG': dot(2) })),
-      'a/X.png and a/x.PNG differ only in case',
+      'a/x.PNG: differs only in case from a/X.png; rename one',
     );
-    await refuses(openDataset(await tree({ 'Ä/1.png': dot(1), 'ä/2.png': dot(2) })), 'differ only in case');
+    await refuses(
+      openDataset(await tree({ 'Ä/1.png': dot(1), 'ä/2.png': dot(2) })),
+      'ä: differs only in case from Ä; rename one',
+    );
   });
 
   test('symbolic links: to a file inside is one, out of the folder or to a folder is refused', async () => {
@@ -540,11 +543,26 @@ describe('dataset writer', () => {
     const link = freshPath();
     await symlink(root, link);
     await refuses(openDatasetWriter(source, join(link, 'out')), "is the data set's own folder or inside it");
-    const clash = await openDataset(await tree({ 'a/1.jpg': dot(1), 'a/1.png': dot(2) }));
-    await refuses(openDatasetWriter(clash, freshPath()), 'a/1.jpg and a/1.png would both be written as a/1.png');
+    const clash = await openDataset(await tree({ 'a/1.jpg': dot(1), 'a/1.jpg.png': dot(2), 'a/1.png': dot(3) }));
+    await refuses(
+      openDatasetWriter(clash, freshPath()),
+      'new pixels of a/1.jpg would be written as a/1.jpg.png, which is there',
+    );
     await refuses(openDatasetWriter(source, join(root, 'a/1.png')), 'own folder or inside it');
     const file = join(await tree({ x: '' }), 'x');
     await refuses(openDatasetWriter(source, file), file);
+  });
+
+  test('folder: new pixels keep apart what differs by its extension', async () => {
+    const files = { 'a/1.jpg': dot(1), 'a/1.PNG': dot(2), 'a/2.jpg': dot(3), 'a/2.webp': dot(4), 'a/3': dot(5) };
+    const source = await openDataset(await tree(files));
+    expect(ids(source)).toEqual(['a/1.PNG', 'a/1.jpg', 'a/2.jpg', 'a/2.webp', 'a/3']);
+    const writer = await openDatasetWriter(source, freshPath());
+    const written: string[] = [];
+    for (let i = 0; i < 5; i++) written.push((await writer.writeImage(i, flat(i))).id);
+    expect(written).toEqual(['a/1.PNG', 'a/1.jpg.png', 'a/2.jpg.png', 'a/2.webp.png', 'a/3.png']);
+    for (let i = 0; i < 5; i++) expect(await writer.read(i)).toEqual(flat(i));
+    await writer.finish();
   });
 
   const data = Uint8Array.from({ length: 24 }, (_, i) => i);

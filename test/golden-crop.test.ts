@@ -45,7 +45,7 @@ describe('crop_resize agrees with PyTorch', () => {
       const program = await Program.build(device(), tape, { name, outputs: [result, gradient!] });
       try {
         program.write(image, x.values);
-        program.write(crops, packCrops([crop], x.shape[1]!, x.shape[2]!));
+        program.write(crops, packCrops([crop], [{ height: x.shape[1]!, width: x.shape[2]! }]));
         program.write(seed, dy.values);
         await program.run();
         expectClose(await program.read(result), y.values, 2e-5, 'y');
@@ -72,7 +72,10 @@ describe('crop_resize', () => {
       const values = Float32Array.from({ length: H * W }, (_, index) => (index * 7) % 65537);
       program.write(x, values);
       program.write(dy, values);
-      program.write(crops, packCrops([{ top: 0, left: 0, height: H, width: W, flip: true }], H, W));
+      program.write(
+        crops,
+        packCrops([{ top: 0, left: 0, height: H, width: W, flip: true }], [{ height: H, width: W }]),
+      );
       await program.run();
       await program.checkGuards();
       for (const tensor of [y, dx!]) {

@@ -79,7 +79,7 @@ it('follows the marking trajectory of PyTorch: losses and pixels', async () => {
       ].map(Number);
       return { top, left, height, width, flip: flip === 1 };
     });
-    program.write(crops, packCrops(rows, H, W));
+    program.write(crops, packCrops(rows, new Array(B).fill({ height: H, width: W })));
     program.write(rounding, Uint32Array.of(iteration % attributes.round_every === 0 ? 1 : 0));
     await program.run();
     const perImage = await program.read(loss);

@@ -195,9 +195,13 @@ describe('png', () => {
   });
 
   test('the size is checked before anything is decoded', async () => {
-    const huge = png({ ...gray, width: 100_000, height: 100_000 });
+    const wide = png({ ...gray, width: 100_000, height: 1 });
+    await expect(decode(wide)).rejects.toThrow(
+      'cat/1.png: 100000x1 has a side of more than 65535 pixels; scale it down',
+    );
+    const huge = png({ ...gray, width: 60_000, height: 60_000 });
     await expect(decode(huge)).rejects.toThrow(
-      'cat/1.png: 100000x100000 is more than 64000000 pixels; scale it down or raise the limit',
+      'cat/1.png: 60000x60000 is more than 64000000 pixels; scale it down or raise the limit',
     );
     await expect(decode(valid, { maxPixels: 3 })).rejects.toThrow('2x2 is more than 3 pixels');
     expect((await decode(valid, { maxPixels: 4 })).width).toBe(2);

@@ -136,7 +136,10 @@ describe('tensors that share memory', () => {
       levels,
       Float32Array.from({ length: levels.size }, (_, i) => (i * 31) % 256),
     );
-    program.write(crops, packCrops(new Array(5).fill(wholeImage(33, 33)), 33, 33));
+    program.write(
+      crops,
+      packCrops(new Array(5).fill(wholeImage(33, 33)), new Array(5).fill({ height: 33, width: 33 })),
+    );
     program.write(labels, Uint32Array.of(0, 1, 0, 1, 1));
     program.write(learningRate, Float32Array.of(0.05));
     const values: Float32Array[] = [];

@@ -4,8 +4,10 @@ import { writeAtomic } from '../datasets/write.ts';
 import { serializeNpy } from '../formats/npy.ts';
 import { infer } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
+import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, load, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { describeTiming } from './output.ts';
 
 export const extract = defineCommand({
   name: 'extract',
@@ -34,13 +36,17 @@ export const extract = defineCommand({
     if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
     try {
       const loader = await load(dataset, model.config.channels, progress);
+      const stopwatch = new Stopwatch();
       const display = progress('features', dataset.length, 'images');
       const { features, logits } = await infer(model, loader, {
         ...(options.batch !== undefined && { batchSize: options.batch }),
         onProgress: (done) => display.update(done),
         signal,
+        stopwatch,
       });
       display.done();
+      const timing = stopwatch.report();
+      log(describeTiming(timing, dataset.length));
       const shapes = {
         features: [dataset.length, model.featureDimension],
         logits: [dataset.length, model.config.numClasses],
@@ -56,6 +62,7 @@ export const extract = defineCommand({
           logits: options.logits ?? null,
           shape: shapes.features,
           modelSha256: sha256,
+          timing,
         },
         text: `${options.output}: float32 [${shapes.features.join(', ')}]`,
       };

@@ -1,7 +1,9 @@
 import { openDataset } from '../datasets/dataset.ts';
+import { MANIFEST_NAME } from '../datasets/manifest.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../marking/marker.ts';
 import { openModel } from '../nn/open_model.ts';
+import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand } from './command.ts';
 import {
   checkBelong,
@@ -13,8 +15,11 @@ import {
   openKey,
   splitOption,
 } from './inputs.ts';
+import { describeTiming } from './output.ts';
 
 const defaults = defaultMarkingRecipe(28);
+/** Skipped images that are named on the terminal; the manifest has all. */
+const SHOWN = 20;
 
 export const mark = defineCommand({
   name: 'mark',
@@ -104,7 +109,11 @@ export const mark = defineCommand({
   examples: ['--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked'],
   async run({ options, openDevice, progress, log, signal }) {
     const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
+    const dataset = await openDataset(options.data, {
+      split: options.split,
+      decode: decodeOptions(options),
+      keepFaults: true,
+    });
     const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
     if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
     try {
@@ -120,7 +129,10 @@ export const mark = defineCommand({
           : scale
             ? { ratio: [3 / 4, 4 / 3] as const, flip: true, scale: [scale[0], scale[1] ?? 1] as const }
             : base.crop;
+      const reading = progress(`reading ${dataset.path}`, dataset.length, 'images');
       const display = { current: undefined as ReturnType<typeof progress> | undefined };
+      const stopwatch = new Stopwatch();
+      let resumed = 0;
       const manifest = await markDataset({
         key,
         model,
@@ -139,7 +151,15 @@ export const mark = defineCommand({
         },
         out: options.output,
         ...(options.batch !== undefined && { batchSize: options.batch }),
-        onResume: (done) => log(`${options.output}.partial: going on after ${done} images`),
+        stopwatch,
+        onRead: (done, total) => {
+          reading.update(done);
+          if (done === total) reading.done();
+        },
+        onResume: (done) => {
+          resumed = done;
+          log(`${options.output}.partial: going on after ${done} images`);
+        },
         onProgress: (done, total) => {
           display.current ??= progress('marking', total, 'images');
           display.current.update(done);
@@ -147,15 +167,23 @@ export const mark = defineCommand({
         signal,
       });
       display.current?.done();
-      const { marked, psnrMedian, gainMean, maxChangeLevels } = manifest.summary;
+      const { marked, psnrMedian, ssimMean, gainMean, maxChangeLevels } = manifest.summary;
+      const { skipped = [] } = manifest;
+      const timing = stopwatch.report();
+      for (const { id, reason } of skipped.slice(0, SHOWN)) log(`skipped ${JSON.stringify(id)}: ${reason}`);
+      if (skipped.length > SHOWN) log(`skipped ${skipped.length - SHOWN} more: see ${options.output}/${MANIFEST_NAME}`);
+      log(describeTiming(timing, Number(marked) - resumed));
       return {
         json: {
           output: options.output,
           options: manifest.options,
           summary: manifest.summary,
+          skipped,
+          timing,
           keyCommitment: manifest.keyCommitment,
         },
-        text: `${options.output}: ${marked} of ${manifest.source.count} images marked; median PSNR ${Number(psnrMedian).toFixed(1)} dB, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
+        text: `${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; median PSNR ${Number(psnrMedian).toFixed(1)} dB, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
+        ...(skipped.length > 0 && { exitCode: 3 }),
       };
     } finally {
       model.destroy();

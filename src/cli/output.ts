@@ -1,5 +1,6 @@
 import { getSystemErrorMap, inspect } from 'node:util';
 import { RadioactiveError } from '../errors.ts';
+import type { Stopwatch } from '../stopwatch.ts';
 
 /** What a failure becomes on the command line. */
 export interface Failure {
@@ -39,4 +40,13 @@ const oneLine = (message: string): string => message.replaceAll(/\s+/g, ' ').tri
 
 function isSystemError(error: unknown): error is NodeJS.ErrnoException & { errno: number } {
   return error instanceof Error && 'syscall' in error && typeof (error as NodeJS.ErrnoException).errno === 'number';
+}
+
+/** Where the time of work on `images` went: the stages that followed each other, in shares of the whole. */
+export function describeTiming({ total, stages }: ReturnType<Stopwatch['report']>, images: number): string {
+  const share = (seconds: number): string => `${Math.round((100 * seconds) / total)} %`;
+  const shares = Object.entries(stages)
+    .filter(([stage]) => !stage.endsWith('*'))
+    .map(([stage, seconds]) => `${stage} ${share(seconds)}`);
+  return `${(images / total).toPrecision(3)} images/s; ${shares.join(', ')}`;
 }

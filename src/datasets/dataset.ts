@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { InputError } from '../errors.ts';
 import type { DecodeOptions } from '../images/decode.ts';
-import type { Image8 } from '../images/image.ts';
+import type { Image8, ImageShape } from '../images/image.ts';
 import { fileError } from './files.ts';
 import { openFolder } from './folder.ts';
 import { type IdxFiles, isIdxImagesName, openIdx } from './idx.ts';
@@ -18,6 +18,11 @@ export interface Dataset {
   readonly length: number;
   /** Class index per item. */
   readonly labels: Uint32Array;
+  /**
+   * Items that were seen to be no image that can be used, by index, each with the reason and what to do. Only there where
+   * `OpenDatasetOptions.keepFaults` asks for it; `bytes` of those that cannot be read or may not be followed rejects.
+   */
+  readonly faults?: ReadonlyMap<number, string>;
   /** The files of an IDX data set; absent for folders. */
   readonly idx?: IdxFiles;
   /**
@@ -25,6 +30,8 @@ export interface Dataset {
    * images, whatever range is opened.
    */
   id(index: number): string;
+  /** Size and channels, without decoding. Rejects with InputError if the file shows that it cannot be decoded. */
+  shape(index: number): Promise<ImageShape>;
   /** Decoded 8-bit pixels. Rejects with InputError if the image is damaged. */
   image(index: number): Promise<Image8>;
   /** What is stored for an item: the bytes of its file in a folder, its pixels in IDX files. */
@@ -41,6 +48,11 @@ export interface OpenDatasetOptions {
    */
   classes?: readonly string[];
   decode?: DecodeOptions;
+  /**
+   * Keep files of a folder that cannot be used as items with `faults`, instead of refusing the folder. Every item then has its
+   * place whether or not another is damaged.
+   */
+  keepFaults?: boolean;
 }
 
 /**
@@ -56,8 +68,8 @@ export interface OpenDatasetOptions {
  * `path#START:END` opens the items START to END − 1 of that order; either may be left out.
  *
  * @throws InputError if there is no such data set, a class is empty, labels and images do not fit, a file is an image that
- * cannot be decoded, names differ only in case, a symbolic link leads out of the folder or to a folder, or the range is
- * empty or beyond the end.
+ * cannot be decoded, names differ only in case, a symbolic link leads out of the folder or to a folder (the last three unless
+ * `keepFaults`), or the range is empty or beyond the end.
  */
 export async function openDataset(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
   const range = /^(.*)#(\d*):(\d*)$/s.exec(path);
@@ -92,11 +104,18 @@ export function subset(dataset: Dataset, indices: ArrayLike<number>): Dataset {
     chosen.add(index);
   }
   const from = Uint32Array.from(chosen);
+  const faults = new Map<number, string>();
+  from.forEach((index, i) => {
+    const fault = dataset.faults?.get(index);
+    if (fault) faults.set(i, fault);
+  });
   return {
     ...dataset,
+    ...(dataset.faults && { faults }),
     length: from.length,
     labels: from.map((index) => dataset.labels[index]),
     id: (index) => dataset.id(from[index]),
+    shape: (index) => dataset.shape(from[index]),
     image: (index) => dataset.image(from[index]),
     bytes: (index) => dataset.bytes(from[index]),
   };

@@ -100,6 +100,7 @@ export async function openIdx(
       namedClasses: named !== undefined,
     },
     id: (index) => `${split}/${index}`,
+    shape: async () => ({ width, height, channels }),
     image: async (index) => ({ width, height, channels, data: bytes(index) }),
     bytes: async (index) => bytes(index),
   };

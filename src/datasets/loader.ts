@@ -1,21 +1,19 @@
 import { InputError } from '../errors.ts';
+import type { Crop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
+import { cutRegion, type Region } from '../images/region.ts';
 import type { Dataset } from './dataset.ts';
 
-/** Some images of a data set, decoded. */
+/** Some images of a data set, decoded and cut. */
 export interface Batch {
   /** Which items of the data set. */
   readonly indices: readonly number[];
-  readonly images: readonly Image8[];
+  readonly regions: readonly Region[];
   readonly labels: Uint32Array;
 }
 
-/** A common size for images of different sizes: each lies in the top left corner of its own canvas, the rest is 0. */
-export interface Canvas {
-  readonly height: number;
-  readonly width: number;
-  readonly channels: number;
-}
+/** What a network is to see of an image. */
+export type CropOf = (image: Image8, index: number) => Crop;
 
 /** Decoded images kept in memory, up to this many bytes; beyond it they are decoded anew each time. */
 const CACHE_BYTES = 2 ** 30;
@@ -25,96 +23,95 @@ const CONCURRENCY = 8;
 /** Decodes a data set's images ahead of the device and keeps what fits in memory. */
 export class Loader {
   readonly dataset: Dataset;
-  readonly canvas: Canvas;
+  /** Channels of the network: grey images are repeated to colour. */
+  readonly channels: number;
+  /** Height and width of the highest and the widest image. */
+  readonly extent: { readonly height: number; readonly width: number };
+  /** Pixels of the largest image. */
+  readonly pixels: number;
   readonly #cache = new Map<number, Image8>();
   #cachedBytes = 0;
 
-  private constructor(dataset: Dataset, canvas: Canvas) {
+  private constructor(dataset: Dataset, channels: number, extent: { height: number; width: number }, pixels: number) {
     this.dataset = dataset;
-    this.canvas = canvas;
+    this.channels = channels;
+    this.extent = extent;
+    this.pixels = pixels;
   }
 
   /**
-   * Decodes every image once, to know the largest and to find damaged ones before any long work begins.
+   * Reads the header of every image, to know the largest and to find damaged files before any long work begins.
    * `channels` is what the network takes: grey images are repeated to colour, colour images are refused by a grey network.
    */
   static async open(dataset: Dataset, channels: number, onProgress?: (done: number) => void): Promise<Loader> {
-    let height = 0;
-    let width = 0;
-    const loader = new Loader(dataset, { height: 0, width: 0, channels });
-    const all = Array.from({ length: dataset.length }, (_, index) => index);
-    for (let first = 0; first < all.length; first += 256) {
-      for (const image of await loader.#images(all.slice(first, first + 256))) {
-        height = Math.max(height, image.height);
-        width = Math.max(width, image.width);
-      }
-      onProgress?.(Math.min(first + 256, all.length));
-    }
-    return loader.withCanvas({ height, width, channels });
+    const extent = { height: 0, width: 0 };
+    let pixels = 0;
+    let done = 0;
+    await inParallel(dataset.length, async (index) => {
+      const { height, width, channels: found } = await dataset.shape(index);
+      checkChannels(found, channels, dataset.id(index));
+      extent.height = Math.max(extent.height, height);
+      extent.width = Math.max(extent.width, width);
+      pixels = Math.max(pixels, height * width);
+      onProgress?.(++done);
+    });
+    return new Loader(dataset, channels, extent, pixels);
   }
 
-  /** The same images on another canvas. */
-  withCanvas(canvas: Canvas): Loader {
-    const loader = new Loader(this.dataset, canvas);
-    for (const [index, image] of this.#cache) loader.#remember(index, image);
-    return loader;
-  }
-
-  /** A decoded image with the canvas's channels. */
+  /** A decoded image with the network's channels. */
   async image(index: number): Promise<Image8> {
     const cached = this.#cache.get(index);
     if (cached) return cached;
-    const image = toChannels(await this.dataset.image(index), this.canvas.channels, this.dataset.id(index));
-    this.#remember(index, image);
+    const image = toChannels(await this.dataset.image(index), this.channels, this.dataset.id(index));
+    if (this.#cachedBytes + image.data.length <= CACHE_BYTES) {
+      this.#cachedBytes += image.data.length;
+      this.#cache.set(index, image);
+    }
     return image;
   }
 
-  async batch(indices: readonly number[]): Promise<Batch> {
-    return {
-      indices,
-      images: await this.#images(indices),
-      labels: Uint32Array.from(indices, (index) => this.dataset.labels[index]),
-    };
+  /** Items decoded, of which only the crops are kept. */
+  async batch(indices: readonly number[], cropOf: CropOf, inputSize: number): Promise<Batch> {
+    const regions: Region[] = new Array(indices.length);
+    await inParallel(indices.length, async (row) => {
+      const image = await this.image(indices[row]);
+      regions[row] = cutRegion(image, cropOf(image, indices[row]), inputSize);
+    });
+    return { indices, regions, labels: Uint32Array.from(indices, (index) => this.dataset.labels[index]) };
   }
 
   /** Batches of lists of items, each decoded while the device works on the one before. */
-  async *batches(lists: Iterable<readonly number[]>): AsyncGenerator<Batch> {
-    let next: Promise<Batch> | undefined;
-    for (const indices of lists) {
-      const current = next;
-      next = this.batch(indices);
-      // A failure is thrown when its turn comes; until then it must not count as unhandled.
-      next.catch(() => undefined);
-      if (current) yield await current;
-    }
-    if (next) yield await next;
-  }
-
-  async #images(indices: readonly number[]): Promise<Image8[]> {
-    const images: Image8[] = [];
-    for (let first = 0; first < indices.length; first += CONCURRENCY) {
-      images.push(...(await Promise.all(indices.slice(first, first + CONCURRENCY).map((index) => this.image(index)))));
-    }
-    return images;
-  }
-
-  #remember(index: number, image: Image8): void {
-    if (this.#cachedBytes + image.data.length > CACHE_BYTES) return;
-    this.#cachedBytes += image.data.length;
-    this.#cache.set(index, image);
+  batches(lists: Iterable<readonly number[]>, cropOf: CropOf, inputSize: number): AsyncGenerator<Batch> {
+    return ahead(lists, (indices) => this.batch(indices, cropOf, inputSize));
   }
 }
 
-/** Images on their canvases, as the device takes them: [N, H, W, C] in 8-bit levels. */
-export function layOut(images: readonly Image8[], { height, width, channels }: Canvas): Float32Array {
-  const levels = new Float32Array(images.length * height * width * channels);
-  images.forEach((image, row) => {
-    const stride = image.width * channels;
-    for (let y = 0; y < image.height; y++) {
-      levels.set(image.data.subarray(y * stride, (y + 1) * stride), (row * height + y) * width * channels);
+/** Results of `work` in order, each begun while the one before is in use. */
+export async function* ahead<T, R>(items: Iterable<T>, work: (item: T) => Promise<R>): AsyncGenerator<R> {
+  let next: Promise<R> | undefined;
+  for (const item of items) {
+    const current = next;
+    next = work(item);
+    // A failure is thrown when its turn comes; until then it must not count as unhandled.
+    next.catch(() => undefined);
+    if (current) yield await current;
+  }
+  if (next) yield await next;
+}
+
+/** Does `work` for 0 … count − 1, a few at a time, begun in order. Rejects with the first failure, beginning no more. */
+export async function inParallel(count: number, work: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failed = false;
+  const worker = async (): Promise<void> => {
+    while (next < count && !failed) {
+      await work(next++).catch((error: unknown) => {
+        failed = true;
+        throw error;
+      });
     }
-  });
-  return levels;
+  };
+  await Promise.all(Array.from({ length: Math.min(CONCURRENCY, count) }, worker));
 }
 
 /** Consecutive lists of at most `size` of the numbers 0 … count − 1, or of the given items. */
@@ -125,12 +122,17 @@ export function chunks(items: number | readonly number[], size: number): number[
   );
 }
 
-function toChannels(image: Image8, channels: number, id: string): Image8 {
-  if (image.channels === channels) return image;
-  if (image.channels !== 1)
+export function checkChannels(found: number, wanted: number, id: string): void {
+  if (found !== wanted && found !== 1)
     throw new InputError(
       `${id}: a colour image for a network that takes grey ones; convert the images or use another network`,
     );
+}
+
+/** An image as a network of so many channels takes it. Throws InputError for a colour image and a grey network. */
+export function toChannels(image: Image8, channels: number, id: string): Image8 {
+  if (image.channels === channels) return image;
+  checkChannels(image.channels, channels, id);
   const data = new Uint8Array(image.data.length * channels);
   for (let i = 0; i < data.length; i++) data[i] = image.data[Math.floor(i / channels)];
   return { ...image, channels: channels as 1 | 3, data };

@@ -21,9 +21,13 @@ const record = v.record(name, v.union([real, v.string(), v.boolean()]));
 const image = v.strictObject({
   /** Of the item in the marked data set, see `Dataset.id`. */
   id,
+  /** Of the item in the unmarked data set, where that differs: a JPEG file becomes a PNG file. */
+  source: v.optional(id),
   class: name,
   /** dB between the original and the saved image; null where they are equal. */
   psnr: v.nullable(real),
+  /** Structural similarity of the original and the saved image, see `ssim`. */
+  ssim: v.optional(real),
   /** Largest change of any channel of any pixel, in 8-bit levels. */
   maxChangeLevels: v.pipe(count, v.maxValue(255, 'expected 255 or less')),
   /** Change of the marking network's features along the class's carrier. */
@@ -31,6 +35,9 @@ const image = v.strictObject({
   /** Of what is stored for the item, see `Dataset.bytes`. */
   sha256,
 });
+
+/** The id is that of the unmarked data set and may have any characters a file system allows. */
+const skipped = v.strictObject({ id: name, reason: name });
 
 const manifest = v.pipe(
   v.strictObject({
@@ -51,6 +58,8 @@ const manifest = v.pipe(
     classes: v.pipe(v.array(name), v.minLength(1, 'expected at least one class')),
     /** Figures over all marked images. */
     summary: record,
+    /** Files that looked like images and could not be marked, in the order of the data set: why, and what to do. */
+    skipped: v.optional(v.array(skipped)),
     /** The marked images, in the order of the data set. */
     images: v.array(image),
   }),
@@ -72,6 +81,7 @@ const manifest = v.pipe(
 /** `manifest.json` of a marked data set: which images were marked, how, and for which key. It holds nothing secret. */
 export type Manifest = v.InferOutput<typeof manifest>;
 export type ManifestImage = Manifest['images'][number];
+export type SkippedImage = v.InferOutput<typeof skipped>;
 
 export const MANIFEST_NAME = 'manifest.json';
 

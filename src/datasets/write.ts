@@ -10,6 +10,7 @@ import type { Dataset } from './dataset.ts';
 import { exists, fileError, isInside, readBytes } from './files.ts';
 import { foldCase } from './folder.ts';
 import { CLASSES_NAME, type IdxFiles } from './idx.ts';
+import { inParallel } from './loader.ts';
 
 /**
  * Writes a file so that its name only ever stands for the whole content, also after a crash or a loss of power: a temporary
@@ -64,16 +65,23 @@ export function hashBytes(bytes: Uint8Array): string {
 
 /**
  * SHA-256 of a data set's listing as 64 hex digits: one line `["id","class","SHA-256 of the stored bytes"]` per item, in
- * order. Equal for equal items in equal order, wherever they are and however an IDX file is compressed.
+ * order. Equal for equal items in equal order, wherever they are and however an IDX file is compressed. Items with a fault
+ * that cannot be read have null in place of the last.
  *
- * @throws InputError if an item cannot be read.
+ * @throws InputError if another item cannot be read.
  */
 export async function hashDataset(dataset: Dataset): Promise<string> {
+  const hashes: (string | null)[] = new Array(dataset.length);
+  await inParallel(dataset.length, async (i) => {
+    hashes[i] = await dataset.bytes(i).then(hashBytes, (error: unknown) => {
+      if (dataset.faults?.has(i)) return null;
+      throw error;
+    });
+  });
   const hash = createHash('sha256');
-  for (let i = 0; i < dataset.length; i++) {
-    const line = [dataset.id(i), dataset.classes[dataset.labels[i]], hashBytes(await dataset.bytes(i))];
-    hash.update(`${JSON.stringify(line)}\n`);
-  }
+  hashes.forEach((sha256, i) => {
+    hash.update(`${JSON.stringify([dataset.id(i), dataset.classes[dataset.labels[i]], sha256])}\n`);
+  });
   return hash.digest('hex');
 }
 
@@ -98,9 +106,10 @@ export interface DatasetWriter {
   /** The pixels now stored for an item, read back and decoded. */
   read(index: number): Promise<Image8>;
   /**
-   * Completes the files. Throws IntegrityError if an item of a folder was never written; IDX items never written are copies.
+   * Completes the files. Throws IntegrityError if an item of a folder was never written and is not to be left out; IDX items
+   * never written are copies.
    */
-  finish(): Promise<void>;
+  finish(leftOut?: ReadonlySet<number>): Promise<void>;
   /** Closes open files; call it also after an error. Writing can go on later with a writer opened with `resume`. */
   close(): Promise<void>;
 }
@@ -113,7 +122,8 @@ export interface OpenWriterOptions {
 /**
  * Opens a writer for a data set like `source` in the folder `out`, which is created if need be.
  *
- * - **Folder**: `out/<class>/…/<name>.png` for new pixels; copies keep name and bytes.
+ * - **Folder**: `out/<class>/…/<name>.png` for new pixels, or `<name>.jpg.png` where another image has that name; copies keep
+ *   name and bytes. Resuming leaves a copy that is there as it is.
  * - **IDX**: files of the source's names, compressed where those are, holding the items of `source` alone; labels and class
  *   names are copied. The pixels are collected in a hidden file until `finish`.
  *
@@ -175,16 +185,19 @@ function openFolderWriter(source: Dataset, out: string): DatasetWriter {
       return write(index, newNames[index], await encodePng(image));
     },
     async copy(index) {
-      return write(index, source.id(index), await source.bytes(index));
+      const id = source.id(index);
+      const bytes = await source.bytes(index);
+      const there = await readBytes(join(out, id)).catch(() => undefined);
+      return there && Buffer.compare(there, bytes) === 0 ? { id, sha256: hashBytes(bytes) } : write(index, id, bytes);
     },
     async read(index) {
       const path = join(out, (await written(index)) ?? newNames[index]);
       return decodeImage(await readBytes(path), path);
     },
-    async finish() {
+    async finish(leftOut) {
       const missing: string[] = [];
       for (let i = 0; i < source.length; i++) {
-        if ((await written(i)) === undefined) missing.push(source.id(i));
+        if (!leftOut?.has(i) && (await written(i)) === undefined) missing.push(source.id(i));
       }
       if (missing.length > 0) {
         throw new IntegrityError(
@@ -196,19 +209,25 @@ function openFolderWriter(source: Dataset, out: string): DatasetWriter {
   };
 }
 
-/** Ids with the extension that new pixels get. */
+/**
+ * The ids that new pixels get: with the extension .png in place of the image's own, or after it where two would have one name.
+ * A function of the listing alone, whichever images are written anew.
+ */
 function pngNames(source: Dataset): string[] {
-  const taken = new Map<string, string>();
-  return Array.from({ length: source.length }, (_, i) => {
-    const id = source.id(i);
+  const ids = Array.from({ length: source.length }, (_, i) => source.id(i));
+  const replaced = ids.map((id) => {
     const extension = extname(id);
-    const name = extension.toLowerCase() === '.png' ? id : `${id.slice(0, id.length - extension.length)}.png`;
-    const other = taken.get(foldCase(name));
-    if (other !== undefined) {
-      throw new InputError(`${source.path}: ${other} and ${id} would both be written as ${name}; rename one`);
-    }
-    taken.set(foldCase(name), id);
-    return name;
+    return extension.toLowerCase() === '.png' ? id : `${id.slice(0, id.length - extension.length)}.png`;
+  });
+  const uses = new Map<string, number>();
+  ids.forEach((id, i) => {
+    for (const name of new Set([id, replaced[i]].map(foldCase))) uses.set(name, (uses.get(name) ?? 0) + 1);
+  });
+  return ids.map((id, i) => {
+    if (uses.get(foldCase(replaced[i])) === 1 || replaced[i] === id) return replaced[i];
+    const name = `${id}.png`;
+    if (!uses.has(foldCase(name))) return name;
+    throw new InputError(`${source.path}: new pixels of ${id} would be written as ${name}, which is there; rename one`);
   });
 }
 

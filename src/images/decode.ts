@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import { type Image8, isTransposed, type Orientation, orient } from './image.ts';
+import { type Image8, type ImageShape, isTransposed, type Orientation, orient } from './image.ts';
 import { readJpegHeader } from './jpeg.ts';
 import { isPng, readPngHeader } from './png.ts';
 import { readWebpHeader } from './webp.ts';
@@ -17,6 +17,9 @@ export interface DecodeOptions {
    */
   readonly accept?: readonly Unusual[];
 }
+
+/** Positions along a longer side would not fit the kernels' integers. JPEG and WebP cannot have one. */
+const MAX_SIDE = 65535;
 
 export const DEFAULT_MAX_PIXELS = 64_000_000;
 
@@ -104,6 +107,8 @@ export function readImageHeader(bytes: Uint8Array, fileName: string, options: De
   const { width, height, unusual } = header;
   if (width === 0 || height === 0)
     fail(`damaged ${format.name}: its size is ${width}x${height}`, 'restore or remove it');
+  if (width > MAX_SIDE || height > MAX_SIDE)
+    fail(`${width}x${height} has a side of more than ${MAX_SIDE} pixels`, 'scale it down');
   const maxPixels = options.maxPixels ?? DEFAULT_MAX_PIXELS;
   if (width * height > maxPixels)
     fail(`${width}x${height} is more than ${maxPixels} pixels`, 'scale it down or raise the limit (--max-pixels)');
@@ -119,9 +124,9 @@ export function readImageHeader(bytes: Uint8Array, fileName: string, options: De
   return header;
 }
 
-/** Width and height that a header's image has once it is turned upright. */
-export function uprightSize({ width, height, orientation }: ImageHeader): { width: number; height: number } {
-  return isTransposed(orientation) ? { width: height, height: width } : { width, height };
+/** The shape that a header's image has once it is turned upright. */
+export function uprightShape({ width, height, channels, orientation }: ImageHeader): ImageShape {
+  return isTransposed(orientation) ? { width: height, height: width, channels } : { width, height, channels };
 }
 
 /**

@@ -1,12 +1,15 @@
 import { InputError } from '../errors.ts';
 
-/** An image of 8-bit levels: grayscale (1 channel) or RGB (3 channels), perhaps with transparency beside them. */
-export interface Image8 {
+export interface ImageShape {
   /** Pixels. */
   readonly width: number;
   /** Pixels. */
   readonly height: number;
   readonly channels: 1 | 3;
+}
+
+/** An image of 8-bit levels: grayscale (1 channel) or RGB (3 channels), perhaps with transparency beside them. */
+export interface Image8 extends ImageShape {
   /** Levels 0–255 as [height, width, channels], row-major. */
   readonly data: Uint8Array;
   /** Opacity 0–255 as [height, width]; absent where every pixel is opaque. Networks do not see it; writing keeps it. */

@@ -29,62 +29,71 @@ export function psnr(a: Image8, b: Image8): number {
 export function ssim(a: Image8, b: Image8): number {
   checkSameShape('ssim', a, b);
   const { width, height, channels } = a;
-  const blur = gaussianBlur(width, height);
-  const pixels = width * height;
+  const across = gaussianWeights(Math.min(WINDOW, width));
+  const down = gaussianWeights(Math.min(WINDOW, height));
+  const outWidth = width - across.length + 1;
+  const outHeight = height - down.length + 1;
+  // Gaussian means of x, y, x² + y² and xy: of the rows that the window covers, then at each position of one row of windows.
+  const rows = Array.from({ length: down.length }, () => new Float64Array(4 * outWidth));
+  const means = new Float64Array(4 * outWidth);
   let sum = 0;
-  let positions = 0;
   for (let c = 0; c < channels; c++) {
-    const x = Float64Array.from({ length: pixels }, (_, i) => a.data[i * channels + c]);
-    const y = Float64Array.from({ length: pixels }, (_, i) => b.data[i * channels + c]);
-    const meanX = blur(x);
-    const meanY = blur(y);
-    const meanXX = blur(x.map((value) => value * value));
-    const meanYY = blur(y.map((value) => value * value));
-    const meanXY = blur(x.map((value, i) => value * y[i]));
-    for (let i = 0; i < meanX.length; i++) {
-      const varianceX = meanXX[i] - meanX[i] ** 2;
-      const varianceY = meanYY[i] - meanY[i] ** 2;
-      const covariance = meanXY[i] - meanX[i] * meanY[i];
-      const luminance = (2 * meanX[i] * meanY[i] + C1) / (meanX[i] ** 2 + meanY[i] ** 2 + C1);
-      const structure = (2 * covariance + C2) / (varianceX + varianceY + C2);
-      sum += luminance * structure;
+    for (let row = 0; row < height; row++) {
+      const maps = rows[row % down.length];
+      blurRow(a.data, b.data, row * width * channels + c, channels, across, maps);
+      if (row < down.length - 1) continue;
+      means.fill(0);
+      for (let k = 0; k < down.length; k++) {
+        const weight = down[k];
+        const from = rows[(row + 1 + k) % down.length];
+        for (let i = 0; i < means.length; i++) means[i] += weight * from[i];
+      }
+      for (let i = 0; i < means.length; i += 4) {
+        const meanProduct = means[i] * means[i + 1];
+        const meanSquares = means[i] ** 2 + means[i + 1] ** 2;
+        const luminance = (2 * meanProduct + C1) / (meanSquares + C1);
+        const structure = (2 * (means[i + 3] - meanProduct) + C2) / (means[i + 2] - meanSquares + C2);
+        sum += luminance * structure;
+      }
     }
-    positions += meanX.length;
   }
-  return sum / positions;
+  return sum / (channels * outWidth * outHeight);
+}
+
+/** Means of one row: x, y, x² + y² and xy at every position of the window along it, into [outWidth, 4]. */
+function blurRow(
+  x: Uint8Array,
+  y: Uint8Array,
+  first: number,
+  stride: number,
+  weights: Float64Array,
+  means: Float64Array,
+): void {
+  for (let i = 0, start = first; i < means.length; i += 4, start += stride) {
+    let meanX = 0;
+    let meanY = 0;
+    let meanSquares = 0;
+    let meanProduct = 0;
+    for (let k = 0, at = start; k < weights.length; k++, at += stride) {
+      const weight = weights[k];
+      const left = x[at];
+      const right = y[at];
+      meanX += weight * left;
+      meanY += weight * right;
+      meanSquares += weight * (left * left + right * right);
+      meanProduct += weight * left * right;
+    }
+    means[i] = meanX;
+    means[i + 1] = meanY;
+    means[i + 2] = meanSquares;
+    means[i + 3] = meanProduct;
+  }
 }
 
 function checkSameShape(what: string, a: Image8, b: Image8): void {
   if (sameShape(a, b)) return;
   const size = (image: Image8) => `${image.width}x${image.height}x${image.channels}`;
   throw new InputError(`${what}: images are ${size(a)} and ${size(b)}; give two of one size`);
-}
-
-/** Gaussian mean of a [height, width] map at every window position inside it, rows first, then columns. */
-function gaussianBlur(width: number, height: number): (map: Float64Array) => Float64Array {
-  const across = gaussianWeights(Math.min(WINDOW, width));
-  const down = gaussianWeights(Math.min(WINDOW, height));
-  const outWidth = width - across.length + 1;
-  const outHeight = height - down.length + 1;
-  return (map) => {
-    const rows = new Float64Array(height * outWidth);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < outWidth; x++) {
-        let sum = 0;
-        for (let k = 0; k < across.length; k++) sum += across[k] * map[y * width + x + k];
-        rows[y * outWidth + x] = sum;
-      }
-    }
-    const out = new Float64Array(outHeight * outWidth);
-    for (let y = 0; y < outHeight; y++) {
-      for (let x = 0; x < outWidth; x++) {
-        let sum = 0;
-        for (let k = 0; k < down.length; k++) sum += down[k] * rows[(y + k) * outWidth + x];
-        out[y * outWidth + x] = sum;
-      }
-    }
-    return out;
-  };
 }
 
 function gaussianWeights(length: number): Float64Array {

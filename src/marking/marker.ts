@@ -1,6 +1,7 @@
-import { type Canvas, layOut } from '../datasets/loader.ts';
+import { DeviceError } from '../errors.ts';
 import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
+import { packLevels } from '../images/region.ts';
 import { backward } from '../nn/backward.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
@@ -10,7 +11,7 @@ import { markingLoss } from '../shaders/marking_loss/marking_loss.ts';
 import { pgdStep, stepFactors } from '../shaders/pgd_step/pgd_step.ts';
 import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { bytesOf, sizeOf, type Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
 
 /** How images are marked ("Radioactive data", section 3; docs/method.md, 2). */
@@ -49,8 +50,8 @@ export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
 }
 
 /**
- * Records one iteration on images in 8-bit levels [B, H, W, C]: φ of both crops, the loss, its gradient to the pixels, the step.
- * `image` is a variable and changes in place; carriers are [B, d], crops as `packCrops` makes them, `rounding` [1] of u32 tells
+ * Records one iteration on images in 8-bit levels, pixels [..., C] one after another: φ of both crops, the loss, its gradient to
+ * the pixels, the step. `image` is a variable and changes in place; carriers are [B, d], crops as `packCrops` makes them, `rounding` [1] of u32 tells
  * whether this iteration rounds. Returns the loss [B] without the image penalty.
  */
 export function recordMarkingStep(
@@ -65,7 +66,7 @@ export function recordMarkingStep(
   const features = tape.scope('marked', () => model.features(networkInput(model, image, crops)));
   const { loss } = markingLoss(features, vanilla, carriers, { lambdaFeatures });
   const [gradient] = backward(loss, [image]);
-  const factors = stepFactors(image.shape[3], { learningRate, lambdaImage, std: model.config.std });
+  const factors = stepFactors(image.shape.at(-1)!, { learningRate, lambdaImage, std: model.config.std });
   pgdStep(image, { original, gradient, rounding, radiusLevels, ...factors });
   return loss;
 }
@@ -79,14 +80,20 @@ export interface MarkingJob {
   readonly direction: Float32Array;
 }
 
+export interface MarkOptions {
+  /** Ends the work between two iterations; the images of the batch are lost. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called when an iteration has been submitted, with its number from 1 on. */
+  readonly onIteration?: ((iteration: number) => void) | undefined;
+}
+
 /**
- * Marks batches of images of any classes by projected gradient descent on a device. Images do not interact: a mark depends on
+ * Marks batches of images of any classes and sizes by projected gradient descent on a device. Images do not interact: a mark depends on
  * the image, its id, its carrier and the recipe alone, so any batching or sharding gives the same pixels.
  */
 export class Marker {
   readonly batchSize: number;
   readonly #model: Model;
-  readonly #canvas: Canvas;
   readonly #recipe: MarkingRecipe;
   readonly #image: Variable;
   readonly #original: Variable;
@@ -100,14 +107,12 @@ export class Marker {
 
   private constructor(
     model: Model,
-    canvas: Canvas,
     recipe: MarkingRecipe,
     variables: readonly [Variable, Variable, Variable],
     tensors: Record<'carriers' | 'crops' | 'rounding' | 'marked', Tensor>,
     program: Program,
   ) {
     this.#model = model;
-    this.#canvas = canvas;
     this.#recipe = recipe;
     [this.#image, this.#original, this.#vanillaCrops] = variables;
     this.#carriers = tensors.carriers;
@@ -115,13 +120,20 @@ export class Marker {
     this.#rounding = tensors.rounding;
     this.#marked = tensors.marked;
     this.program = program;
-    this.batchSize = this.#image.shape[0];
+    this.batchSize = tensors.crops.shape[0];
   }
 
-  /** Prepares marking of `batchSize` images at a time. Throws DeviceError when that does not fit. */
-  static async create(model: Model, canvas: Canvas, batchSize: number, recipe: MarkingRecipe): Promise<Marker> {
+  /**
+   * Prepares marking of `batchSize` images at a time that have up to `pixels` pixels together. Throws DeviceError when that does
+   * not fit.
+   */
+  static async create(model: Model, pixels: number, batchSize: number, recipe: MarkingRecipe): Promise<Marker> {
     const { device } = model;
-    const shape = [batchSize, canvas.height, canvas.width, canvas.channels];
+    const shape = [pixels, model.config.channels];
+    if (bytesOf(shape) > device.maxTensorBytes)
+      throw new DeviceError(
+        `marking: ${pixels} pixels need ${bytesOf(shape)} bytes, ${device.name} binds at most ${device.maxTensorBytes}: use a smaller batch`,
+      );
     const variables: Variable[] = [];
     try {
       for (const name of ['image', 'original']) variables.push(await Variable.create(device, name, shape));
@@ -147,7 +159,6 @@ export class Marker {
       const program = await Program.build(device, tape, { name: 'marking', outputs: [image] });
       return new Marker(
         model,
-        canvas,
         recipe,
         variables as [Variable, Variable, Variable],
         { carriers, crops, rounding, marked: image },
@@ -159,29 +170,33 @@ export class Marker {
     }
   }
 
-  /** Marks up to `batchSize` images. Returns their pixels in the same order. Throws DeviceError if the device fails, and the signal's reason. */
-  async mark(jobs: readonly MarkingJob[], signal?: AbortSignal): Promise<Image8[]> {
+  /**
+   * Marks up to `batchSize` images with the network's channels. Returns their pixels in the same order. Throws DeviceError if the
+   * device fails, and the signal's reason.
+   */
+  async mark(jobs: readonly MarkingJob[], options: MarkOptions = {}): Promise<Image8[]> {
     const recipe = this.#recipe;
-    const rows = padTo(jobs, this.batchSize);
-    const levels = layOut(
-      rows.map(({ image }) => image),
-      this.#canvas,
+    const images = jobs.map(({ image }) => image);
+    const pack = (crops: readonly Crop[]): Uint32Array => packCrops(crops, images, this.batchSize);
+    const levels = packLevels(
+      images.map(({ data }) => ({ levels: data })),
+      sizeOf(this.#image.shape),
     );
     this.#original.write(levels);
     this.#image.write(levels);
-    this.#vanillaCrops.write(this.#pack(rows.map(({ image }) => evaluationCrop(image, this.#model.config))));
-    this.program.write(this.#carriers, Float32Array.from(rows.flatMap(({ direction }) => [...direction])));
+    this.#vanillaCrops.write(pack(images.map((image) => evaluationCrop(image, this.#model.config))));
+    const directions = padTo(jobs, this.batchSize).flatMap(({ direction }) => [...direction]);
+    this.program.write(this.#carriers, Float32Array.from(directions));
     for (let iteration = 1; iteration <= recipe.iterations; iteration++) {
-      signal?.throwIfAborted();
+      options.signal?.throwIfAborted();
       const rounding = iteration === recipe.iterations || iteration % recipe.roundEvery === 0;
       this.program.write(this.#rounding, Uint32Array.of(rounding ? 1 : 0));
-      if (recipe.crop) {
-        const drawn = jobs.map((job) => this.#draw(job, recipe.crop!, iteration));
-        this.program.write(this.#crops, this.#pack(padTo(drawn, this.batchSize)));
-      }
+      if (recipe.crop)
+        this.program.write(this.#crops, pack(jobs.map((job) => this.#draw(job, recipe.crop!, iteration))));
       await this.program.run();
+      options.onIteration?.(iteration);
     }
-    return this.#cutOut(jobs, await this.program.read(this.#marked));
+    return cutApart(images, await this.program.read(this.#marked));
   }
 
   destroy(): void {
@@ -192,21 +207,14 @@ export class Marker {
   #draw({ id, image }: MarkingJob, options: RandomCropOptions, iteration: number): Crop {
     return randomCrop(image.height, image.width, options, derive(this.#recipe.seed, 'mark', id, iteration));
   }
+}
 
-  #pack(crops: readonly Crop[]): Uint32Array {
-    return packCrops(crops, this.#canvas.height, this.#canvas.width);
-  }
-
-  #cutOut(jobs: readonly MarkingJob[], levels: Float32Array): Image8[] {
-    const { height, width, channels } = this.#canvas;
-    return jobs.map(({ image }, row) => {
-      const stride = image.width * channels;
-      const data = new Uint8Array(image.height * stride);
-      for (let y = 0; y < image.height; y++) {
-        const from = (row * height + y) * width * channels;
-        data.set(levels.subarray(from, from + stride), y * stride);
-      }
-      return { ...image, data };
-    });
-  }
+/** Images that lie one after another. */
+function cutApart(images: readonly Image8[], levels: Float32Array): Image8[] {
+  let at = 0;
+  return images.map((image) => {
+    const data = Uint8Array.from(levels.subarray(at, at + image.data.length));
+    at += image.data.length;
+    return { ...image, data };
+  });
 }

@@ -1,8 +1,9 @@
-import { type Canvas, chunks, type Loader, layOut } from '../datasets/loader.ts';
+import { chunks, type Loader } from '../datasets/loader.ts';
 import { DeviceError, InputError } from '../errors.ts';
 import { type Crop, centreSquare, wholeImage } from '../images/crop.ts';
-import type { Image8 } from '../images/image.ts';
+import { packLevels, type Region, regionPixels } from '../images/region.ts';
 import { cropResize, packCrops } from '../shaders/crop_resize/crop_resize.ts';
+import { Stopwatch } from '../stopwatch.ts';
 import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -17,6 +18,8 @@ export interface InferenceOptions {
   readonly batchSize?: number;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Is told where the time goes. */
+  readonly stopwatch?: Stopwatch;
 }
 
 /** What a network sees of an image when nothing is random: all of it, where sizes differ the centre (torchvision's 224 of 256). */
@@ -52,52 +55,66 @@ export async function fitBatch<T>(
 /** A frozen network made ready to run on batches of images. `destroy` gives its memory back. */
 export class FeatureExtractor {
   readonly batchSize: number;
-  readonly #config: NetworkConfig;
-  readonly #canvas: Canvas;
   readonly #program: Program;
   readonly #tensors: Record<'levels' | 'crops' | 'features' | 'logits', Tensor>;
 
-  private constructor(
-    config: NetworkConfig,
-    canvas: Canvas,
-    program: Program,
-    tensors: Record<'levels' | 'crops' | 'features' | 'logits', Tensor>,
-  ) {
-    this.#config = config;
-    this.#canvas = canvas;
+  private constructor(program: Program, tensors: Record<'levels' | 'crops' | 'features' | 'logits', Tensor>) {
     this.#program = program;
     this.#tensors = tensors;
-    this.batchSize = tensors.levels.shape[0];
+    this.batchSize = tensors.crops.shape[0];
   }
 
-  /** Throws DeviceError when a batch of that size does not fit. */
-  static async create(model: Model, canvas: Canvas, batchSize: number): Promise<FeatureExtractor> {
+  /** For regions of images with up to `imagePixels`. Throws DeviceError when a batch of that size does not fit. */
+  static async create(model: Model, imagePixels: number, batchSize: number): Promise<FeatureExtractor> {
+    const { inputSize, channels } = model.config;
     const tape = new Tape(model.device.capabilities);
-    const levels = tape.input('levels', [batchSize, canvas.height, canvas.width, canvas.channels]);
+    const levels = tape.input('levels', [batchSize * regionPixels(inputSize, imagePixels), channels]);
     const crops = tape.input('crops', [batchSize, 5], 'u32');
     const features = model.features(networkInput(model, levels, crops));
     const logits = model.logits(features);
     const program = await Program.build(model.device, tape, { name: 'inference', outputs: [features, logits] });
-    return new FeatureExtractor(model.config, canvas, program, { levels, crops, features, logits });
+    return new FeatureExtractor(program, { levels, crops, features, logits });
   }
 
-  /** Features and logits of up to `batchSize` images: [n, d] and [n, K]. */
-  async run(images: readonly Image8[]): Promise<{ features: Float32Array; logits: Float32Array }> {
-    const { levels, crops, features, logits } = this.#tensors;
-    const rows = padTo(images, this.batchSize);
-    this.#program.write(levels, layOut(rows, this.#canvas));
-    const regions = rows.map((image) => evaluationCrop(image, this.#config));
-    this.#program.write(crops, packCrops(regions, this.#canvas.height, this.#canvas.width));
+  /** Features and logits of up to `batchSize` regions: [n, d] and [n, K]. */
+  async run(regions: readonly Region[]): Promise<{ features: Float32Array; logits: Float32Array }> {
+    await this.submit(regions);
+    return this.collect(regions.length);
+  }
+
+  /** Begins with up to `batchSize` regions; `collect` gives their results. Meanwhile another batch may be decoded. */
+  async submit(regions: readonly Region[]): Promise<void> {
+    const { levels, crops } = this.#tensors;
+    writeRegions(this.#program, { levels, crops }, regions);
     await this.#program.run();
+  }
+
+  /** Results of the batch of `count` regions that was submitted last. */
+  async collect(count: number): Promise<{ features: Float32Array; logits: Float32Array }> {
+    const { features, logits } = this.#tensors;
+    // Both copies are ordered before the next batch is submitted.
+    const read = [this.#program.read(features), this.#program.read(logits)] as const;
+    const [featureRows, logitRows] = await Promise.all(read);
     return {
-      features: (await this.#program.read(features)).subarray(0, images.length * features.shape[1]),
-      logits: (await this.#program.read(logits)).subarray(0, images.length * logits.shape[1]),
+      features: featureRows.subarray(0, count * features.shape[1]),
+      logits: logitRows.subarray(0, count * logits.shape[1]),
     };
   }
 
   destroy(): void {
     this.#program.destroy();
   }
+}
+
+/** Sets a program's inputs for regions that are resized whole. */
+export function writeRegions(
+  program: Program,
+  { levels, crops }: Readonly<Record<'levels' | 'crops', Tensor>>,
+  regions: readonly Region[],
+): void {
+  program.write(levels, packLevels(regions, levels.size));
+  const whole = regions.map(({ height, width, flip }) => ({ ...wholeImage(height, width), flip }));
+  program.write(crops, packCrops(whole, regions, crops.shape[0]));
 }
 
 /**
@@ -110,10 +127,11 @@ export async function infer(
   options: InferenceOptions = {},
 ): Promise<{ features: Float32Array; logits: Float32Array }> {
   const { config, device } = model;
+  const { stopwatch = new Stopwatch() } = options;
   const count = loader.dataset.length;
   const { built: extractor, batchSize } = await fitBatch(
     Math.min(options.batchSize ?? defaultBatchSize(config), count),
-    (size) => FeatureExtractor.create(model, loader.canvas, size),
+    (size) => FeatureExtractor.create(model, loader.pixels, size),
   );
   const all = {
     features: new Float32Array(count * model.featureDimension),
@@ -121,14 +139,28 @@ export async function infer(
   };
   try {
     let done = 0;
-    for await (const { images } of loader.batches(chunks(count, batchSize))) {
-      options.signal?.throwIfAborted();
-      const { features, logits } = await extractor.run(images);
+    const cropOf = (image: { height: number; width: number }): Crop => evaluationCrop(image, config);
+    const batches = loader.batches(chunks(count, batchSize), cropOf, config.inputSize);
+    // The device works on a batch while the results of the one before are read.
+    let results: ReturnType<FeatureExtractor['collect']> | undefined;
+    const keep = async (): Promise<void> => {
+      if (!results) return;
+      const { features, logits } = await stopwatch.time('device', results);
       all.features.set(features, done * model.featureDimension);
       all.logits.set(logits, done * config.numClasses);
-      done += images.length;
+      done += logits.length / config.numClasses;
       options.onProgress?.(done, count);
+    };
+    for (;;) {
+      const { value: batch, done: ended } = await stopwatch.time('waiting for images', batches.next());
+      if (ended) break;
+      options.signal?.throwIfAborted();
+      await stopwatch.time('device', extractor.submit(batch.regions));
+      await keep();
+      results = extractor.collect(batch.regions.length);
+      results.catch(() => undefined);
     }
+    await keep();
   } finally {
     extractor.destroy();
   }
@@ -141,9 +173,9 @@ export async function infer(
   return all;
 }
 
-/** The first element again, up to `length`: rows of a batch nobody reads. */
+/** The last element again, up to `length`: rows of a batch nobody reads. */
 export function padTo<T>(values: readonly T[], length: number): T[] {
-  return Array.from({ length }, (_, index) => values[index] ?? values[0]);
+  return Array.from({ length }, (_, index) => values[index] ?? values.at(-1)!);
 }
 
 /** Index of the largest of each row of [N, K]; NaN never wins. */

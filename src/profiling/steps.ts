@@ -64,8 +64,11 @@ async function prepareTraining(model: Model, batch: number): Promise<Prepared> {
 
 async function prepareMarking(model: Model, batch: number): Promise<Prepared> {
   const { inputSize, channels } = model.config;
-  const canvas = { height: inputSize, width: inputSize, channels: channels as 1 | 3 };
-  const marker = await Marker.create(model, canvas, batch, { ...defaultMarkingRecipe(inputSize), iterations: 1 });
+  const shape = { height: inputSize, width: inputSize, channels: channels as 1 | 3 };
+  const marker = await Marker.create(model, batch * inputSize ** 2, batch, {
+    ...defaultMarkingRecipe(inputSize),
+    iterations: 1,
+  });
   const release = (): void => marker.destroy();
   try {
     const size = inputSize ** 2 * channels;
@@ -73,7 +76,7 @@ async function prepareMarking(model: Model, batch: number): Promise<Prepared> {
     await marker.mark(
       Array.from({ length: batch }, (_, index) => ({
         id: String(index),
-        image: { ...canvas, data: Uint8Array.from({ length: size }, (_, i) => levelAt(index * size + i)) },
+        image: { ...shape, data: Uint8Array.from({ length: size }, (_, i) => levelAt(index * size + i)) },
         direction,
       })),
     );
@@ -99,7 +102,10 @@ function writeImages(program: Program, { levels, crops }: Images): void {
     levels,
     Float32Array.from({ length: levels.size }, (_, i) => levelAt(i)),
   );
-  program.write(crops, packCrops(new Array(batch).fill(wholeImage(H, W)), H, W));
+  program.write(
+    crops,
+    packCrops(new Array(batch).fill(wholeImage(H, W)), new Array(batch).fill({ height: H, width: W })),
+  );
 }
 
 /** Some picture: values that are all alike would let some adapters run faster. */

@@ -1,11 +1,11 @@
-import { type Loader, layOut } from '../datasets/loader.ts';
+import { ahead, type Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
 import { randomCrop } from '../images/crop.ts';
+import { regionPixels } from '../images/region.ts';
 import { backward } from '../nn/backward.ts';
-import { evaluationCrop, infer, networkInput, type OnProgress } from '../nn/inference.ts';
+import { evaluationCrop, infer, networkInput, type OnProgress, writeRegions } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { derive } from '../random.ts';
-import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
 import { sgd } from '../shaders/sgd/sgd.ts';
 import { softmaxCrossEntropy } from '../shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
 import { Program } from '../tensor/program.ts';
@@ -30,7 +30,7 @@ export interface TrainOptions {
   readonly signal?: AbortSignal | undefined;
   /** State to go on from; `momenta` by parameter name. */
   readonly resume?: { readonly state: TrainingState; readonly momenta: ReadonlyMap<string, Float32Array> };
-  /** Called every `checkpointSteps` steps with what `resume` takes, after the weights of this moment can be read from the model. */
+  /** Called every `checkpointSteps` steps, and before ending because of the signal, with what `resume` takes, after the weights of this moment can be read from the model. */
   readonly onCheckpoint?: (state: TrainingState, momenta: ReadonlyMap<string, Float32Array>) => Promise<void>;
   readonly checkpointSteps?: number;
   readonly onEpoch?: (epoch: number, loss: number) => void;
@@ -41,7 +41,8 @@ interface Step {
   readonly program: Program;
   readonly learningRate: Tensor;
   readonly loss: Tensor;
-  load(indices: readonly number[], epoch: number): Promise<void>;
+  /** Decodes a batch; what it returns hands it to the program. */
+  prepare(indices: readonly number[], epoch: number): Promise<() => void>;
 }
 
 /**
@@ -70,14 +71,17 @@ export async function train(model: Model, loader: Loader, options: TrainOptions)
     let losses = [...(options.resume?.state.losses ?? [])];
     const epochLosses = [...(options.resume?.state.epochLosses ?? [])];
     const first = options.resume?.state.step ?? 0;
-    let order: number[] = [];
-    for (let done = first; done < total; done++) {
-      signal?.throwIfAborted();
-      const epoch = Math.floor(done / stepsPerEpoch);
-      const position = done % stepsPerEpoch;
-      if (position === 0 || done === first)
-        order = derive(recipe.seed, 'order', epoch).shuffle(Array.from({ length: count }, (_, i) => i));
-      await step.load(order.slice(position * batchSize, (position + 1) * batchSize), epoch);
+    const checkpoint = async (done: number): Promise<void> =>
+      options.onCheckpoint?.({ step: done, epochLosses, losses }, await readAll(momenta));
+    const { prepare } = step;
+    let done = first;
+    const upcoming = batchOrder(recipe.seed, count, batchSize, first, total);
+    for await (const load of ahead(upcoming, ({ indices, epoch }) => prepare(indices, epoch))) {
+      if (signal?.aborted) {
+        if (done > first) await checkpoint(done);
+        signal.throwIfAborted();
+      }
+      load();
       step.program.write(step.learningRate, Float32Array.of(learningRateAt(done, stepsPerEpoch, recipe)));
       await step.program.run();
       if (!recipe.freezeFeatures) model.batchesTracked++;
@@ -87,20 +91,38 @@ export async function train(model: Model, loader: Loader, options: TrainOptions)
           `training diverged: the loss is ${loss} at step ${done + 1}; use a smaller learning rate than ${recipe.learningRate}`,
         );
       losses.push(loss);
-      if (position === stepsPerEpoch - 1) {
+      done++;
+      if (done % stepsPerEpoch === 0) {
         epochLosses.push(losses.reduce((sum, value) => sum + value, 0) / losses.length);
         losses = [];
-        options.onEpoch?.(epoch + 1, epochLosses.at(-1)!);
+        options.onEpoch?.(done / stepsPerEpoch, epochLosses.at(-1)!);
       }
-      options.onProgress?.((done + 1) * batchSize, total * batchSize);
-      if (options.onCheckpoint && (done + 1) % (options.checkpointSteps ?? 100) === 0 && done + 1 < total) {
-        await options.onCheckpoint({ step: done + 1, epochLosses, losses }, await readAll(momenta));
-      }
+      options.onProgress?.(done * batchSize, total * batchSize);
+      if (done % (options.checkpointSteps ?? 100) === 0 && done < total) await checkpoint(done);
     }
     return { step: total, epochLosses, losses };
   } finally {
     step?.program.destroy();
     for (const variable of momenta.values()) variable.destroy();
+  }
+}
+
+/** The batches of steps `first` to `total` − 1: every epoch has an order of its own, and leaves out what fills no batch. */
+function* batchOrder(
+  seed: number,
+  count: number,
+  batchSize: number,
+  first: number,
+  total: number,
+): Generator<{ indices: number[]; epoch: number }> {
+  const stepsPerEpoch = Math.floor(count / batchSize);
+  let order: number[] = [];
+  for (let step = first; step < total; step++) {
+    const epoch = Math.floor(step / stepsPerEpoch);
+    const position = step % stepsPerEpoch;
+    if (position === 0 || step === first)
+      order = derive(seed, 'order', epoch).shuffle(Array.from({ length: count }, (_, i) => i));
+    yield { indices: order.slice(position * batchSize, (position + 1) * batchSize), epoch };
   }
 }
 
@@ -118,9 +140,9 @@ async function fullStep(
   batchSize: number,
   recipe: Recipe,
 ): Promise<Step> {
-  const { height, width, channels } = loader.canvas;
+  const { inputSize, channels } = model.config;
   const tape = new Tape(model.device.capabilities);
-  const levels = tape.input('levels', [batchSize, height, width, channels]);
+  const levels = tape.input('levels', [batchSize * regionPixels(inputSize, loader.pixels), channels]);
   const crops = tape.input('crops', [batchSize, 5], 'u32');
   const labels = tape.input('labels', [batchSize], 'u32');
   const learningRate = tape.input('learning rate', [1]);
@@ -131,16 +153,20 @@ async function fullStep(
     program,
     learningRate,
     loss,
-    async load(indices, epoch) {
-      const batch = await loader.batch(indices);
-      program.write(levels, layOut(batch.images, loader.canvas));
-      program.write(labels, batch.labels);
-      const drawn = batch.images.map((image, row) =>
-        recipe.crop
-          ? randomCrop(image.height, image.width, recipe.crop, derive(recipe.seed, 'crop', epoch, batch.indices[row]))
-          : evaluationCrop(image, model.config),
+    async prepare(indices, epoch) {
+      const { crop, seed } = recipe;
+      const batch = await loader.batch(
+        indices,
+        (image, index) =>
+          crop
+            ? randomCrop(image.height, image.width, crop, derive(seed, 'crop', epoch, index))
+            : evaluationCrop(image, model.config),
+        inputSize,
       );
-      program.write(crops, packCrops(drawn, height, width));
+      return () => {
+        writeRegions(program, { levels, crops }, batch.regions);
+        program.write(labels, batch.labels);
+      };
     },
   };
 }
@@ -166,7 +192,7 @@ async function linearStep(
     program,
     learningRate,
     loss,
-    async load(indices) {
+    prepare: async (indices) => () => {
       indices.forEach((index, row) => {
         rows.set(all.subarray(index * d, (index + 1) * d), row * d);
       });

@@ -144,7 +144,7 @@ async function configure(
   init: NetworkConfig | undefined,
   flags: Partial<NetworkConfig>,
 ): Promise<NetworkConfig> {
-  const { height, width } = loader.canvas;
+  const { height, width } = loader.extent;
   const inputSize = flags.inputSize ?? init?.inputSize ?? (height <= 64 && height === width ? height : 224);
   const statistics = flags.mean && flags.std ? undefined : (init ?? (await pixelStatistics(loader, channels)));
   const network = networkOf(flags.architecture ?? init?.architecture ?? 'resnet18');

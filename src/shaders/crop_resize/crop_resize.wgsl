@@ -1,8 +1,8 @@
-// Crop → bilinear resize → flip: x [N, H, W, C], crops [N, 5] (top, left, height, width, flip) → y [N, OH, OW, C].
+// Crop → bilinear resize → flip: x [pixels, C], crops [N, 5] (first pixel, pixels a row, height, width, flip) → y [N, OH, OW, C].
 // Positions are exact: along a crop of `extent` pixels, result d lies at ((2d + 1)·extent − out) / (2·out), in integers.
 // One invocation an element of y.
 
-struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32 }
+struct Params { size: u32, C: u32, OH: u32, OW: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> crops: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -25,12 +25,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let column = (index / p.C) % p.OW;
   let row = (index / (p.C * p.OW)) % p.OH;
   let n = index / (p.C * p.OW * p.OH);
-  let top = crops[n * 5u];
-  let left = crops[n * 5u + 1u];
+  let first = crops[n * 5u];
+  let stride = crops[n * 5u + 1u];
   let v = tapOf(row, crops[n * 5u + 2u], p.OH);
   let h = tapOf(select(column, p.OW - 1u - column, crops[n * 5u + 4u] != 0u), crops[n * 5u + 3u], p.OW);
-  let upper = ((n * p.H + top + v.first) * p.W + left) * p.C + c;
-  let lower = ((n * p.H + top + v.second) * p.W + left) * p.C + c;
+  let upper = (first + v.first * stride) * p.C + c;
+  let lower = (first + v.second * stride) * p.C + c;
   let a = fma(h.share, x[upper + h.second * p.C], (1.0 - h.share) * x[upper + h.first * p.C]);
   let b = fma(h.share, x[lower + h.second * p.C], (1.0 - h.share) * x[lower + h.first * p.C]);
   y[index] = fma(v.share, b, (1.0 - v.share) * a);

@@ -1,7 +1,8 @@
 // The gradient of crop_resize with respect to x, as a gather: each pixel of x sums over the results it had a share in.
-// dy [N, OH, OW, C], crops [N, 5] → dx [N, H, W, C], 0 outside the crop. One invocation an element of dx.
+// dy [N, OH, OW, C], crops [N, 5], their first pixels ascending → dx [pixels, C], 0 outside the crops. One invocation an element
+// of dx.
 
-struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32 }
+struct Params { size: u32, N: u32, C: u32, OH: u32, OW: u32 }
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> crops: array<u32>;
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
@@ -24,22 +25,35 @@ fn shareOf(i: u32, d: u32, extent: u32, out: u32) -> f32 {
   return f32(pixel - min(distance, pixel)) / f32(pixel);
 }
 
+// The last crop that begins at or before a pixel; the first where none does. If the pixel lies in any crop, then in this one:
+// images are disjoint, and each holds the pixels of its crop.
+fn cropOf(pixel: u32) -> u32 {
+  var low = 0u;
+  var high = p.N;
+  while (high - low > 1u) {
+    let middle = (low + high) / 2u;
+    if (crops[middle * 5u] <= pixel) { low = middle; } else { high = middle; }
+  }
+  return low;
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
   let index = (wg.y * num.x + wg.x) * 64u + local;
   if (index >= p.size) { return; }
   let c = index % p.C;
-  let column = (index / p.C) % p.W;
-  let row = (index / (p.C * p.W)) % p.H;
-  let n = index / (p.C * p.W * p.H);
+  let pixel = index / p.C;
+  let n = cropOf(pixel);
   let height = crops[n * 5u + 2u];
   let width = crops[n * 5u + 3u];
   let flip = crops[n * 5u + 4u] != 0u;
-  // Before the crop these wrap round to large numbers.
-  let i = row - crops[n * 5u];
-  let j = column - crops[n * 5u + 1u];
+  let first = crops[n * 5u];
+  let stride = crops[n * 5u + 1u];
+  // Before the first crop this wraps round to a large number.
+  let i = (pixel - first) / stride;
+  let j = (pixel - first) % stride;
   var sum = 0.0;
-  if (i < height && j < width) {
+  if (pixel >= first && i < height && j < width) {
     let lastRow = lastOf(i, height, p.OH);
     let lastColumn = lastOf(j, width, p.OW);
     for (var d = firstOf(i, height, p.OH); d <= lastRow; d++) {
