@@ -27,6 +27,7 @@ export { decodeImage, encodePng } from './images/sharp.ts';
 // From files to files: a model, a marked data set, a training run.
 
 export { type MarkDatasetOptions, markDataset } from './marking/mark_dataset.ts';
+export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
 export { type OpenedModel, openModel } from './nn/open_model.ts';
 export { runTraining, type TrainingReport, type TrainingRunOptions } from './training/training_run.ts';
 

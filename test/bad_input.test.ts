@@ -136,12 +136,10 @@ describe('bad input', () => {
     ]),
 
     // Data sets.
-    ...[
-      `${EXTRACT.replace('@images', '@cut-png')} --model @marker.safetensors`,
-      `${MARK} --data @cut-png`,
-      `${TRAIN} --data @cut-png`,
-    ].map((command): [string, number, RegExp] => [command, 3, /^@cut-png\/bee\/003.png: .*truncated.*; \S/]),
-    [`${MARK} --data @huge-png`, 3, /^@huge-png\/bee\/003.png: .*2147483647.*; \S/],
+    ...[`${EXTRACT.replace('@images', '@cut-png')} --model @marker.safetensors`, `${TRAIN} --data @cut-png`].map(
+      (command): [string, number, RegExp] => [command, 3, /^@cut-png\/bee\/003.png: .*truncated.*; \S/],
+    ),
+    [`${TRAIN} --data @huge-png`, 3, /^@huge-png\/bee\/003.png: .*2147483647.*; \S/],
     [`${MARK} --data @cut-idx`, 3, /^@cut-idx\/train-images-idx3-ubyte: truncated: .*; download it again$/],
     [`${TRAIN} --data @hostile-idx`, 3, /^@hostile-idx\/train-images-idx3-ubyte: .*; \S/],
     [

@@ -7,6 +7,7 @@ import { doctor } from './doctor.ts';
 import { extract } from './extract.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
+import { preview } from './preview.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { train } from './train.ts';
@@ -16,7 +17,7 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, mark, train, detect, calibrate, demo, profile],
+    commands: [doctor, keygen, extract, preview, mark, train, detect, calibrate, demo, profile],
   },
   process.argv.slice(2),
 );

@@ -1,7 +1,6 @@
 import { openDataset } from '../datasets/dataset.ts';
 import { MANIFEST_NAME } from '../datasets/manifest.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
-import { defaultMarkingRecipe } from '../marking/marker.ts';
 import { openModel } from '../nn/open_model.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand } from './command.ts';
@@ -11,13 +10,12 @@ import {
   imageOptions,
   networkOptions,
   networkOverrides,
-  numberList,
   openKey,
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
+import { DEFAULT_RADIUS, markingRecipe, recipeOptions } from './recipe.ts';
 
-const defaults = defaultMarkingRecipe(28);
 /** Skipped images that are named on the terminal; the manifest has all. */
 const SHOWN = 20;
 
@@ -47,59 +45,12 @@ export const mark = defineCommand({
     radius: {
       type: 'number',
       value: 'R',
-      default: defaults.radiusLevels,
+      default: DEFAULT_RADIUS,
       minimum: 1,
       maximum: 255,
       description: 'largest change of a pixel, in 8-bit levels',
     },
-    iterations: {
-      type: 'integer',
-      value: 'N',
-      default: defaults.iterations,
-      minimum: 1,
-      description: 'gradient steps an image',
-    },
-    lr: {
-      type: 'number',
-      value: 'X',
-      default: defaults.learningRate,
-      minimum: 0,
-      description: 'step size, in normalised pixel units',
-    },
-    lambdaFeatures: {
-      type: 'number',
-      value: 'X',
-      default: defaults.lambdaFeatures,
-      minimum: 0,
-      description: "weight of the features' whole change",
-    },
-    lambdaImage: {
-      type: 'number',
-      value: 'X',
-      default: defaults.lambdaImage,
-      minimum: 0,
-      description: "weight of the image's change",
-    },
-    cropScale: {
-      type: 'string',
-      value: 'MIN,MAX',
-      description:
-        'area of the random crops it must survive, or none; default 0.08,1 for photographs, none for images up to 64 pixels',
-    },
-    vanillaCrop: {
-      type: 'string',
-      value: 'KIND',
-      choices: ['same', 'evaluation'],
-      default: 'same',
-      description: "what the original's features are taken of; evaluation is the authors' way",
-    },
-    seed: {
-      type: 'integer',
-      value: 'N',
-      default: 0,
-      minimum: 0,
-      description: 'of the choice of images and of the crops',
-    },
+    ...recipeOptions,
     batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
     split: splitOption,
     ...imageOptions,
@@ -118,17 +69,6 @@ export const mark = defineCommand({
     if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
     try {
       checkBelong(key, { path: options.model, sha256 }, dataset);
-      const base = defaultMarkingRecipe(model.config.inputSize);
-      const scale =
-        options.cropScale === undefined || options.cropScale === 'none'
-          ? undefined
-          : numberList('--crop-scale', options.cropScale);
-      const crop =
-        options.cropScale === 'none'
-          ? null
-          : scale
-            ? { ratio: [3 / 4, 4 / 3] as const, flip: true, scale: [scale[0], scale[1] ?? 1] as const }
-            : base.crop;
       const reading = progress(`reading ${dataset.path}`, dataset.length, 'images');
       const display = { current: undefined as ReturnType<typeof progress> | undefined };
       const stopwatch = new Stopwatch();
@@ -138,17 +78,7 @@ export const mark = defineCommand({
         model,
         dataset,
         fraction: options.fraction,
-        recipe: {
-          ...base,
-          radiusLevels: options.radius,
-          iterations: options.iterations,
-          learningRate: options.lr,
-          lambdaFeatures: options.lambdaFeatures,
-          lambdaImage: options.lambdaImage,
-          crop,
-          vanillaCrop: options.vanillaCrop,
-          seed: options.seed,
-        },
+        recipe: { ...markingRecipe(options, model.config.inputSize), radiusLevels: options.radius },
         out: options.output,
         ...(options.batch !== undefined && { batchSize: options.batch }),
         stopwatch,

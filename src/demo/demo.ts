@@ -9,6 +9,7 @@ import { InputError } from '../errors.ts';
 import { jsonDocument } from '../formats/json.ts';
 import type { Device } from '../gpu/device.ts';
 import { psnr } from '../images/metrics.ts';
+import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
 import { commitment, createKey, type Key, serializeKey } from '../marking/key.ts';
 import { vanillaSubspace } from '../marking/keygen.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
@@ -17,7 +18,6 @@ import { infer, type OnProgress } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
 import { runTraining, type TrainingReport } from '../training/training_run.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from './fashion_mnist.ts';
-import { comparePicture, type Pair } from './picture.ts';
 
 export interface DemoOptions {
   readonly device: Device;
@@ -128,12 +128,14 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     await writeAtomic(
       join(out, 'marked.svg'),
       encode(
-        await comparePicture(
+        await pictureOf(
+          ['original', 'marked', 'difference ×10'],
           await pairs(
             owner,
             marked,
             manifest.images.map(({ id }) => id),
           ),
+          PICTURE_CELL,
         ),
       ),
     );
@@ -212,20 +214,25 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
 
 /** Directions the demo's carriers are drawn in. */
 const DEMO_SUBSPACE = 32;
+/** Side of the picture's images, in pixels. */
+const PICTURE_CELL = 112;
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 const saveKey = (path: string, key: Key): Promise<void> => writeAtomic(path, encode(serializeKey(key)), 0o600);
 
 /** A marked image of each class beside its original, for the picture. */
-async function pairs(original: Dataset, marked: Dataset, markedIds: readonly string[]): Promise<Pair[]> {
+async function pairs(original: Dataset, marked: Dataset, markedIds: readonly string[]): Promise<PictureRow[]> {
   const chosen = new Set(markedIds);
-  const found: Pair[] = [];
+  const found: PictureRow[] = [];
   for (let label = 0; label < original.classes.length; label++) {
     const index = marked.labels.findIndex((value, i) => value === label && chosen.has(marked.id(i)));
     if (index < 0) continue;
     const [before, after] = [await original.image(index), await marked.image(index)];
-    found.push({ label: original.classes[label], original: before, marked: after, psnr: psnr(before, after) });
+    found.push({
+      label: [original.classes[label], `${psnr(before, after).toFixed(1)} dB`],
+      cells: [before, after, difference(before, after)].map((image) => ({ image })),
+    });
   }
   return found.slice(0, 6);
 }

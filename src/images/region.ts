@@ -25,18 +25,23 @@ export function regionPixels(inputSize: number, imagePixels: number): number {
  * on its size alone.
  */
 export function cutRegion(image: Image8, crop: Crop, inputSize: number): Region {
-  const { channels, data } = image;
-  const { top, left, height, width, flip } = crop;
+  const { height, width, flip } = crop;
   if (height * width > OVERSAMPLING * inputSize ** 2)
     return { height: inputSize, width: inputSize, flip, levels: resize(image, crop, inputSize) };
-  if (height === image.height && width === image.width) return { height, width, flip, levels: data };
+  return { height, width, flip, levels: cutOut(image, crop).data };
+}
+
+/** A rectangle of an image, without its opacity and not mirrored. */
+export function cutOut(image: Image8, { top, left, height, width }: Crop): Image8 {
+  const { channels, data } = image;
+  if (height === image.height && width === image.width) return { height, width, channels, data };
   const levels = new Uint8Array(height * width * channels);
   const stride = width * channels;
   for (let y = 0; y < height; y++) {
     const from = ((top + y) * image.width + left) * channels;
     levels.set(data.subarray(from, from + stride), y * stride);
   }
-  return { height, width, flip, levels };
+  return { height, width, channels, data: levels };
 }
 
 /** Bilinear with half-pixel centres, as `torch.nn.functional.interpolate(align_corners=False)`; [size, size, channels]. */

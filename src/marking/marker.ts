@@ -38,7 +38,7 @@ export interface MarkingRecipe {
 export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
   return {
     radiusLevels: 10,
-    iterations: 60,
+    iterations: inputSize <= 64 ? 60 : 90,
     learningRate: 1,
     lambdaFeatures: 0.01,
     lambdaImage: 0.0005,

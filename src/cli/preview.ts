@@ -1,0 +1,90 @@
+import { openDataset } from '../datasets/dataset.ts';
+import { requireNewFile } from '../datasets/files.ts';
+import { writeAtomic } from '../datasets/write.ts';
+import { UsageError } from '../errors.ts';
+import { previewMarks } from '../marking/preview.ts';
+import { openModel } from '../nn/open_model.ts';
+import { columns, defineCommand } from './command.ts';
+import {
+  checkBelong,
+  decodeOptions,
+  imageOptions,
+  networkOptions,
+  networkOverrides,
+  numberList,
+  openKey,
+  splitOption,
+} from './inputs.ts';
+import { DEFAULT_RADIUS, markingRecipe, recipeOptions } from './recipe.ts';
+
+export const preview = defineCommand({
+  name: 'preview',
+  summary: 'Marks a few images of a data set with several radii and shows them side by side, before a long run',
+  options: {
+    key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
+    model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
+    data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE',
+      required: true,
+      description: 'the .svg file to write, for a browser',
+    },
+    radius: {
+      type: 'string',
+      value: 'LIST',
+      default: `4,${DEFAULT_RADIUS},16`,
+      description: 'largest changes of a pixel to try, in 8-bit levels',
+    },
+    images: { type: 'integer', value: 'N', default: 4, minimum: 1, description: 'how many, of all classes in turn' },
+    ...recipeOptions,
+    split: splitOption,
+    ...imageOptions,
+    ...networkOptions,
+  },
+  examples: ['--key owner.key --model weights/marker.safetensors --data data --radius 6,10 -o preview.svg'],
+  async run({ options, openDevice, progress, log, signal }) {
+    await requireNewFile(options.output);
+    const radii = numberList('--radius', options.radius);
+    if (radii.some((radius) => radius < 1 || radius > 255))
+      throw new UsageError(`--radius ${options.radius}: each must be between 1 and 255`);
+    const key = await openKey(options.key);
+    const dataset = await openDataset(options.data, {
+      split: options.split,
+      decode: decodeOptions(options),
+      keepFaults: true,
+    });
+    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
+    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    try {
+      checkBelong(key, { path: options.model, sha256 }, dataset);
+      const display = { current: undefined as ReturnType<typeof progress> | undefined };
+      const { marks, svg } = await previewMarks({
+        key,
+        model,
+        dataset,
+        radii,
+        count: options.images,
+        recipe: markingRecipe(options, model.config.inputSize),
+        onProgress: (done, total) => {
+          display.current ??= progress('preview', total, 'marks');
+          display.current.update(done);
+        },
+        signal,
+      });
+      display.current?.done();
+      await writeAtomic(options.output, new TextEncoder().encode(svg));
+      const rows = marks.map(
+        ({ id, radiusLevels, psnr, ssim, gain }) =>
+          [
+            `${id}, radius ${radiusLevels}`,
+            `PSNR ${psnr.toFixed(1)} dB, SSIM ${ssim.toFixed(4)}, gain ${gain.toFixed(3)}`,
+          ] as const,
+      );
+      return { json: { output: options.output, marks }, text: [`${options.output}:`, ...columns(rows)].join('\n') };
+    } finally {
+      model.destroy();
+    }
+  },
+});

@@ -1,0 +1,91 @@
+import { defaultMarkingRecipe, type MarkingRecipe } from '../marking/marker.ts';
+import { numberList } from './inputs.ts';
+
+const defaults = defaultMarkingRecipe(28);
+
+export const DEFAULT_RADIUS = defaults.radiusLevels;
+
+/** How images are marked, besides the radius. */
+export const recipeOptions = {
+  iterations: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: 'gradient steps an image; default 90 for photographs, 60 for images up to 64 pixels',
+  },
+  lr: {
+    type: 'number',
+    value: 'X',
+    default: defaults.learningRate,
+    minimum: 0,
+    description: 'step size, in normalised pixel units',
+  },
+  lambdaFeatures: {
+    type: 'number',
+    value: 'X',
+    default: defaults.lambdaFeatures,
+    minimum: 0,
+    description: "weight of the features' whole change",
+  },
+  lambdaImage: {
+    type: 'number',
+    value: 'X',
+    default: defaults.lambdaImage,
+    minimum: 0,
+    description: "weight of the image's change",
+  },
+  cropScale: {
+    type: 'string',
+    value: 'MIN,MAX',
+    description:
+      'area of the random crops it must survive, or none; default 0.08,1 for photographs, none for images up to 64 pixels',
+  },
+  vanillaCrop: {
+    type: 'string',
+    value: 'KIND',
+    choices: ['same', 'evaluation'],
+    default: 'same',
+    description: "what the original's features are taken of; evaluation is the authors' way",
+  },
+  seed: {
+    type: 'integer',
+    value: 'N',
+    default: 0,
+    minimum: 0,
+    description: 'of the choice of images and of the crops',
+  },
+} as const;
+
+/** Values of `recipeOptions` as the library takes them, with the default radius. */
+export function markingRecipe(
+  options: {
+    readonly iterations: number | undefined;
+    readonly lr: number;
+    readonly lambdaFeatures: number;
+    readonly lambdaImage: number;
+    readonly cropScale: string | undefined;
+    readonly vanillaCrop: 'same' | 'evaluation';
+    readonly seed: number;
+  },
+  inputSize: number,
+): MarkingRecipe {
+  const base = defaultMarkingRecipe(inputSize);
+  const { cropScale } = options;
+  const [smallest, largest = 1] = cropScale && cropScale !== 'none' ? numberList('--crop-scale', cropScale) : [];
+  const ratio = [3 / 4, 4 / 3] as const;
+  return {
+    ...base,
+    iterations: options.iterations ?? base.iterations,
+    learningRate: options.lr,
+    lambdaFeatures: options.lambdaFeatures,
+    lambdaImage: options.lambdaImage,
+    crop:
+      smallest === undefined
+        ? cropScale === 'none'
+          ? null
+          : base.crop
+        : { scale: [smallest, largest], ratio, flip: true },
+    vanillaCrop: options.vanillaCrop,
+    seed: options.seed,
+  };
+}
