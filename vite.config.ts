@@ -10,7 +10,13 @@ export default defineConfig({
     sourcemap: true,
     ssr: true,
     rollupOptions: {
-      input: { index: 'src/index.ts', node: 'src/node.ts', cli: 'src/cli/main.ts', bench: 'bench/main.ts' },
+      input: {
+        index: 'src/index.ts',
+        node: 'src/node.ts',
+        cli: 'src/cli/main.ts',
+        bench: 'bench/main.ts',
+        photographs: 'bench/photographs.ts',
+      },
       output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name].js' },
       external: [
         ...builtinModules,

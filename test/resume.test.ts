@@ -18,17 +18,21 @@ import { CLASSES, writeFolder, writeIdx, writeModel } from './small_data.ts';
 
 /**
  * Changes to files that this process may still make. Then it is as good as killed: a write that is under way is cut in
- * half, and nothing that follows, such as cleaning up, changes anything.
+ * half, and nothing that follows, such as cleaning up, changes anything. With `diskFull` this counts what takes space, and
+ * only that fails from then on.
  */
-const life = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY }));
+const life = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY, diskFull: false }));
 vi.mock('node:fs/promises', async (importOriginal) => {
   const real = await importOriginal<typeof import('node:fs/promises')>();
   const mortal =
     <A extends unknown[], R>(operation: (...args: A) => Promise<R>, cutShort?: (...args: A) => Promise<unknown>) =>
     async (...args: A): Promise<R> => {
+      if (life.diskFull && !cutShort) return operation(...args);
       const alive = life.left-- > 0;
       if (alive) return operation(...args);
       if (life.left === -1) await cutShort?.(...args);
+      // On a full disk only what takes space fails.
+      if (life.diskFull) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC', errno: -28, syscall: 'write' });
       throw new Error('killed');
     };
   const half = <T extends Uint8Array | string>(data: T): T => data.slice(0, data.length >> 1) as T;
@@ -160,6 +164,68 @@ describe('killed at every change to a file', () => {
       },
     );
     expect(kills).toBeGreaterThan(10);
+  });
+
+  it('a full disk leaves nothing half-written under a final name, and the run goes on', async () => {
+    const dataset = await openDataset(writeFolder(at('full'), 4));
+    const recipe = { ...defaultMarkingRecipe(12), iterations: 2 };
+    const mark = (out: string): Promise<unknown> =>
+      markDataset({ key, model, dataset, fraction: 0.5, recipe, out, batchSize: 1 });
+    await mark(at('full-whole'));
+    const whole = listing(at('full-whole'));
+    const out = at('full-out');
+    let failures = 0;
+    for (let count = 0; ; count++) {
+      Object.assign(life, { left: count, diskFull: true });
+      const error = await mark(out).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      Object.assign(life, { left: Number.POSITIVE_INFINITY, diskFull: false });
+      if (!error) break;
+      failures++;
+      expect(error).toMatchObject({
+        exitCode: 5,
+        message: expect.stringMatching(/: no space left on the device; free some/),
+      });
+      expect(existsSync(out)).toBe(false);
+      for (const [path, digest] of Object.entries(existsSync(`${out}.partial`) ? listing(`${out}.partial`) : {}))
+        if (!path.startsWith('.')) expect(digest, path).toBe(whole[path]);
+      await mark(out);
+      expect(listing(out)).toEqual(whole);
+      rmSync(out, { recursive: true });
+    }
+    // Journal, two images with a line each, two copies, manifest.
+    expect(failures).toBe(8);
+  });
+
+  it('train stopped by its signal loses no step', async () => {
+    const dataset = await openDataset(writeFolder(at('stopped'), 8));
+    const recipe = { epochs: 3, batchSize: 4 };
+    const train = (out: string, stopAt?: number): Promise<unknown> => {
+      const stop = new AbortController();
+      const seen: number[] = [];
+      return runTraining({
+        device: device(),
+        dataset,
+        out,
+        network: { width: 4 },
+        recipe,
+        resume: true,
+        signal: stop.signal,
+        onProgress: (done) => {
+          seen.push(done);
+          if (done === stopAt) stop.abort();
+        },
+      }).finally(() => {
+        if (stopAt === undefined && out.endsWith('stopped.safetensors')) expect(seen[0]).toBe(16);
+      });
+    };
+    await train(at('unstopped.safetensors'));
+    await expect(train(at('stopped.safetensors'), 12)).rejects.toThrow('aborted');
+    expect(existsSync(at('stopped.safetensors.checkpoint'))).toBe(true);
+    await train(at('stopped.safetensors'));
+    expect(readFileSync(at('stopped.safetensors')).equals(readFileSync(at('unstopped.safetensors')))).toBe(true);
   });
 
   it('mark keeps what was done', async () => {

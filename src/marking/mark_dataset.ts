@@ -1,7 +1,7 @@
 import { type FileHandle, open, readFile, rename, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../datasets/dataset.ts';
-import { exists } from '../datasets/files.ts';
+import { exists, fileError } from '../datasets/files.ts';
 import { ahead, checkChannels, chunks, inParallel, toChannels } from '../datasets/loader.ts';
 import {
   MANIFEST_NAME,
@@ -374,9 +374,13 @@ async function save(
 }
 
 /** Journals what became of images. Only then does a run that is started again count them as done. */
-async function note({ journal, done }: Run, outcomes: readonly (readonly [number, Outcome])[]): Promise<void> {
-  await journal.writeFile(outcomes.map((outcome) => `${JSON.stringify(outcome)}\n`).join(''));
-  await journal.datasync();
+async function note({ journal, writer, done }: Run, outcomes: readonly (readonly [number, Outcome])[]): Promise<void> {
+  try {
+    await journal.writeFile(outcomes.map((outcome) => `${JSON.stringify(outcome)}\n`).join(''));
+    await journal.datasync();
+  } catch (error) {
+    throw fileError(join(writer.root, JOURNAL_NAME), error);
+  }
   for (const [index, outcome] of outcomes) done.set(index, outcome);
 }
 
