@@ -99,19 +99,20 @@ export async function* ahead<T, R>(items: Iterable<T>, work: (item: T) => Promis
   if (next) yield await next;
 }
 
-/** Does `work` for 0 … count − 1, a few at a time, begun in order. Rejects with the first failure, beginning no more. */
+/**
+ * Does `work` for 0 … count − 1, a few at a time, begun in order. After a failure it begins no more, waits for what is under way,
+ * and rejects with the first failure.
+ */
 export async function inParallel(count: number, work: (index: number) => Promise<void>): Promise<void> {
   let next = 0;
-  let failed = false;
+  const failures: unknown[] = [];
   const worker = async (): Promise<void> => {
-    while (next < count && !failed) {
-      await work(next++).catch((error: unknown) => {
-        failed = true;
-        throw error;
-      });
+    while (next < count && failures.length === 0) {
+      await work(next++).catch((error: unknown) => failures.push(error));
     }
   };
   await Promise.all(Array.from({ length: Math.min(CONCURRENCY, count) }, worker));
+  if (failures.length > 0) throw failures[0];
 }
 
 /** Consecutive lists of at most `size` of the numbers 0 … count − 1, or of the given items. */
