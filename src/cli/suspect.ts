@@ -53,7 +53,7 @@ export async function openSuspect(
   if (inferred.length > 0) log(`${path}: taken from its shapes: ${inferred.join(', ')}`);
   try {
     if (model.config.numClasses !== classes.length) throw otherClasses(path, model.config.numClasses, classes);
-    const same = model.config.channels === heldOut.canvas.channels;
+    const same = model.config.channels === heldOut.channels;
     return {
       suspect: { model, heldOut: same ? heldOut : await load(dataset, model.config.channels, progress) },
       record: { path, sha256 },
