@@ -138,6 +138,7 @@ function noise(count: number): Dataset {
   const size = inputSize ** 2 * channels;
   const bytes = async (index: number): Promise<Uint8Array> =>
     Uint8Array.from({ length: size }, (_, i) => ((index * size + i) * 2654435761) >>> 24);
+  const shape = { width: inputSize, height: inputSize, channels: channels as 1 | 3 };
   return {
     path: 'noise',
     root: '',
@@ -146,12 +147,8 @@ function noise(count: number): Dataset {
     length: count,
     labels: Uint32Array.from({ length: count }, (_, index) => index % numClasses),
     id: String,
-    image: async (index) => ({
-      width: inputSize,
-      height: inputSize,
-      channels: channels as 1 | 3,
-      data: await bytes(index),
-    }),
+    shape: async () => shape,
+    image: async (index) => ({ ...shape, data: await bytes(index) }),
     bytes,
   };
 }
