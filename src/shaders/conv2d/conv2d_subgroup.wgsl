@@ -54,9 +54,7 @@ fn addPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, v: vec4f, 
 fn put(at: u32, channel: u32, sum: Channels) {
   if (at != NOWHERE && channel * CHANNELS < p.O) {
     var value = sum;
-    if (HAS_BIAS) { value += bias[channel]; }
-    if (HAS_RESIDUAL) { value += residual[at + channel]; }
-    if (RELU) { value = select(value, Channels(), value <= Channels()); }
+    if (RELU && !HAS_RESIDUAL) { value = select(value, Channels(), value <= Channels()); }
     y[at + channel] = value;
   }
 }
@@ -101,6 +99,10 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let source0 = ((n * p.H + vec4u(iy0)) * p.W + vec4u(ix0)) * quads;
 
   var acc: array<Channels, PIXELS>;
+  if (HAS_BIAS) {
+    let first = bias[min(channel, channels - 1u)];
+    for (var i = 0u; i < PIXELS; i++) { acc[i] = first; }
+  }
   // One loop over taps and channels: every loop around it would move all sums once more.
   var c = 0u;
   var jx = 0u;
@@ -154,5 +156,18 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   if (SLOTS > 2u) {
     putPixels(&acc, 16u, at.z, channel);
     putPixels(&acc, 24u, at.w, channel);
+  }
+
+  if (HAS_RESIDUAL && channel < channels && batch < p.batches) {
+    // A loop of its own over what was just written: in the lines above, every load would be compiled once a pixel.
+    let firstPixel = batch * p.pixels + own.x - lane;
+    let lastPixel = batch * p.pixels + p.pixels;
+    for (var i = firstPixel; i < min(firstPixel + PIXELS, lastPixel); i++) {
+      let outRow = (i / (p.GW * p.GH)) * p.YH + ((i / p.GW) % p.GH) * p.outStride + p.phaseY;
+      let outAt = (outRow * p.YW + (i % p.GW) * p.outStride + p.phaseX) * channels + channel;
+      var value = y[outAt] + residual[outAt];
+      if (RELU) { value = select(value, Channels(), value <= Channels()); }
+      y[outAt] = value;
+    }
   }
 }

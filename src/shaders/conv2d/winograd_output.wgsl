@@ -38,6 +38,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let y0 = ((tile / p.TW) % p.TH) * 4u;
   let n = tile / (p.TW * p.TH);
 
+  var offset: vec4f;
+  if (HAS_BIAS) { offset = bias[quad]; }
   var t: array<array<vec4f, 4>, 6>;
   for (var j = 0u; j < 6u; j++) {
     var c: array<vec4f, 6>;
@@ -49,8 +51,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     for (var j = 0u; j < 4u; j++) {
       if (y0 + i < p.GH && x0 + j < p.GW) {
         let at = ((n * p.GH + y0 + i) * p.GW + x0 + j) * quads + quad;
-        var value = r[j];
-        if (HAS_BIAS) { value += bias[quad]; }
+        var value = r[j] + offset;
         if (HAS_RESIDUAL) { value += residual[at]; }
         if (RELU) { value = select(value, vec4f(), value <= vec4f()); }
         y[at] = value;
