@@ -11,6 +11,7 @@ import dweightTiledCode from './conv2d_dweight_tiled.wgsl?raw';
 import subgroupCode from './conv2d_subgroup.wgsl?raw';
 import subgroupScalarCode from './conv2d_subgroup_scalar.wgsl?raw';
 import tiledCode from './conv2d_tiled.wgsl?raw';
+import { type Epilogue, epilogueBits } from './epilogue.ts';
 import { foldColumns, resizeRows } from './few_channels.ts';
 import { tilingOf, winogradDweight, winogradDy, winogradInput, winogradOutput, winogradWeight } from './winograd.ts';
 
@@ -415,7 +416,7 @@ function gather(
   capabilities: Capabilities,
   launch: {
     bind: Record<string, Tensor | undefined>;
-    epilogue: { HAS_BIAS: boolean; HAS_RESIDUAL: boolean; RELU: boolean };
+    epilogue: Epilogue;
     input: { N: number; H: number; W: number; C: number };
     grid: { GH: number; GW: number; O: number };
     output: { YH: number; YW: number; outStride: number; phaseY: number; phaseX: number };
@@ -441,10 +442,12 @@ function gather(
     MANY_TAPS: taps.tapsY * taps.tapsX > 1,
     PADDED: padded,
   });
+  const late = tile.kernel.params.some(({ name }) => name === 'epilogue');
   return {
     kernel: tile.kernel,
-    constants: { ...tile.constants, ...launch.epilogue },
+    constants: { ...tile.constants, ...(!late && launch.epilogue) },
     params: {
+      ...(late && { epilogue: epilogueBits(launch.epilogue) }),
       ...image,
       ...grid,
       ...launch.output,

@@ -19,7 +19,7 @@
 enable subgroups;
 
 struct Params {
-  pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
+  epilogue: u32, pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
   GH: u32, GW: u32, O: u32,
   YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
   inStride: u32, originY: i32, originX: i32, tapStep: i32,
@@ -34,6 +34,11 @@ struct Params {
 
 const PIXELS = 8u * SLOTS;
 const NOWHERE = 0xffffffffu;
+
+// Bits of `epilogue`: given with each launch, as every variant takes a CPU adapter a second to compile.
+const BIAS = 1u;
+const RESIDUAL = 2u;
+const RELU = 4u;
 
 fn addProducts(sum: Channels, s: vec4f, w: ptr<function, array<Channels, 4>>) -> Channels {
   return fma(Channels(s.w), (*w)[3], fma(Channels(s.z), (*w)[2], fma(Channels(s.y), (*w)[1], fma(Channels(s.x), (*w)[0], sum))));
@@ -51,24 +56,24 @@ fn addPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, v: vec4f, 
   (*acc)[first + 7u] = addProducts((*acc)[first + 7u], subgroupBroadcast(v, 7u), w);
 }
 
-fn put(at: u32, channel: u32, sum: Channels) {
+fn put(at: u32, channel: u32, sum: Channels, cut: bool) {
   if (at != NOWHERE && channel * CHANNELS < p.O) {
     var value = sum;
-    if (RELU && !HAS_RESIDUAL) { value = select(value, Channels(), value <= Channels()); }
+    if (cut) { value = select(sum, Channels(), sum <= Channels()); }
     y[at + channel] = value;
   }
 }
 
 /** Writes eight pixels, whose places the eight lanes hold. */
-fn putPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, at: u32, channel: u32) {
-  put(subgroupBroadcast(at, 0u), channel, (*acc)[first + 0u]);
-  put(subgroupBroadcast(at, 1u), channel, (*acc)[first + 1u]);
-  put(subgroupBroadcast(at, 2u), channel, (*acc)[first + 2u]);
-  put(subgroupBroadcast(at, 3u), channel, (*acc)[first + 3u]);
-  put(subgroupBroadcast(at, 4u), channel, (*acc)[first + 4u]);
-  put(subgroupBroadcast(at, 5u), channel, (*acc)[first + 5u]);
-  put(subgroupBroadcast(at, 6u), channel, (*acc)[first + 6u]);
-  put(subgroupBroadcast(at, 7u), channel, (*acc)[first + 7u]);
+fn putPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, at: u32, channel: u32, cut: bool) {
+  put(subgroupBroadcast(at, 0u), channel, (*acc)[first + 0u], cut);
+  put(subgroupBroadcast(at, 1u), channel, (*acc)[first + 1u], cut);
+  put(subgroupBroadcast(at, 2u), channel, (*acc)[first + 2u], cut);
+  put(subgroupBroadcast(at, 3u), channel, (*acc)[first + 3u], cut);
+  put(subgroupBroadcast(at, 4u), channel, (*acc)[first + 4u], cut);
+  put(subgroupBroadcast(at, 5u), channel, (*acc)[first + 5u], cut);
+  put(subgroupBroadcast(at, 6u), channel, (*acc)[first + 6u], cut);
+  put(subgroupBroadcast(at, 7u), channel, (*acc)[first + 7u], cut);
 }
 
 /** `inside` is 1, or 0 where a tap lies outside: a product, as the compiler would move a choice behind every broadcast. */
@@ -99,10 +104,9 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let source0 = ((n * p.H + vec4u(iy0)) * p.W + vec4u(ix0)) * quads;
 
   var acc: array<Channels, PIXELS>;
-  if (HAS_BIAS) {
-    let first = bias[min(channel, channels - 1u)];
-    for (var i = 0u; i < PIXELS; i++) { acc[i] = first; }
-  }
+  var first: Channels;
+  if ((p.epilogue & BIAS) != 0u) { first = bias[min(channel, channels - 1u)]; }
+  for (var i = 0u; i < PIXELS; i++) { acc[i] = first; }
   // One loop over taps and channels: every loop around it would move all sums once more.
   var c = 0u;
   var jx = 0u;
@@ -151,14 +155,15 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let row = n * p.YH + gy * p.outStride + p.phaseY;
   let used = (own < vec4u(p.pixels)) & vec4<bool>(batch < p.batches);
   let at = select(vec4u(NOWHERE), (row * p.YW + gx * p.outStride + p.phaseX) * channels, used);
-  putPixels(&acc, 0u, at.x, channel);
-  if (SLOTS > 1u) { putPixels(&acc, 8u, at.y, channel); }
+  let cut = (p.epilogue & (RELU | RESIDUAL)) == RELU;
+  putPixels(&acc, 0u, at.x, channel, cut);
+  if (SLOTS > 1u) { putPixels(&acc, 8u, at.y, channel, cut); }
   if (SLOTS > 2u) {
-    putPixels(&acc, 16u, at.z, channel);
-    putPixels(&acc, 24u, at.w, channel);
+    putPixels(&acc, 16u, at.z, channel, cut);
+    putPixels(&acc, 24u, at.w, channel, cut);
   }
 
-  if (HAS_RESIDUAL && channel < channels && batch < p.batches) {
+  if ((p.epilogue & RESIDUAL) != 0u && channel < channels && batch < p.batches) {
     // A loop of its own over what was just written: in the lines above, every load would be compiled once a pixel.
     let firstPixel = batch * p.pixels + own.x - lane;
     let lastPixel = batch * p.pixels + p.pixels;
@@ -166,7 +171,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
       let outRow = (i / (p.GW * p.GH)) * p.YH + ((i / p.GW) % p.GH) * p.outStride + p.phaseY;
       let outAt = (outRow * p.YW + (i % p.GW) * p.outStride + p.phaseX) * channels + channel;
       var value = y[outAt] + residual[outAt];
-      if (RELU) { value = select(value, Channels(), value <= Channels()); }
+      if ((p.epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
       y[outAt] = value;
     }
   }

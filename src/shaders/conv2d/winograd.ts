@@ -1,5 +1,6 @@
 import { defineKernel } from '../../gpu/kernel.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { epilogueBits } from './epilogue.ts';
 import dweightCode from './winograd_dweight.wgsl?raw';
 import dyCode from './winograd_dy.wgsl?raw';
 import inputCode from './winograd_input.wgsl?raw';
@@ -91,6 +92,7 @@ export function winogradOutput(
 ): Tensor {
   const O = m.shape[2]!;
   const { bias, residual, relu = false, differentiates, backward } = whole;
+  const epilogue = epilogueBits({ HAS_BIAS: bias !== undefined, HAS_RESIDUAL: residual !== undefined, RELU: relu });
   const [y] = m.tape.record({
     op: 'winograd_output',
     inputs: [m, bias, residual],
@@ -98,8 +100,7 @@ export function winogradOutput(
     launches: (_, [y]) => [
       {
         kernel: outputKernel,
-        constants: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: residual !== undefined, RELU: relu },
-        params: { GH, GW, O, TH, TW, tiles },
+        params: { epilogue, GH, GW, O, TH, TW, tiles },
         bind: { m, bias, residual, y },
         workgroups: Math.ceil((tiles * O) / 4 / 64),
         flops: tiles * O * 10 * 12,
