@@ -6,6 +6,7 @@ import { Model, parameterSpecs } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
+import { createMomenta, recordDescent } from '../src/training/train.ts';
 import { useDevice } from './device.ts';
 import { golden } from './golden.ts';
 import { nchwToNhwc, nhwcToNchw } from './layout.ts';
@@ -37,8 +38,8 @@ function formula(name: string, size: number, value: (t: number) => number): Floa
   return values;
 }
 
-/** torchvision's network at full width with weights from the formula, nudged. */
-function stateDict(config: NetworkConfig): Map<string, SafetensorsTensor> {
+/** A state dict with values from the formula, nudged where `nudges` says so. */
+function stateDict(config: NetworkConfig, nudges: (typeof NUDGES)[string] = []): Map<string, SafetensorsTensor> {
   return new Map(
     parameterSpecs(config).map(({ name, shape, kind }) => {
       const size = shape.reduce((a, b) => a * b, 1);
@@ -48,8 +49,7 @@ function stateDict(config: NetworkConfig): Map<string, SafetensorsTensor> {
         return kind === 'bias' || kind === 'beta' || kind === 'runningMean' ? (2 * t - 1) * 0.1 : 0.5 + t;
       };
       const data = formula(name, size, value);
-      for (const [parameter, element, nudge] of NUDGES[config.architecture] ?? [])
-        if (parameter === name) data[element]! += nudge;
+      for (const [parameter, element, nudge] of nudges) if (parameter === name) data[element]! += nudge;
       return [name, { file: 'formula', name, dtype: 'F32', shape, data: new Uint8Array(data.buffer) }];
     }),
   );
@@ -73,7 +73,7 @@ it.each(['resnet18', 'resnet34', 'resnet50', 'densenet121'])("agrees with torchv
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
   };
-  const model = await Model.load(device(), config, stateDict(config), 'formula');
+  const model = await Model.load(device(), config, stateDict(config, NUDGES[architecture]), 'formula');
   const [N, C, H, W] = attributes.shape;
   const image = formula(attributes.image_name, N * C * H * W, (t) => (2 * t - 1) * attributes.image_scale);
   const tape = new Tape(device().capabilities);
@@ -100,3 +100,87 @@ it.each(['resnet18', 'resnet34', 'resnet50', 'densenet121'])("agrees with torchv
   model.destroy();
   expect(device().liveBytes).toBe(baseline);
 });
+
+interface TrainingAttributes {
+  readonly options: Partial<NetworkConfig>;
+  readonly image_name: string;
+  readonly shape: readonly [number, number, number, number];
+  readonly image_scale: number;
+  readonly classes: number;
+  readonly lr: number;
+  readonly momentum: number;
+  readonly weight_decay: number;
+}
+
+/** A convolution's bias before a batch norm, which has no gradient but rounding. */
+const idle = (name: string, config: NetworkConfig): boolean =>
+  config.architecture === 'vgg16_bn' && /^features\.(0|3|7|10|14|17|20|24|27|30|34|37|40)\.bias$/.test(name);
+
+it.each(Object.keys(golden('networks_train').metadata))(
+  "a training step changes the weights of torchvision's %s as PyTorch does",
+  async (architecture) => {
+    const baseline = device().liveBytes;
+    const file = golden('networks_train');
+    const attributes = JSON.parse(file.metadata[architecture]!) as TrainingAttributes;
+    const [N, C, H, W] = attributes.shape;
+    const config: NetworkConfig = {
+      architecture,
+      ...attributes.options,
+      numClasses: attributes.classes,
+      inputSize: H,
+      channels: C,
+      mean: [0, 0, 0],
+      std: [1, 1, 1],
+    };
+    const initial = stateDict(config);
+    const model = await Model.load(device(), config, initial, 'formula');
+    const momenta = await createMomenta(model, false);
+    const tape = new Tape(device().capabilities);
+    const x = tape.input('x', [N, H, W, C]);
+    const labels = tape.input('labels', [N], 'u32');
+    const learningRate = tape.input('learning rate', [1]);
+    const seed = tape.input('seed', [2], 'u32');
+    const logits = model.logits(model.features(x, { training: true, seed }));
+    const loss = recordDescent(model, { logits, labels, learningRate }, momenta, {
+      momentum: attributes.momentum,
+      weightDecay: attributes.weight_decay,
+      nesterov: false,
+    });
+    const program = await Program.build(device(), tape, { name: 'training', outputs: [loss], guard: true });
+    const image = formula(`${attributes.image_name}.0`, N * C * H * W, (t) => (2 * t - 1) * attributes.image_scale);
+    program.write(x, nchwToNhwc(image, attributes.shape));
+    program.write(
+      labels,
+      Uint32Array.from({ length: N }, (_, n) => (2 * n) % attributes.classes),
+    );
+    program.write(learningRate, Float32Array.of(attributes.lr));
+    await program.run();
+    expectClose(await program.read(loss), file.float32(`${architecture}/loss`), 2e-5, 'loss');
+    await program.checkGuards();
+
+    // Eight elements of every tensor, in the order of their names, batch norms' running statistics among them.
+    const updates = file.float32(`${architecture}/update`);
+    let at = 0;
+    const byName = new Map(await model.stateDict());
+    for (const name of [...byName.keys()].sort()) {
+      const { dtype, data } = byName.get(name)!;
+      if (dtype !== 'F32' || idle(name, config)) continue;
+      const before = new Float32Array(initial.get(name)!.data.buffer);
+      const after = data as Float32Array;
+      const sampled = new Set(Array.from({ length: 8 }, (_, j) => Math.floor((j * after.length) / 8)));
+      const expected = updates.subarray(at, at + sampled.size);
+      at += sampled.size;
+      expectClose(
+        Array.from(sampled, (i) => after[i]! - before[i]!),
+        expected,
+        5e-3,
+        name,
+      );
+    }
+    expect(at).toBe(updates.length);
+    program.destroy();
+    for (const momentum of momenta.values()) momentum.destroy();
+    model.destroy();
+    expect(device().liveBytes).toBe(baseline);
+  },
+);
