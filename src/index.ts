@@ -25,6 +25,7 @@ export { shapeError } from './tensor/tensor.ts';
 
 // Operators: each appends a node to its tensors' tape. Images are channels last, [N, H, W, C].
 
+export { adaptiveAvgPool2d } from './shaders/adaptive_avg_pool2d/adaptive_avg_pool2d.ts';
 export { add } from './shaders/add/add.ts';
 export { avgPool2d } from './shaders/avg_pool2d/avg_pool2d.ts';
 export {
@@ -34,9 +35,11 @@ export {
   foldBatchNorm,
 } from './shaders/batch_norm/batch_norm.ts';
 export { clamp } from './shaders/clamp/clamp.ts';
+export { concat, slice } from './shaders/concat/concat.ts';
 export { constant } from './shaders/constant/constant.ts';
 export { type Conv2dOptions, conv2d, linear } from './shaders/conv2d/conv2d.ts';
 export { type CropResizeOptions, cropResize, packCrops } from './shaders/crop_resize/crop_resize.ts';
+export { type DropoutOptions, dropout } from './shaders/dropout/dropout.ts';
 export { expand } from './shaders/expand/expand.ts';
 export { fill } from './shaders/fill/fill.ts';
 export { globalAveragePool } from './shaders/global_average_pool/global_average_pool.ts';
@@ -44,6 +47,7 @@ export { maxPool2d } from './shaders/max_pool2d/max_pool2d.ts';
 export { type Normalisation, normalise } from './shaders/normalise/normalise.ts';
 export type { Pool2dOptions } from './shaders/pool2d.ts';
 export { relu } from './shaders/relu/relu.ts';
+export { reshape } from './shaders/reshape/reshape.ts';
 export { scale } from './shaders/scale/scale.ts';
 export { softmaxCrossEntropy } from './shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
 export { squaredDistance } from './shaders/squared_distance/squared_distance.ts';
@@ -61,7 +65,7 @@ export { type SelfTest, selfTest } from './shaders/selftest.ts';
 
 // Networks and their weights.
 
-export { initialStateDict, Model, type Parameter } from './nn/model.ts';
+export { initialStateDict, Model } from './nn/model.ts';
 export { type ConfigOverrides, type ModelFile, parseModelFile, serializeModel } from './nn/model_file.ts';
 export {
   defineNetwork,
@@ -72,6 +76,7 @@ export {
   type OptionValues,
 } from './nn/network.ts';
 export { type NetworkConfig, type NetworkOptionValues, networks } from './nn/networks.ts';
+export { Parameter } from './nn/parameter.ts';
 export type { ConvolutionOptions, ParameterKind, ParameterSpec, Recorder } from './nn/recorder.ts';
 
 // Features and logits of a frozen network.

@@ -2,10 +2,8 @@ import { expect, it } from 'vitest';
 import type { SafetensorsTensor } from '../src/formats/safetensors.ts';
 import type { Device } from '../src/gpu/device.ts';
 import { backward } from '../src/nn/backward.ts';
-import { fromDevice, toDevice } from '../src/nn/layout.ts';
 import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
-import { layoutOf } from '../src/nn/recorder.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { createMomenta, recordDescent } from '../src/training/train.ts';
@@ -182,11 +180,10 @@ async function followFixture(
   const nudge = async (step: number, sign: 1 | -1): Promise<void> => {
     for (const [when, name, element, by] of NUDGES) {
       if (when !== step) continue;
-      const { spec, variable } = parameters.get(name)!;
-      const layout = layoutOf(spec.kind);
-      const values = fromDevice(await variable.read(), spec.shape, layout);
+      const parameter = parameters.get(name)!;
+      const values = await parameter.read();
       values[element]! += sign * by;
-      variable.write(toDevice(values, spec.shape, layout));
+      parameter.write(values);
     }
   };
   const losses: number[] = [];

@@ -17,6 +17,9 @@ const small: Readonly<Record<string, Partial<NetworkConfig>>> = {
   resnet18: { width: 4 },
   resnet34: { width: 4 },
   resnet50: { width: 4 },
+  vgg16: { width: 4, hidden: 32 },
+  vgg16_bn: { width: 4, hidden: 32 },
+  densenet121: { width: 4, growth: 2 },
 };
 
 const published = (config: NetworkConfig, metadata: Readonly<Record<string, string>> = {}): Uint8Array =>

@@ -147,7 +147,7 @@ describe('tensors that share memory', () => {
       await program.run();
       values.push(await program.read(loss), await program.read(logits));
     }
-    for (const { variable } of model.trainable()) values.push(await variable.read());
+    for (const parameter of model.trainable()) values.push(await parameter.read());
     const { bytes } = program.plan;
     program.destroy();
     for (const momentum of momenta.values()) momentum.destroy();

@@ -16,6 +16,8 @@ export interface DeviceOptions {
   readonly memoryLimitBytes?: number;
   /** Overrides what kernels choose their variant by, to measure or test one that this adapter would not get. */
   readonly capabilities?: Partial<Capabilities>;
+  /** Binds no larger tensors than so many bytes, to test what happens on a device that cannot. */
+  readonly maxTensorBytes?: number;
 }
 
 /** Limits kernels profit from; asked for as far as the adapter has them, everything works at the specification's defaults. */
@@ -40,6 +42,8 @@ export class Device {
   readonly capabilities: Capabilities;
   readonly pipelines: PipelineCache;
   readonly memoryLimitBytes: number;
+  /** Most bytes one tensor may have: kernels bind a tensor whole. */
+  readonly maxTensorBytes: number;
   /** Bytes of all buffers that are allocated and not destroyed. */
   liveBytes = 0;
   /** Counts of what was created since the device was opened: a replayed program must not move them. */
@@ -56,6 +60,8 @@ export class Device {
       timestamps: gpu.features.has('timestamp-query'),
       ...options.capabilities,
     };
+    const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;
+    this.maxTensorBytes = Math.min(maxStorageBufferBindingSize, maxBufferSize, options.maxTensorBytes ?? Infinity);
     this.memoryLimitBytes = options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
     this.pipelines = new PipelineCache(gpu);
     // Both ways a device can fail end in one place: after a loss buffers still "work" and hold zeros, so every wait asks.
@@ -90,11 +96,6 @@ export class Device {
   /** The adapter in words, for reports. */
   get name(): string {
     return this.info.description || this.info.device || this.info.vendor || 'unnamed adapter';
-  }
-
-  /** Most bytes one tensor may have: kernels bind a tensor whole. */
-  get maxTensorBytes(): number {
-    return Math.min(this.gpu.limits.maxStorageBufferBindingSize, this.gpu.limits.maxBufferSize);
   }
 
   /** Throws what went wrong on the device since it was opened, if anything did. */

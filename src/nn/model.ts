@@ -6,17 +6,10 @@ import { derive } from '../random.ts';
 import { normalise } from '../shaders/normalise/normalise.ts';
 import { Tape } from '../tensor/tape.ts';
 import { bytesOf, ShapeError, sizeOf, type Tensor } from '../tensor/tensor.ts';
-import { Variable } from '../tensor/variable.ts';
-import { deviceShape, fromDevice, toDevice } from './layout.ts';
 import type { Initial, Network } from './network.ts';
 import { type NetworkConfig, type NetworkOptionValues, networkOf, optionsOf } from './networks.ts';
-import { isNorm, isTrainable, layoutOf, type ParameterSpec, Recorder } from './recorder.ts';
-
-/** A trainable parameter with the variable that holds it. */
-export interface Parameter {
-  readonly spec: ParameterSpec;
-  readonly variable: Variable;
-}
+import { Parameter, wholeShape } from './parameter.ts';
+import { isNorm, isTrainable, type ParameterSpec, Recorder } from './recorder.ts';
 
 /** A network with its weights on a device. `destroy` gives them back. */
 export class Model {
@@ -53,7 +46,7 @@ export class Model {
   ): Promise<Model> {
     const specs = parameterSpecs(config);
     checkStateDict(specs, tensors, file);
-    const bytes = specs.reduce((sum, { shape, kind }) => sum + bytesOf(deviceShape(shape, layoutOf(kind))), 0);
+    const bytes = specs.reduce((sum, { shape }) => sum + bytesOf(shape), 0);
     if (device.liveBytes + bytes > device.memoryLimitBytes) {
       throw new DeviceError(
         `${file}: needs ${bytes} bytes for its weights beside ${device.liveBytes} in use; the limit is ${device.memoryLimitBytes}: allow more`,
@@ -63,21 +56,16 @@ export class Model {
     try {
       for (const spec of specs) {
         const values = toFloat32(tensors.get(spec.name)!);
-        const bad = values.findIndex((value) => !Number.isFinite(value) || (spec.kind === 'runningVar' && value < 0));
+        const bad = firstBad(values, spec.kind === 'runningVar');
         if (bad >= 0) {
           throw new InputError(
             `${file}: ${spec.name} has ${values[bad]} at element ${bad}: the weights are damaged or training diverged; use another file`,
           );
         }
-        const layout = layoutOf(spec.kind);
-        const data = toDevice(values, spec.shape, layout);
-        parameters.set(spec.name, {
-          spec,
-          variable: await Variable.create(device, spec.name, deviceShape(spec.shape, layout), data),
-        });
+        parameters.set(spec.name, await Parameter.create(device, spec, values));
       }
     } catch (error) {
-      for (const { variable } of parameters.values()) variable.destroy();
+      for (const parameter of parameters.values()) parameter.destroy();
       throw error;
     }
     const model = new Model(device, config, parameters);
@@ -102,14 +90,17 @@ export class Model {
     return normalise(levels, { mean: this.config.mean, std: this.config.std });
   }
 
-  /** Records the features of normalised images: [N, H, W, C] → [N, d]. */
-  features(x: Tensor, { training = false }: { training?: boolean } = {}): Tensor {
+  /**
+   * Records the features of normalised images: [N, H, W, C] → [N, d]. `seed` [2] of u32 decides what the dropouts of a network
+   * drop that has any, in training: write another for every step.
+   */
+  features(x: Tensor, { training = false, seed }: { training?: boolean; seed?: Tensor } = {}): Tensor {
     if (x.shape[3] !== this.config.channels) {
       throw new InputError(
         `${this.config.architecture}: the images have ${x.shape[3]} channels, the model takes ${this.config.channels}`,
       );
     }
-    return this.#network.features(this.#recorder(x.tape, training), x, this.#options);
+    return this.#network.features(this.#recorder(x.tape, training, seed), x, this.#options);
   }
 
   /** Records the last linear layer: features [N, d] → logits [N, K]. */
@@ -124,16 +115,15 @@ export class Model {
 
   /** The last layer's weight as PyTorch has it: [K, d], row-major. */
   async headWeight(): Promise<Float32Array> {
-    const { spec, variable } = this.#parameters.get(`${this.#network.head}.weight`)!;
-    return fromDevice(await variable.read(), spec.shape, 'linear');
+    return await this.#parameters.get(`${this.#network.head}.weight`)!.read();
   }
 
   /** The weights with PyTorch's names, shapes and order, to be saved. */
   async stateDict(): Promise<[string, TensorData][]> {
     const tensors: [string, TensorData][] = [];
-    for (const { spec, variable } of this.#parameters.values()) {
-      const data = fromDevice(await variable.read(), spec.shape, layoutOf(spec.kind));
-      tensors.push([spec.name, { dtype: 'F32', shape: spec.shape, data }]);
+    for (const parameter of this.#parameters.values()) {
+      const { spec } = parameter;
+      tensors.push([spec.name, { dtype: 'F32', shape: spec.shape, data: await parameter.read() }]);
       if (spec.kind === 'runningVar') {
         const name = spec.name.replace(/running_var$/, 'num_batches_tracked');
         tensors.push([name, { dtype: 'I64', shape: [], data: BigInt64Array.of(BigInt(this.batchesTracked)) }]);
@@ -143,11 +133,13 @@ export class Model {
   }
 
   destroy(): void {
-    for (const { variable } of this.#parameters.values()) variable.destroy();
+    for (const parameter of this.#parameters.values()) parameter.destroy();
   }
 
-  #recorder(tape: Tape, training: boolean): Recorder {
-    return new Recorder(tape, training, (spec) => tape.variable(this.#parameters.get(spec.name)!.variable));
+  #recorder(tape: Tape, training: boolean, seed?: Tensor): Recorder {
+    const parts = ({ name }: ParameterSpec): Tensor[] =>
+      this.#parameters.get(name)!.parts.map((part) => tape.variable(part));
+    return new Recorder(tape, training, parts, seed);
   }
 }
 
@@ -155,10 +147,11 @@ export class Model {
 export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] {
   const specs = new Map<string, ParameterSpec>();
   const tape = new Tape();
-  const recorder = new Recorder(tape, true, (spec) => {
+  const parts = (spec: ParameterSpec): Tensor[] => {
     specs.set(spec.name, spec);
-    return tape.input(spec.name, deviceShape(spec.shape, layoutOf(spec.kind)));
-  });
+    return [tape.input(spec.name, wholeShape(spec))];
+  };
+  const recorder = new Recorder(tape, true, parts, tape.input('seed', [2], 'u32'));
   const network = networkOf(config.architecture);
   const { inputSize, channels, numClasses } = config;
   const options = optionsOf(network, config);
@@ -170,6 +163,12 @@ export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] 
     throw new InputError(`${network.name} cannot take images of ${inputSize}x${inputSize}: ${error.message}`);
   }
   return [...specs.values()];
+}
+
+/** The first element that is not finite or, of a variance, negative; −1 where there is none. (A loop: `findIndex` takes four times as long.) */
+function firstBad(values: Float32Array, variance: boolean): number {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]) || (variance && values[i] < 0)) return i;
+  return -1;
 }
 
 /** What keeps a state dict from being one of these tensors: missing, misshapen and unknown ones, a phrase each. */

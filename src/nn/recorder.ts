@@ -1,5 +1,10 @@
+import { add } from '../shaders/add/add.ts';
 import { batchNorm, foldBatchNorm } from '../shaders/batch_norm/batch_norm.ts';
+import { concat } from '../shaders/concat/concat.ts';
 import { type Conv2dOptions, conv2d, linear } from '../shaders/conv2d/conv2d.ts';
+import { dropout } from '../shaders/dropout/dropout.ts';
+import { expand } from '../shaders/expand/expand.ts';
+import { reshape } from '../shaders/reshape/reshape.ts';
 import type { Tape } from '../tensor/tape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Layout } from './layout.ts';
@@ -17,6 +22,8 @@ export interface ParameterSpec {
   /** Values that one output of its layer is computed from, and outputs that one input reaches, as PyTorch counts them; 1 for batch norms. */
   readonly fanIn: number;
   readonly fanOut: number;
+  /** [C, H, W], where the inputs of a linear layer are the pixels of an image. */
+  readonly flattens?: readonly [number, number, number];
 }
 
 export const layoutOf = (kind: ParameterKind): Layout =>
@@ -48,14 +55,21 @@ export interface ConvolutionOptions {
  */
 export class Recorder {
   readonly tape: Tape;
-  /** Batch statistics, unfolded layers, parameters as variables that may change. */
+  /** Batch statistics, unfolded layers, dropout, parameters as variables that may change. */
   readonly training: boolean;
-  readonly #parameter: (spec: ParameterSpec) => Tensor;
+  readonly #parts: (spec: ParameterSpec) => readonly Tensor[];
+  readonly #seed: Tensor | undefined;
+  #dropouts = 0;
 
-  constructor(tape: Tape, training: boolean, parameter: (spec: ParameterSpec) => Tensor) {
+  /**
+   * @param parts the tensors that hold a parameter, see `Parameter`.
+   * @param seed [2] of u32, for the dropouts of a network in training.
+   */
+  constructor(tape: Tape, training: boolean, parts: (spec: ParameterSpec) => readonly Tensor[], seed?: Tensor) {
     this.tape = tape;
     this.training = training;
-    this.#parameter = parameter;
+    this.#parts = parts;
+    this.#seed = seed;
   }
 
   /** A convolution of x [N, H, W, C], with batch norm, residual and ReLU where asked for. */
@@ -82,13 +96,41 @@ export class Recorder {
     });
   }
 
-  /** A fully connected layer of x [N, I] with bias. */
+  /** A batch norm of x [N, H, W, C] by itself: one that no convolution comes before. */
+  norm(name: string, x: Tensor, { relu = false }: { relu?: boolean } = {}): Tensor {
+    return this.tape.scope(name, () => batchNorm(x, this.#norm(name, x.shape[3]), { training: this.training, relu }));
+  }
+
+  /** A fully connected layer with bias of x [N, I], or of all pixels of x [N, H, W, C]. */
   linear(name: string, x: Tensor, out: number): Tensor {
     return this.tape.scope(name, () => {
-      const fans = { fanIn: x.shape[1], fanOut: out };
-      const weight = this.#parameter({ name: `${name}.weight`, shape: [out, x.shape[1]], kind: 'linear', ...fans });
-      return linear(x, weight, this.#parameter({ name: `${name}.bias`, shape: [out], kind: 'bias', ...fans }));
+      const [N, H, W, C] = x.shape as [number, number, number, number];
+      const image = x.shape.length === 4;
+      const rows = image ? reshape(x, [N, H * W * C]) : x;
+      const spec = { fanIn: rows.shape[1], fanOut: out, ...(image && { flattens: [C, H, W] as const }) };
+      const weights = this.#parts({ name: `${name}.weight`, shape: [out, spec.fanIn], kind: 'linear', ...spec });
+      const bias = this.#parameter({
+        name: `${name}.bias`,
+        shape: [out],
+        kind: 'bias',
+        fanIn: spec.fanIn,
+        fanOut: out,
+      });
+      if (weights.length === 1) return linear(rows, weights[0], bias);
+      const y = concat(weights.map((weight) => linear(rows, weight)));
+      return add(y, expand(bias, y.shape));
     });
+  }
+
+  /** In training, sets a random share of x to 0 and scales the rest up; otherwise nothing. Each call drops independently. */
+  dropout(x: Tensor, share: number): Tensor {
+    if (!this.training || share === 0) return x;
+    if (!this.#seed) throw new Error('a network with dropout is trained with a seed');
+    return dropout(x, this.#seed, { share, stream: this.#dropouts++ });
+  }
+
+  #parameter(spec: ParameterSpec): Tensor {
+    return this.#parts(spec)[0];
   }
 
   #norm(name: string, channels: number): { gamma: Tensor; beta: Tensor; runningMean: Tensor; runningVar: Tensor } {

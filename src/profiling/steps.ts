@@ -37,14 +37,16 @@ async function prepareTraining(model: Model, batch: number): Promise<Prepared> {
   let program: Program | undefined;
   const release = (): void => {
     program?.destroy();
-    for (const variable of momenta.values()) variable.destroy();
+    for (const momentum of momenta.values()) momentum.destroy();
   };
   try {
     const tape = new Tape(model.device.capabilities);
     const images = recordImages(tape, model, batch);
     const labels = tape.input('labels', [batch], 'u32');
     const learningRate = tape.input('learning rate', [1]);
-    const logits = model.logits(model.features(networkInput(model, images.levels, images.crops), { training: true }));
+    const seed = tape.input('dropout seed', [2], 'u32');
+    const input = networkInput(model, images.levels, images.crops);
+    const logits = model.logits(model.features(input, { training: true, seed }));
     const recipe = { momentum: 0.9, weightDecay: 1e-4, nesterov: false };
     const loss = recordDescent(model, { logits, labels, learningRate }, momenta, recipe);
     program = await Program.build(model.device, tape, { name: 'training', outputs: [loss] });
@@ -54,6 +56,7 @@ async function prepareTraining(model: Model, batch: number): Promise<Prepared> {
       Uint32Array.from({ length: batch }, (_, index) => index % model.config.numClasses),
     );
     program.write(learningRate, Float32Array.of(0.01));
+    program.write(seed, Uint32Array.of(1, 2));
     await program.run();
     return { program, images: batch, release };
   } catch (error) {

@@ -5,13 +5,13 @@ import { regionPixels } from '../images/region.ts';
 import { backward } from '../nn/backward.ts';
 import { evaluationCrop, infer, networkInput, type OnProgress, writeRegions } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
+import { Parameter } from '../nn/parameter.ts';
 import { derive } from '../random.ts';
 import { sgd } from '../shaders/sgd/sgd.ts';
 import { softmaxCrossEntropy } from '../shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
 import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { Variable } from '../tensor/variable.ts';
 import { learningRateAt, type Recipe } from './recipe.ts';
 
 /** Where a run is: with the weights and momenta, all that is needed to go on. */
@@ -41,6 +41,8 @@ interface Step {
   readonly program: Program;
   readonly learningRate: Tensor;
   readonly loss: Tensor;
+  /** [2] of u32, where the whole network is trained: decides what dropouts drop. */
+  readonly dropoutSeed?: Tensor;
   /** Decodes a batch; what it returns hands it to the program. */
   prepare(indices: readonly number[], epoch: number): Promise<() => void>;
 }
@@ -82,6 +84,10 @@ export async function train(model: Model, loader: Loader, options: TrainOptions)
         signal.throwIfAborted();
       }
       load();
+      if (step.dropoutSeed) {
+        const random = derive(recipe.seed, 'dropout', done);
+        step.program.write(step.dropoutSeed, Uint32Array.of(random.uint32(), random.uint32()));
+      }
       step.program.write(step.learningRate, Float32Array.of(learningRateAt(done, stepsPerEpoch, recipe)));
       await step.program.run();
       if (!recipe.freezeFeatures) model.batchesTracked++;
@@ -103,7 +109,7 @@ export async function train(model: Model, loader: Loader, options: TrainOptions)
     return { step: total, epochLosses, losses };
   } finally {
     step?.program.destroy();
-    for (const variable of momenta.values()) variable.destroy();
+    for (const momentum of momenta.values()) momentum.destroy();
   }
 }
 
@@ -126,9 +132,9 @@ function* batchOrder(
   }
 }
 
-async function readAll(variables: ReadonlyMap<string, Variable>): Promise<Map<string, Float32Array>> {
+async function readAll(parameters: ReadonlyMap<string, Parameter>): Promise<Map<string, Float32Array>> {
   const values = new Map<string, Float32Array>();
-  for (const [name, variable] of variables) values.set(name, await variable.read());
+  for (const [name, parameter] of parameters) values.set(name, await parameter.read());
   return values;
 }
 
@@ -136,7 +142,7 @@ async function readAll(variables: ReadonlyMap<string, Variable>): Promise<Map<st
 async function fullStep(
   model: Model,
   loader: Loader,
-  momenta: ReadonlyMap<string, Variable>,
+  momenta: ReadonlyMap<string, Parameter>,
   batchSize: number,
   recipe: Recipe,
 ): Promise<Step> {
@@ -146,13 +152,16 @@ async function fullStep(
   const crops = tape.input('crops', [batchSize, 5], 'u32');
   const labels = tape.input('labels', [batchSize], 'u32');
   const learningRate = tape.input('learning rate', [1]);
-  const logits = model.logits(model.features(networkInput(model, levels, crops), { training: true }));
+  const dropoutSeed = tape.input('dropout seed', [2], 'u32');
+  const input = networkInput(model, levels, crops);
+  const logits = model.logits(model.features(input, { training: true, seed: dropoutSeed }));
   const loss = recordDescent(model, { logits, labels, learningRate }, momenta, recipe);
   const program = await Program.build(model.device, tape, { name: 'training', outputs: [loss] });
   return {
     program,
     learningRate,
     loss,
+    dropoutSeed,
     async prepare(indices, epoch) {
       const { crop, seed } = recipe;
       const batch = await loader.batch(
@@ -175,7 +184,7 @@ async function fullStep(
 async function linearStep(
   model: Model,
   loader: Loader,
-  momenta: ReadonlyMap<string, Variable>,
+  momenta: ReadonlyMap<string, Parameter>,
   batchSize: number,
   { recipe, signal }: TrainOptions,
 ): Promise<Step> {
@@ -212,46 +221,46 @@ async function linearStep(
 export function recordDescent(
   model: Model,
   { logits, labels, learningRate }: Readonly<Record<'logits' | 'labels' | 'learningRate', Tensor>>,
-  momenta: ReadonlyMap<string, Variable>,
+  momenta: ReadonlyMap<string, Parameter>,
   { momentum, weightDecay, nesterov }: Pick<Recipe, 'momentum' | 'weightDecay' | 'nesterov'>,
 ): Tensor {
   const { tape } = logits;
   const loss = softmaxCrossEntropy(logits, labels);
   const parameters = model.trainable().filter(({ spec }) => momenta.has(spec.name));
-  const weights = parameters.map(({ variable }) => tape.variable(variable));
-  const gradients = backward(loss, weights);
-  parameters.forEach(({ spec }, index) => {
-    const buffer = tape.variable(momenta.get(spec.name)!);
-    tape.scope(spec.name, () =>
-      sgd(
-        { parameter: weights[index], gradient: gradients[index], momentum: buffer, learningRate },
-        { momentum, weightDecay, nesterov },
-      ),
+  const weights = parameters.flatMap(({ spec, parts }) =>
+    parts.map((part, index) => ({
+      name: spec.name,
+      parameter: tape.variable(part),
+      momentum: tape.variable(momenta.get(spec.name)!.parts[index]),
+    })),
+  );
+  const gradients = backward(
+    loss,
+    weights.map(({ parameter }) => parameter),
+  );
+  weights.forEach(({ name, ...tensors }, index) => {
+    tape.scope(name, () =>
+      sgd({ ...tensors, gradient: gradients[index], learningRate }, { momentum, weightDecay, nesterov }),
     );
   });
   return loss;
 }
 
-/** A zeroed momentum for each parameter that is trained, or the values given. */
+/** A zeroed momentum for each parameter that is trained, or the values given, as PyTorch has them. */
 export async function createMomenta(
   model: Model,
   freezeFeatures: boolean,
   values?: ReadonlyMap<string, Float32Array>,
-): Promise<Map<string, Variable>> {
-  const momenta = new Map<string, Variable>();
+): Promise<Map<string, Parameter>> {
+  const momenta = new Map<string, Parameter>();
   try {
-    for (const { spec, variable } of model.trainable(freezeFeatures)) {
-      const momentum = await Variable.create(
-        model.device,
-        `${spec.name} momentum`,
-        variable.shape,
-        values?.get(spec.name),
-      );
-      momenta.set(spec.name, momentum);
+    for (const { spec } of model.trainable(freezeFeatures)) {
+      const name = `${spec.name} momentum`;
+      momenta.set(spec.name, await Parameter.create(model.device, spec, values?.get(spec.name), name));
     }
     return momenta;
   } catch (error) {
-    for (const variable of momenta.values()) variable.destroy();
+    for (const momentum of momenta.values()) momentum.destroy();
     throw error;
   }
 }
