@@ -179,7 +179,7 @@ async function markWith(folder: string, data: string): Promise<string> {
   return `mark --key ${folder}/owner.key --model ${folder}/marker.safetensors --data ${data} --crop-scale 0.08,1`;
 }
 
-/** Marks a tenth of a large folder of which every fiftieth file is bad. */
+/** Marks a fiftieth of a large folder of which every fiftieth file is bad. */
 async function hostile(folder: string, count: number, progress: Context<unknown>['progress']) {
   const data = join(folder, 'data');
   const display = progress('writing photographs', count, 'files');
@@ -194,7 +194,7 @@ async function hostile(folder: string, count: number, progress: Context<unknown>
     display.update(i + 1);
   }
   display.done();
-  const line = `${await markWith(folder, data)} --fraction 0.1 --iterations 1 -o ${folder}/marked --json`;
+  const line = `${await markWith(folder, data)} --fraction 0.02 --iterations 1 -o ${folder}/marked --json`;
   const { exitCode, stdout, peakMiB } = await command(typed(line));
   if (exitCode !== 3) throw new Error(`mark ended with ${exitCode}: ${stdout}`);
   const { summary, skipped, timing } = JSON.parse(stdout) as {
@@ -211,10 +211,10 @@ async function hostile(folder: string, count: number, progress: Context<unknown>
 
 /** Kills `mark` and `train` at random moments and compares what comes out with undisturbed runs. */
 async function kills(folder: string, count: number, log: Context<unknown>['log']) {
-  const data = await writePhotographs(join(folder, 'data'), 60, 120);
+  const data = await writePhotographs(join(folder, 'data'), 40, 60);
   const random = derive(Date.now(), 'kills');
-  const train = `train --data ${data} --input-size 24 --width 4 --epochs 6 --batch-size 10 --checkpoint-steps 3 --resume`;
-  const lines = { mark: `${await markWith(folder, data)} --fraction 0.8 --iterations 20 --batch 2`, train };
+  const train = `train --data ${data} --input-size 24 --width 4 --epochs 4 --batch-size 10 --checkpoint-steps 3 --resume`;
+  const lines = { mark: `${await markWith(folder, data)} --fraction 0.8 --iterations 4 --batch 4`, train };
   const json: Record<string, { kills: number; equal: boolean }> = {};
   for (const [name, line] of Object.entries(lines)) {
     const [whole, killed] = [join(folder, `${name}-whole.safetensors`), join(folder, `${name}-killed.safetensors`)];

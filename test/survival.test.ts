@@ -220,7 +220,8 @@ describe('what stops a run', () => {
     expect(skipped).toEqual([
       {
         id: 'elk/large.png',
-        reason: 'its 455000 pixels are too many for the device; scale it down, or allow more memory (--memory)',
+        reason:
+          'its 455000 pixels are too many for the device; scale it down, or use an adapter or a --memory that allows more',
       },
     ]);
     expect(images).toHaveLength(27);

@@ -102,6 +102,11 @@ export const mark = defineCommand({
       const timing = stopwatch.report();
       for (const { id, reason } of skipped.slice(0, SHOWN)) log(`skipped ${JSON.stringify(id)}: ${reason}`);
       if (skipped.length > SHOWN) log(`skipped ${skipped.length - SHOWN} more: see ${options.output}/${MANIFEST_NAME}`);
+      const unchanged = manifest.images.filter(({ maxChangeLevels }) => maxChangeLevels === 0).length;
+      if (unchanged > 0)
+        log(
+          `${unchanged} marked images are as they were: the network hardly reacts to changes that small; raise --lr or --iterations`,
+        );
       log(describeTiming(timing, Number(marked) - resumed));
       return {
         json: {

@@ -124,7 +124,7 @@ async function runInProcess(
   const interrupt = new AbortController();
   process.on('SIGINT', () => {
     if (interrupt.signal.aborted) process.exit(INTERRUPTED);
-    reporter.log('stopping; Ctrl-C again stops at once');
+    reporter.log('stopping when what is under way is done; Ctrl-C again stops at once');
     interrupt.abort();
   });
 

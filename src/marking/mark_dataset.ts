@@ -252,7 +252,7 @@ async function markSimilar(run: Run, indices: readonly number[]): Promise<void> 
       await markSimilar(run, indices.slice(0, middle));
       return markSimilar(run, indices.slice(middle));
     }
-    const reason = `its ${pixelsOf(indices)} pixels are too many for the device; scale it down, or allow more memory (--memory)`;
+    const reason = `its ${pixelsOf(indices)} pixels are too many for the device; scale it down, or use an adapter or a --memory that allows more`;
     return note(run, [[indices[0], { skipped: reason }]]);
   }
   const { marker, extractor } = built;
