@@ -9,6 +9,10 @@ export interface Capabilities {
   readonly subgroupSize: number;
   /** GPU timestamps can be taken. */
   readonly timestamps: boolean;
+  /** Memory that the invocations of a workgroup may share. */
+  readonly workgroupBytes: number;
+  /** About how many workgroups keep the adapter busy. WebGPU does not tell; too many are better than too few. */
+  readonly workgroupsAtOnce: number;
 }
 
 export interface DeviceOptions {
@@ -17,6 +21,9 @@ export interface DeviceOptions {
   /** Overrides what kernels choose their variant by, to measure or test one that this adapter would not get. */
   readonly capabilities?: Partial<Capabilities>;
 }
+
+/** Some per core; three on each of the compute units of the largest GPUs. */
+const WORKGROUPS_AT_ONCE = { software: 16, hardware: 384 };
 
 /** Limits kernels profit from; asked for as far as the adapter has them, everything works at the specification's defaults. */
 const WANTED_LIMITS = {
@@ -50,10 +57,13 @@ export class Device {
     this.gpu = gpu;
     this.info = info;
     const fixedSubgroup = info.subgroupMinSize === info.subgroupMaxSize ? (info.subgroupMinSize ?? 0) : 0;
+    const software = options.capabilities?.software ?? info.isFallbackAdapter ?? false;
     this.capabilities = {
-      software: info.isFallbackAdapter ?? false,
+      software,
       subgroupSize: gpu.features.has('subgroups') ? fixedSubgroup : 0,
       timestamps: gpu.features.has('timestamp-query'),
+      workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
+      workgroupsAtOnce: software ? WORKGROUPS_AT_ONCE.software : WORKGROUPS_AT_ONCE.hardware,
       ...options.capabilities,
     };
     this.memoryLimitBytes = options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
