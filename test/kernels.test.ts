@@ -33,6 +33,9 @@ function sample({ shape, value = (t) => 2 * t - 1 }: CaseInput, next: () => numb
   return Float64Array.from({ length: sizeOf(shape) }, (_, index) => Math.fround(value(next(), index)));
 }
 
+/** Kernel and constants of every launch so far. */
+const launched = new Set<string>();
+
 async function runCase(device: Device, kernelCase: KernelCase): Promise<void> {
   const baseline = device.liveBytes;
   const next = random(seedOf(kernelCase.name));
@@ -66,6 +69,8 @@ async function runCase(device: Device, kernelCase: KernelCase): Promise<void> {
     : [];
   const outputs = [...Object.values(results), ...gradients];
   const program = await Program.build(device, tape, { name: kernelCase.name, outputs, guard: true });
+  for (const { kernel, constants = {} } of [...program.plan.launches.values()].flat())
+    launched.add([kernel.name, ...Object.entries(constants).map(([name, value]) => `${name}=${value}`)].join(' '));
   try {
     const seedValues = seed && sample({ shape: seed.shape }, next);
     const replay = async (): Promise<Map<string, Float32Array>> => {
@@ -128,17 +133,33 @@ async function runCase(device: Device, kernelCase: KernelCase): Promise<void> {
 
 const kernels = Object.entries(modules).map(([path, module]) => ({ kernel: path.split('/').at(-2)!, ...module }));
 
-function describeKernels(title: string, options: NodeDeviceOptions): void {
+function describeKernels(title: string, options: NodeDeviceOptions, only = /./): void {
   describe(title, () => {
     const device = useDevice(options);
     for (const { kernel, cases } of kernels)
-      for (const c of cases) it(`${kernel}: ${c.name}`, () => runCase(device(), c));
+      for (const c of cases)
+        if (only.test(`${kernel}: ${c.name}`)) it(`${kernel}: ${c.name}`, () => runCase(device(), c));
   });
 }
 
+const hardware = { software: false, subgroupSize: 0 };
 describeKernels('kernels as this adapter gets them', {});
-describeKernels('kernels as a GPU without fixed subgroups gets them', {
-  capabilities: { software: false, subgroupSize: 0 },
+describeKernels('kernels as a GPU without fixed subgroups gets them', { capabilities: hardware });
+// Convolutions choose their tiles by how many it takes to fill the GPU.
+describeKernels(
+  'kernels as a GPU gets them that few workgroups fill',
+  { capabilities: { ...hardware, workgroupsAtOnce: 1 } },
+  /^conv2d: (linear|products|conv2d (1|2x7))/,
+);
+
+it('every tile of the convolution for GPUs was among them', () => {
+  for (const kernel of ['conv2d_tiled', 'conv2d_dweight_tiled'])
+    expect([...launched].filter((name) => name.startsWith(`${kernel} `)).sort()).toEqual([
+      `${kernel} LANES_M=16 LANES_N=4 TALL=1 WIDE=1`,
+      `${kernel} LANES_M=16 LANES_N=8 TALL=1 WIDE=2`,
+      `${kernel} LANES_M=16 LANES_N=8 TALL=2 WIDE=2`,
+      `${kernel} LANES_M=8 LANES_N=8 TALL=1 WIDE=1`,
+    ]);
 });
 
 describe('kernels refuse', () => {

@@ -21,7 +21,7 @@ import { Variable } from '../src/tensor/variable.ts';
 import { useDevice } from './device.ts';
 
 const target = {
-  capabilities: { software: true, subgroupSize: 8, timestamps: false },
+  capabilities: { software: true, subgroupSize: 8, timestamps: false, workgroupBytes: 16384, workgroupsAtOnce: 16 },
   alignmentBytes: 256,
   maxBufferBytes: 2 ** 28,
 };

@@ -18,6 +18,7 @@ const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
   'a software adapter without subgroups': { software: true, subgroupSize: 0 },
   'a GPU with subgroups of 32': { software: false, subgroupSize: 32 },
   'a GPU without fixed subgroups': { software: false, subgroupSize: 0 },
+  'a GPU that few workgroups fill': { software: false, subgroupSize: 0, workgroupsAtOnce: 1 },
 };
 
 // Dawn's null backend compiles and validates everything and runs nothing. Its limits are the specification's defaults.

@@ -9,6 +9,10 @@ export interface Capabilities {
   readonly subgroupSize: number;
   /** GPU timestamps can be taken. */
   readonly timestamps: boolean;
+  /** Memory that the invocations of a workgroup may share. */
+  readonly workgroupBytes: number;
+  /** About how many workgroups keep the adapter busy. WebGPU does not tell; too many are better than too few. */
+  readonly workgroupsAtOnce: number;
 }
 
 export interface DeviceOptions {
@@ -19,6 +23,9 @@ export interface DeviceOptions {
   /** Binds no larger tensors than so many bytes, to test what happens on a device that cannot. */
   readonly maxTensorBytes?: number;
 }
+
+/** Some per core; three on each of the compute units of the largest GPUs. */
+const WORKGROUPS_AT_ONCE = { software: 16, hardware: 384 };
 
 /** Limits kernels profit from; asked for as far as the adapter has them, everything works at the specification's defaults. */
 const WANTED_LIMITS = {
@@ -54,10 +61,13 @@ export class Device {
     this.gpu = gpu;
     this.info = info;
     const fixedSubgroup = info.subgroupMinSize === info.subgroupMaxSize ? (info.subgroupMinSize ?? 0) : 0;
+    const software = options.capabilities?.software ?? info.isFallbackAdapter ?? false;
     this.capabilities = {
-      software: info.isFallbackAdapter ?? false,
+      software,
       subgroupSize: gpu.features.has('subgroups') ? fixedSubgroup : 0,
       timestamps: gpu.features.has('timestamp-query'),
+      workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
+      workgroupsAtOnce: software ? WORKGROUPS_AT_ONCE.software : WORKGROUPS_AT_ONCE.hardware,
       ...options.capabilities,
     };
     const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;

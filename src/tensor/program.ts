@@ -10,7 +10,10 @@ export interface ProgramOptions {
   readonly name: string;
   /** Tensors the host reads after a replay, variables among them. Nothing else is kept in their memory. */
   readonly outputs?: readonly Tensor[];
-  /** For tests: every tensor has a buffer of its own, which starts as NaN and ends in guard words that `checkGuards` reads. */
+  /**
+   * For tests: every tensor has a buffer of its own, which starts as NaN and ends in guard words that `checkGuards` reads, and
+   * grids are folded at a few workgroups, as very large ones are.
+   */
   readonly guard?: boolean;
 }
 
@@ -47,6 +50,7 @@ export interface StepProfile {
 
 const GUARD_BYTES = 64;
 const MAX_WORKGROUPS = 65535;
+const GUARDED_WORKGROUPS = 7;
 /** Replays that may be under way at once: enough to keep the device busy, few enough that memory and latency stay flat. */
 const IN_FLIGHT = 2;
 /** Work of one submit, so that it stays far below the 2 s after which operating systems reset a GPU. */
@@ -114,7 +118,7 @@ export class Program {
       const launches = [...prologue, ...program.#launches(plan.steps)];
       const pipelines = await program.#compile(launches);
       lap('compile');
-      const steps = await program.#bind(launches, pipelines);
+      const steps = await program.#bind(launches, pipelines, guard ? GUARDED_WORKGROUPS : MAX_WORKGROUPS);
       program.#prologue = steps.slice(0, prologue.length);
       program.#steps = steps.slice(prologue.length);
       lap('bind');
@@ -293,7 +297,11 @@ export class Program {
     );
   }
 
-  async #bind(launches: readonly LabelledLaunch[], pipelines: readonly GPUComputePipeline[]): Promise<Step[]> {
+  async #bind(
+    launches: readonly LabelledLaunch[],
+    pipelines: readonly GPUComputePipeline[],
+    maxWorkgroups: number,
+  ): Promise<Step[]> {
     const { device } = this;
     // All parameters of the program in one buffer, written once.
     const alignment = device.gpu.limits.minUniformBufferOffsetAlignment;
@@ -341,7 +349,7 @@ export class Program {
           .join(' '),
         pipeline: pipelines[index]!,
         bindGroup: device.createBindGroup({ label, layout: device.pipelines.layout(kernel.types), entries }),
-        workgroups: foldWorkgroups(launch.workgroups),
+        workgroups: foldWorkgroups(launch.workgroups, maxWorkgroups),
         flops: launch.flops ?? 0,
         bytes: [...bound].reduce((sum, tensor) => sum + tensor.size * 4, 0),
       };
@@ -376,14 +384,14 @@ function encode(pass: GPUComputePassEncoder, step: Step, previous?: Step): void 
 }
 
 /** A linear count of workgroups as a grid within the limit of 65 535 a dimension. May launch a few too many: kernels check. */
-export function foldWorkgroups(count: Launch['workgroups']): readonly [number, number, number] {
+export function foldWorkgroups(count: Launch['workgroups'], most = MAX_WORKGROUPS): readonly [number, number, number] {
   if (typeof count !== 'number') {
     if (count.some((extent) => extent > MAX_WORKGROUPS))
       throw new Error(`${count.join('x')} workgroups exceed ${MAX_WORKGROUPS} a dimension`);
     return count;
   }
-  if (count <= MAX_WORKGROUPS) return [Math.max(1, count), 1, 1];
-  const y = Math.ceil(count / MAX_WORKGROUPS);
+  if (count <= most) return [Math.max(1, count), 1, 1];
+  const y = Math.ceil(count / most);
   return [Math.ceil(count / y), y, 1];
 }
 

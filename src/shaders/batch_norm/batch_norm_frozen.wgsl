@@ -12,8 +12,8 @@ struct Params { C: u32, eps: f32 }
 @group(0) @binding(7) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) local: u32) {
-  let c = wg.x * 64u + local;
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let c = (wg.y * num.x + wg.x) * 64u + local;
   if (c >= p.C) { return; }
   let inverse = 1.0 / sqrt(runningVar[c] + p.eps);
   saved[c] = runningMean[c];

@@ -14,8 +14,8 @@ struct Params { rows: u32, C: u32, rowsPerSplit: u32, splits: u32, eps: f32, mom
 @group(0) @binding(8) var<uniform> p: Params;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) local: u32) {
-  let c = wg.x * 64u + local;
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let c = (wg.y * num.x + wg.x) * 64u + local;
   if (c >= p.C) { return; }
   let total = f32(p.rows);
   var mean = 0.0;

@@ -2,15 +2,19 @@ import type { Capabilities } from '../../gpu/device.ts';
 import { type Constants, defineKernel, type Kernel } from '../../gpu/kernel.ts';
 import type { Launch, LaunchContext, Tape } from '../../tensor/tape.ts';
 import { shapeError, type Tensor } from '../../tensor/tensor.ts';
+import { channelsOf } from '../channels.ts';
 import { reluBackward } from '../relu/relu.ts';
 import { sumRows, sumRowsLaunches } from '../sum_rows/sum_rows.ts';
 import { swapLastTwo } from '../transpose/transpose.ts';
 import dweightSubgroupCode from './conv2d_dweight_subgroup.wgsl?raw';
 import dweightSubgroupScalarCode from './conv2d_dweight_subgroup_scalar.wgsl?raw';
 import dweightTiledCode from './conv2d_dweight_tiled.wgsl?raw';
+import dweightTiledScalarCode from './conv2d_dweight_tiled_scalar.wgsl?raw';
+import splitsCode from './conv2d_splits.wgsl?raw';
 import subgroupCode from './conv2d_subgroup.wgsl?raw';
 import subgroupScalarCode from './conv2d_subgroup_scalar.wgsl?raw';
 import tiledCode from './conv2d_tiled.wgsl?raw';
+import tiledScalarCode from './conv2d_tiled_scalar.wgsl?raw';
 import { type Epilogue, epilogueBits } from './epilogue.ts';
 import { foldColumns, resizeRows } from './few_channels.ts';
 import { tilingOf, winogradDweight, winogradDy, winogradInput, winogradOutput, winogradWeight } from './winograd.ts';
@@ -23,14 +27,38 @@ interface Tile {
   readonly constants: Constants;
 }
 
-/**
- * A way to compute a convolution, by what the adapter is. C and O are the kernel's input and output channels, `pixels` the rows
- * of the matrix product.
- */
+/** A tile of the gather. */
+interface GatherTile extends Tile {
+  /** Output channels in one value of the weight. */
+  readonly width: number;
+  /** Where the sum can be cut into splits: what it adds a turn. */
+  readonly turn?: number;
+}
+
+/** What a product or convolution is as a matrix product: [pixels, inner] by [inner, O], `batches` of them. */
+interface GatherShape {
+  readonly pixels: number;
+  readonly inner: number;
+  readonly C: number;
+  readonly O: number;
+  readonly batches: number;
+  readonly taps: { readonly MANY_TAPS: boolean; readonly PADDED: boolean };
+}
+
+/** Likewise of the gradient with respect to the weight: [rows, pixels] by [pixels, O]. */
+interface DweightShape {
+  readonly rows: number;
+  readonly pixels: number;
+  readonly C: number;
+  readonly O: number;
+  readonly batches: number;
+}
+
+/** A way to compute a convolution, by what the adapter is. */
 interface Variant {
   readonly when: (capabilities: Capabilities) => boolean;
-  gather(C: number, O: number, pixels: number, taps: { MANY_TAPS: boolean; PADDED: boolean }): Tile;
-  dweight(C: number, O: number): Tile;
+  gather(shape: GatherShape, capabilities: Capabilities): GatherTile;
+  dweight(shape: DweightShape, capabilities: Capabilities): Tile;
   /** Whether the kernels that take input channels in fours are so much faster that other numbers are filled up with zeros. */
   readonly fours: boolean;
   /** Whether 3×3 convolutions go through Winograd's algorithm where that saves work. */
@@ -42,7 +70,10 @@ const gatherSubgroupScalar = defineKernel('conv2d_subgroup_scalar', subgroupScal
 const gatherTiled = defineKernel('conv2d_tiled', tiledCode);
 const dweightSubgroup = defineKernel('conv2d_dweight_subgroup', dweightSubgroupCode);
 const dweightSubgroupScalar = defineKernel('conv2d_dweight_subgroup_scalar', dweightSubgroupScalarCode);
+const gatherTiledScalar = defineKernel('conv2d_tiled_scalar', tiledScalarCode);
 const dweightTiled = defineKernel('conv2d_dweight_tiled', dweightTiledCode);
+const dweightTiledScalar = defineKernel('conv2d_dweight_tiled_scalar', dweightTiledScalarCode);
+const addSplits = defineKernel('conv2d_splits', splitsCode);
 
 /** Output channels a lane, as one value: with more, lanes would have none where there are few. */
 function channelsALane(O: number): { Channels: string; CHANNELS: number } {
@@ -50,15 +81,53 @@ function channelsALane(O: number): { Channels: string; CHANNELS: number } {
   return O % 2 === 0 && O >= 16 ? { Channels: 'vec2f', CHANNELS: 2 } : { Channels: 'f32', CHANNELS: 1 };
 }
 
+/**
+ * Tiles of the kernels that keep theirs in workgroup memory, the best first where it fits and fills the GPU: invocations along both
+ * extents, and how many fours of results each computes along them.
+ */
+const TILES = [
+  { LANES_M: 16, LANES_N: 8, TALL: 2, WIDE: 2 }, // 128 × 64
+  { LANES_M: 16, LANES_N: 8, TALL: 1, WIDE: 2 }, // 64 × 64
+  { LANES_M: 16, LANES_N: 4, TALL: 1, WIDE: 1 }, // 64 × 16
+  { LANES_M: 8, LANES_N: 8, TALL: 1, WIDE: 1 }, // 32 × 32
+].map((constants) => ({
+  constants,
+  rows: constants.LANES_M * 4 * constants.TALL,
+  channels: constants.LANES_N * 4 * constants.WIDE,
+}));
+
+/** What the tiled kernels add a turn; they keep two turns of both factors. */
+const TURN = 16;
+const workgroupBytes = ({ rows, channels }: { rows: number; channels: number }): number =>
+  2 * TURN * (rows + channels) * 4;
+
+/**
+ * The tile for `batches` results M × N of a sum that can be cut into up to `splits`: of those that compute little beyond the edges,
+ * the first of which there are enough, else the one of which there are most.
+ */
+function tileFor(
+  capabilities: Capabilities,
+  { M, N, batches, splits }: Record<'M' | 'N' | 'batches' | 'splits', number>,
+): (typeof TILES)[number] {
+  const candidates = TILES.filter((tile) => workgroupBytes(tile) <= capabilities.workgroupBytes).map((tile) => {
+    const count = Math.ceil(M / tile.rows) * Math.ceil(N / tile.channels);
+    return { tile, count, area: count * tile.rows * tile.channels };
+  });
+  const least = Math.min(...candidates.map(({ area }) => area));
+  const lean = candidates.filter(({ area }) => area <= 1.5 * least);
+  const most = lean.reduce((a, b) => (b.count > a.count ? b : a));
+  return (lean.find(({ count }) => count * batches * splits >= capabilities.workgroupsAtOnce) ?? most).tile;
+}
+
 /** The first that fits is taken. */
 const variants: readonly Variant[] = [
   {
     when: ({ software, subgroupSize }) => software && subgroupSize === 8,
-    gather: (C, O, pixels, taps) => {
+    gather: ({ C, O, pixels, taps }) => {
       if (C % 4 !== 0) {
         const TN = O <= 8 ? 1 : O <= 16 ? 2 : 4;
         const TM = TN === 4 ? 16 : 32;
-        return { kernel: gatherSubgroupScalar, rows: 4 * TM, channels: 8 * TN, constants: { TM, TN } };
+        return { kernel: gatherSubgroupScalar, rows: 4 * TM, channels: 8 * TN, width: 1, constants: { TM, TN } };
       }
       const lane = channelsALane(O);
       const SLOTS = pixels <= 8 ? 1 : pixels <= 16 ? 2 : 4;
@@ -66,10 +135,11 @@ const variants: readonly Variant[] = [
         kernel: gatherSubgroup,
         rows: 8 * SLOTS,
         channels: 8 * lane.CHANNELS,
+        width: lane.CHANNELS,
         constants: { SLOTS, ...taps, ...lane },
       };
     },
-    dweight: (C, O) => {
+    dweight: ({ C, O }) => {
       if (C % 4 !== 0) {
         const TN = O <= 8 ? 1 : O <= 16 ? 2 : 4;
         return { kernel: dweightSubgroupScalar, rows: 64, channels: 8 * TN, constants: { TN } };
@@ -82,9 +152,19 @@ const variants: readonly Variant[] = [
   },
   {
     when: () => true,
-    gather: () => ({ kernel: gatherTiled, rows: 64, channels: 64, constants: {} }),
-    dweight: () => ({ kernel: dweightTiled, rows: 64, channels: 64, constants: {} }),
-    fours: false,
+    gather: ({ C, O, pixels, inner, batches }, capabilities) => {
+      if (C % 4 !== 0 || O % 4 !== 0)
+        return { kernel: gatherTiledScalar, rows: 64, channels: 64, width: 1, turn: TURN, constants: {} };
+      const tile = tileFor(capabilities, { M: pixels, N: O, batches, splits: mostSplits(inner) });
+      return { ...tile, kernel: gatherTiled, width: 4, turn: TURN };
+    },
+    dweight: ({ C, O, rows, pixels, batches }, capabilities) => {
+      if (C % 4 !== 0 || O % 4 !== 0) return { kernel: dweightTiledScalar, rows: 64, channels: 64, constants: {} };
+      const splits = mostDweightSplits(pixels);
+      return { ...tileFor(capabilities, { M: rows, N: O, batches, splits }), kernel: dweightTiled };
+    },
+    fours: true,
+    // Would work, but what it costs and saves on a GPU has not been measured.
     winograd: false,
   },
 ];
@@ -144,8 +224,8 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
     op: 'conv2d',
     inputs: [image, kernel, bias, residual],
     outputs: [[N, OH, OW, O]],
-    launches: ({ capabilities }, [y]) => [
-      gather(capabilities, {
+    launches: (context, [y]) =>
+      gather(context, {
         bind: { x: image, weight: kernel, bias, residual, y },
         epilogue: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: residual !== undefined, RELU: relu },
         input: { N, H, W, C: filled },
@@ -164,7 +244,6 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
           kernelStep: 1,
         },
       }),
-    ],
     differentiates,
     backward: (dy, wanted) => backward(y!, dy, wanted),
   });
@@ -213,18 +292,22 @@ function filledChannels(tape: Tape, C: number): number {
 }
 
 /** x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. The extents, where the shapes are others. */
-function products(x: Tensor, weight: Tensor, [B, P, I, O]: readonly number[] = [...x.shape, weight.shape[2]!]): Tensor {
+export function products(
+  x: Tensor,
+  weight: Tensor,
+  [B, P, I, O]: readonly number[] = [...x.shape, weight.shape[2]!],
+): Tensor {
   const [y] = x.tape.record({
     op: 'products',
     inputs: [x, weight],
     outputs: [[B!, P!, O!]],
-    launches: ({ capabilities }, [y]) => [matrixProduct(capabilities, { x, weight, y: y! }, P!, I!, O!, B)],
+    launches: (context, [y]) => matrixProduct(context, { x, weight, y: y! }, P!, I!, O!, B),
   });
   return y!;
 }
 
 /** x [B, P, I] and dy [B, P, O] → [B, I, O], each xᵀ·dy. */
-function productsOverRows(x: Tensor, dy: Tensor): Tensor {
+export function productsOverRows(x: Tensor, dy: Tensor): Tensor {
   const [B, P, I] = x.shape as [number, number, number];
   const O = dy.shape[2]!;
   const [dweight] = x.tape.record({
@@ -251,7 +334,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     op: 'linear',
     inputs: [x, weight, bias],
     outputs: [[N, O]],
-    launches: ({ capabilities }, [y]) => [matrixProduct(capabilities, { x, weight, bias, y: y! }, N, I, O)],
+    launches: (context, [y]) => matrixProduct(context, { x, weight, bias, y: y! }, N, I, O),
     backward: (dy, wanted) => [
       wanted(0) ? linear(dy, swapLastTwo(weight)) : undefined,
       wanted(1) ? productOverRows(x, dy) : undefined,
@@ -262,14 +345,14 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
 }
 
 function matrixProduct(
-  capabilities: Capabilities,
+  context: LaunchContext,
   { x, weight, bias, y }: { x: Tensor; weight: Tensor; bias?: Tensor | undefined; y: Tensor },
   N: number,
   I: number,
   O: number,
   batches = 1,
-): Launch {
-  return gather(capabilities, {
+): Launch[] {
+  return gather(context, {
     bind: { x, weight, bias, residual: undefined, y },
     epilogue: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: false, RELU: false },
     batches,
@@ -343,7 +426,7 @@ export function conv2dDx(
     op: 'conv2d_dx',
     inputs: [dy, transposed],
     outputs: [[N, H, W, C]],
-    launches: ({ capabilities }, [dx]) => {
+    launches: (context, [dx]) => {
       // Output pixels of one phase (their coordinates modulo the stride) meet the same taps: each phase is a dense gather.
       const launches: Launch[] = [];
       for (let phaseY = 0; phaseY < Math.min(stride, H); phaseY++) {
@@ -351,7 +434,7 @@ export function conv2dDx(
           const firstKy = (phaseY + padding) % stride;
           const firstKx = (phaseX + padding) % stride;
           launches.push(
-            gather(capabilities, {
+            ...gather(context, {
               bind: { x: dy, weight: transposed, bias: undefined, residual: undefined, y: dx },
               epilogue: { HAS_BIAS: false, HAS_RESIDUAL: false, RELU: false },
               input: { N, H: OH, W: OW, C: O },
@@ -411,11 +494,15 @@ export function conv2dDweight(
   return dweight!;
 }
 
-/** One launch of a gather convolution (see conv2d_subgroup.wgsl), or of several products of equal shape beside each other. */
+/** A split shorter than this costs more than it brings. */
+const mostSplits = (inner: number): number => Math.min(16, Math.max(1, Math.floor(inner / 128)));
+const mostDweightSplits = (pixels: number): number => Math.min(64, Math.ceil(pixels / 64));
+
+/** A gather convolution (see conv2d_subgroup.wgsl), or several products of equal shape beside each other. */
 function gather(
-  capabilities: Capabilities,
+  context: LaunchContext,
   launch: {
-    bind: Record<string, Tensor | undefined>;
+    bind: Record<'x' | 'weight' | 'bias' | 'residual' | 'y', Tensor | undefined>;
     epilogue: Epilogue;
     input: { N: number; H: number; W: number; C: number };
     grid: { GH: number; GW: number; O: number };
@@ -426,10 +513,12 @@ function gather(
     >;
     batches?: number;
   },
-): Launch {
-  const { input, grid, taps, batches = 1 } = launch;
+): Launch[] {
+  const { capabilities } = context;
+  const { bind, epilogue, input, grid, output, taps, batches = 1 } = launch;
   const { N, ...image } = input;
   const pixels = (N / batches) * grid.GH * grid.GW;
+  const inner = taps.tapsY * taps.tapsX * image.C;
   const leaves = (origin: number, count: number, points: number, extent: number): boolean => {
     const step = (count - 1) * taps.tapStep;
     const first = origin + Math.min(0, step);
@@ -438,32 +527,79 @@ function gather(
   };
   const padded =
     leaves(taps.originY, taps.tapsY, grid.GH, image.H) || leaves(taps.originX, taps.tapsX, grid.GW, image.W);
-  const tile = variantFor(capabilities).gather(image.C, grid.O, pixels, {
-    MANY_TAPS: taps.tapsY * taps.tapsX > 1,
-    PADDED: padded,
-  });
-  const late = tile.kernel.params.some(({ name }) => name === 'epilogue');
-  return {
-    kernel: tile.kernel,
-    constants: { ...tile.constants, ...(!late && launch.epilogue) },
-    params: {
-      ...(late && { epilogue: epilogueBits(launch.epilogue) }),
-      ...image,
-      ...grid,
-      ...launch.output,
-      ...taps,
+  const { kernel, rows, channels, constants, width, turn } = variantFor(capabilities).gather(
+    {
       pixels,
+      inner,
+      C: image.C,
+      O: grid.O,
       batches,
-      weightStride: (image.C * grid.O) / (tile.kernel === gatherSubgroup ? Number(tile.constants.CHANNELS) : 1),
+      taps: { MANY_TAPS: taps.tapsY * taps.tapsX > 1, PADDED: padded },
     },
-    bind: launch.bind,
-    workgroups: batches * Math.ceil(pixels / tile.rows) * Math.ceil(grid.O / tile.channels),
-    flops: 2 * batches * pixels * grid.O * image.C * taps.tapsY * taps.tapsX,
+    capabilities,
+  );
+  const tiles = batches * Math.ceil(pixels / rows) * Math.ceil(grid.O / channels);
+  const flops = 2 * batches * pixels * grid.O * inner;
+  const params = {
+    ...image,
+    ...grid,
+    ...output,
+    ...taps,
+    pixels,
+    batches,
+    weightStride: (image.C * grid.O) / width,
   };
-}
+  if (turn === undefined) {
+    const late = kernel.params.some(({ name }) => name === 'epilogue');
+    return [
+      {
+        kernel,
+        constants: { ...constants, ...(!late && epilogue) },
+        params: { ...params, ...(late && { epilogue: epilogueBits(epilogue) }) },
+        bind,
+        workgroups: tiles,
+        flops,
+      },
+    ];
+  }
 
-/** Workgroups to keep busy: the sum over pixels is split until there are about so many. */
-const WANTED_WORKGROUPS = { software: 16, hardware: 512 };
+  const turns = Math.ceil(inner / turn);
+  const wanted = Math.min(mostSplits(inner), Math.ceil(capabilities.workgroupsAtOnce / tiles));
+  const turnsPerSplit = Math.max(1, Math.ceil(turns / wanted));
+  const splits = Math.max(1, Math.ceil(turns / turnsPerSplit));
+  const partial = splits > 1 ? context.scratch([splits, batches * pixels, grid.O]) : undefined;
+  const sums: Launch = {
+    kernel,
+    constants,
+    params: { ...params, epilogue: partial ? 0 : epilogueBits(epilogue), splits, turnsPerSplit },
+    bind: partial ? { ...bind, bias: undefined, residual: undefined, y: partial } : bind,
+    workgroups: tiles * splits,
+    flops,
+  };
+  if (!partial) return [sums];
+  const size = batches * pixels * grid.O;
+  const value = channelsOf(grid.O);
+  const { GH, GW, O } = grid;
+  return [
+    sums,
+    {
+      kernel: addSplits,
+      constants: { Channels: value.constants.Channels },
+      params: {
+        epilogue: epilogueBits(epilogue),
+        size: size / value.width,
+        splits,
+        O: O / value.width,
+        GH,
+        GW,
+        ...output,
+      },
+      bind: { partial_: partial, bias: bind.bias, residual: bind.residual, y: bind.y },
+      workgroups: Math.ceil(size / value.width / 64),
+      flops: splits * size,
+    },
+  ];
+}
 
 function dweightLaunches(
   context: LaunchContext,
@@ -473,9 +609,9 @@ function dweightLaunches(
 ): Launch[] {
   const { capabilities } = context;
   const { pixels, rows, O } = shape;
-  const tile = variantFor(capabilities).dweight(shape.C, O);
+  const tile = variantFor(capabilities).dweight({ ...shape, batches }, capabilities);
   const tiles = batches * Math.ceil(rows / tile.rows) * Math.ceil(O / tile.channels);
-  const wanted = Math.ceil((capabilities.software ? WANTED_WORKGROUPS.software : WANTED_WORKGROUPS.hardware) / tiles);
+  const wanted = Math.ceil(capabilities.workgroupsAtOnce / tiles);
   const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, 64)));
   const splits = Math.ceil(pixels / pixelsPerSplit);
   const partial = splits === 1 ? dweight : context.scratch([splits, batches * rows, O]);

@@ -1,98 +1,271 @@
-// Gather convolution as an implicit matrix product with tiles in workgroup memory, for GPUs; works at the default limits.
-// The same mathematics and parameters as conv2d_subgroup.wgsl.
+// Gather convolution as an implicit matrix product with tiles in workgroup memory, for GPUs, where input and output channels come
+// in fours. The same mathematics as conv2d_subgroup.wgsl.
 //
-// A workgroup of 16×16 computes a tile of 64 pixels × 64 channels, 4×4 results an invocation, over slices of 16 input channels
-// of one tap.
+// The inner extent of the product is all input channels of all taps, taken in quads (four channels of one tap), four quads a
+// turn, so that few channels leave no turn half empty. A workgroup computes PIXELS pixels × TILE_QUADS quads of output channels, an
+// invocation 4·TALL × WIDE of them. While a turn multiplies out of one half of the workgroup memory, the next one's quads are under way from global memory
+// into registers; they go to the other half, and one barrier a turn is enough. Neighbouring invocations load neighbouring quads;
+// the eight that workgroup memory serves at once read either one value of x or a row of weights, so that no two meet on a bank.
+// Sums are addressed by literals, so that they stay in registers whether or not a compiler unrolls.
+//
+// Where there are too few tiles to fill the GPU, the inner extent is cut into splits that run beside each other: each writes its sum
+// to y [splits, batches·pixels, O], and conv2d_splits.wgsl adds them.
+// Given: LANES_M and LANES_N (invocations along pixels and channels), TALL and WIDE (1 or 2).
 
 struct Params {
-  pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
+  epilogue: u32, pixels: u32, batches: u32, weightStride: u32, splits: u32, turnsPerSplit: u32, H: u32, W: u32, C: u32,
   GH: u32, GW: u32, O: u32,
   YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
   inStride: u32, originY: i32, originX: i32, tapStep: i32,
   tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(5) var<uniform> p: Params;
 
-const TILE = 64u;
-const SLICE = 16u;
-const STRIDE = TILE + 4u;  // padding keeps the columns on different memory banks
-var<workgroup> xs: array<f32, SLICE * STRIDE>;
-var<workgroup> ws: array<f32, SLICE * STRIDE>;
+// Bits of `epilogue`.
+const BIAS = 1u;
+const RESIDUAL = 2u;
+const RELU = 4u;
 
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
-  let group = wg.y * num.x + wg.x;
-  let channelTiles = (p.O + TILE - 1u) / TILE;
-  let pixelTiles = (p.pixels + TILE - 1u) / TILE;
-  let batch = group / (channelTiles * pixelTiles);
-  let firstPixel = ((group / channelTiles) % pixelTiles) * TILE;
-  let firstChannel = (group % channelTiles) * TILE;
+const SLICE = 4u;  // quads of the inner extent a turn
+const INVOCATIONS = LANES_M * LANES_N;
+const PIXELS = LANES_M * 4u * TALL;
+const TILE_QUADS = LANES_N * WIDE;  // of output channels
+const X_SIZE = PIXELS * SLICE;
+const W_SIZE = SLICE * 4u * TILE_QUADS;
+/** Invocations that load the weights of one quad of a turn; and how often an invocation loads from x and from weight. */
+const W_LANES = INVOCATIONS / SLICE;
+const X_LOADS = X_SIZE / INVOCATIONS;
+const W_LOADS = (W_SIZE + INVOCATIONS - 1u) / INVOCATIONS;
+const OUTSIDE = -0x40000000;
 
-  // This invocation loads, of each slice, 4 input channels of one pixel and 4 weights of one input channel.
-  let loadPixel = firstPixel + local / 4u;
-  let loadC = (local % 4u) * 4u;
-  let pixel = batch * p.pixels + min(loadPixel, p.pixels - 1u);
-  let n = pixel / (p.GH * p.GW);
-  let iy0 = i32(((pixel / p.GW) % p.GH) * p.inStride) + p.originY;
-  let ix0 = i32((pixel % p.GW) * p.inStride) + p.originX;
-  let loadRow = local / 16u;
-  let loadO = firstChannel + (local % 16u) * 4u;
-  let tm = (local / 16u) * 4u;
-  let tn = (local % 16u) * 4u;
+var<workgroup> xs: array<vec4f, 2u * X_SIZE>;  // [half][pixel][quad]
+var<workgroup> ws: array<vec4f, 2u * W_SIZE>;  // [half][quad][channel of the quad][quad of output channels]
 
-  var acc: array<vec4f, 4>;
-  for (var jy = 0u; jy < p.tapsY; jy++) {
-    for (var jx = 0u; jx < p.tapsX; jx++) {
-      let tap = (p.firstKy + jy * p.kernelStep) * p.KW + p.firstKx + jx * p.kernelStep;
-      let iy = iy0 + i32(jy) * p.tapStep;
-      let ix = ix0 + i32(jx) * p.tapStep;
-      let inside = loadPixel < p.pixels && iy >= 0 && iy < i32(p.H) && ix >= 0 && ix < i32(p.W);
-      let base = select(0u, ((n * p.H + u32(iy)) * p.W + u32(ix)) * p.C, inside);
-      for (var c0 = 0u; c0 < p.C; c0 += SLICE) {
-        for (var e = 0u; e < 4u; e++) {
-          let c = c0 + loadC + e;
-          var value = 0.0;
-          if (inside && c < p.C) { value = x[base + c]; }
-          xs[(loadC + e) * STRIDE + local / 4u] = value;
-          let row = c0 + loadRow;
-          let o = loadO + e;
-          value = 0.0;
-          if (row < p.C && o < p.O) { value = weight[batch * p.weightStride + (tap * p.C + row) * p.O + o]; }
-          ws[loadRow * STRIDE + (local % 16u) * 4u + e] = value;
-        }
-        workgroupBarrier();
-        for (var k = 0u; k < SLICE; k++) {
-          let w = vec4f(ws[k * STRIDE + tn], ws[k * STRIDE + tn + 1u], ws[k * STRIDE + tn + 2u], ws[k * STRIDE + tn + 3u]);
-          for (var i = 0u; i < 4u; i++) {
-            acc[i] = fma(vec4f(xs[k * STRIDE + tm + i]), w, acc[i]);
-          }
-        }
-        workgroupBarrier();
-      }
+/** A quad of the inner extent: its number, its tap, and its place among the quads of a pixel. */
+struct Quad { index: u32, jy: u32, jx: u32, c: u32 }
+
+fn quadAt(index: u32, quads: u32) -> Quad {
+  let tap = index / quads;
+  return Quad(index, tap / p.tapsX, tap % p.tapsX, index % quads);
+}
+
+/** The same place in the next turn. */
+fn advance(quad: Quad, quads: u32) -> Quad {
+  var next = quad;
+  next.index += SLICE;
+  next.c += SLICE;
+  while (next.c >= quads) {
+    next.c -= quads;
+    next.jx++;
+    if (next.jx == p.tapsX) {
+      next.jx = 0u;
+      next.jy++;
     }
   }
+  return next;
+}
 
-  for (var i = 0u; i < 4u; i++) {
-    if (batch >= p.batches || firstPixel + tm + i >= p.pixels) { break; }
-    let q = batch * p.pixels + firstPixel + tm + i;
+/** Four pixels: the first row of their image, and where the first tap lies in it, OUTSIDE for one that does not exist. */
+struct Pixels { row: vec4u, iy: vec4i, ix: vec4i }
+
+/** Where a quad of four pixels lies in x, with 1 where it is inside the image. */
+struct Places { at: vec4u, inside: vec4<bool> }
+
+fn placesOf(pixels: Pixels, quad: Quad, end: u32, quads: u32) -> Places {
+  let iy = vec4u(pixels.iy + i32(quad.jy) * p.tapStep);
+  let ix = vec4u(pixels.ix + i32(quad.jx) * p.tapStep);
+  // What is negative is a large number here.
+  let inside = (iy < vec4u(p.H)) & (ix < vec4u(p.W)) & vec4<bool>(quad.index < end);
+  return Places(select(vec4u(), ((pixels.row + iy) * p.W + ix) * quads + quad.c, inside), inside);
+}
+
+fn load(at: u32, inside: bool) -> vec4f { return select(vec4f(), x[at], inside); }
+
+/** Weights of four output channels from four input channels, by input channel. */
+struct Weights { w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
+
+fn weightsAt(at: u32) -> Weights {
+  return Weights(ws[at], ws[at + TILE_QUADS], ws[at + 2u * TILE_QUADS], ws[at + 3u * TILE_QUADS]);
+}
+
+fn addProducts(sum: vec4f, v: vec4f, w: Weights) -> vec4f {
+  return fma(vec4f(v.w), w.w3, fma(vec4f(v.z), w.w2, fma(vec4f(v.y), w.w1, fma(vec4f(v.x), w.w0, sum))));
+}
+
+/** An output quad of this invocation, and what is added to it. */
+struct Out { quad: u32, bias: vec4f }
+
+fn outOf(quad: u32) -> Out {
+  let added = (p.epilogue & BIAS) != 0u && quad < p.O / 4u;
+  return Out(quad, select(vec4f(), bias[select(0u, quad, added)], added));
+}
+
+fn put(pixel: u32, batch: u32, split: u32, out0: Out, sum0: vec4f, out1: Out, sum1: vec4f) {
+  if (pixel >= p.pixels) { return; }
+  let q = batch * p.pixels + pixel;
+  var place = split * p.batches * p.pixels + q;
+  if (p.splits == 1u) {
     let gx = q % p.GW;
     let gy = (q / p.GW) % p.GH;
     let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
-    let out = (row * p.YW + gx * p.outStride + p.phaseX) * p.O;
-    for (var j = 0u; j < 4u; j++) {
-      let o = firstChannel + tn + j;
-      if (o < p.O) {
-        var value = acc[i][j];
-        if (HAS_BIAS) { value += bias[o]; }
-        if (HAS_RESIDUAL) { value += residual[out + o]; }
-        if (RELU) { value = select(value, 0.0, value <= 0.0); }
-        y[out + o] = value;
+    place = row * p.YW + gx * p.outStride + p.phaseX;
+  }
+  putQuad(place * (p.O / 4u), out0, sum0);
+  if (WIDE > 1u) { putQuad(place * (p.O / 4u), out1, sum1); }
+}
+
+fn putQuad(first: u32, out: Out, sum: vec4f) {
+  if (out.quad >= p.O / 4u) { return; }
+  let at = first + out.quad;
+  let added = (p.epilogue & RESIDUAL) != 0u;
+  let value = sum + out.bias + select(vec4f(), residual[select(0u, at, added)], added);
+  y[at] = select(value, vec4f(), (value <= vec4f()) & vec4<bool>((p.epilogue & RELU) != 0u));
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
+  let group = wg.y * num.x + wg.x;
+  let quads = p.C / 4u;
+  let outQuads = p.O / 4u;
+  let channelTiles = (outQuads + TILE_QUADS - 1u) / TILE_QUADS;
+  let pixelTiles = (p.pixels + PIXELS - 1u) / PIXELS;
+  let firstQuad = (group % channelTiles) * TILE_QUADS;
+  let firstPixel = ((group / channelTiles) % pixelTiles) * PIXELS;
+  let batch = (group / (channelTiles * pixelTiles)) % p.batches;
+  let split = group / (channelTiles * pixelTiles * p.batches);
+  if (split >= p.splits) { return; }
+  let begin = split * p.turnsPerSplit;
+  let allQuads = p.tapsY * p.tapsX * quads;
+  let turns = min((allQuads + SLICE - 1u) / SLICE, begin + p.turnsPerSplit);
+
+  // What this invocation loads of every turn: one quad of up to four pixels ...
+  let own = firstPixel + local / SLICE + (INVOCATIONS / SLICE) * vec4u(0u, 1u, 2u, 3u);
+  let exists = own < vec4u(p.pixels);
+  let pixel = batch * p.pixels + select(vec4u(), own, exists);
+  let gx = pixel % p.GW;
+  let gy = (pixel / p.GW) % p.GH;
+  let pixels = Pixels(
+    (pixel / (p.GW * p.GH)) * p.H,
+    select(vec4i(OUTSIDE), vec4i(gy * p.inStride) + p.originY, exists),
+    vec4i(gx * p.inStride) + p.originX,
+  );
+  var xQuad = quadAt(begin * SLICE + local % SLICE, quads);
+  // ... and up to four weights of one quad, each its place in a row of four input channels by TILE_QUADS.
+  let wPlace = local % W_LANES + W_LANES * vec4u(0u, 1u, 2u, 3u);
+  let wOut = min(firstQuad + wPlace % TILE_QUADS, vec4u(outQuads - 1u));
+  let wOffset = (wPlace / TILE_QUADS) * outQuads + wOut + batch * p.weightStride;
+  let wTo = (local / W_LANES) * 4u * TILE_QUADS + wPlace;
+  let wUsed = wPlace < vec4u(4u * TILE_QUADS);
+  var wQuad = quadAt(begin * SLICE + local / W_LANES, quads);
+
+  // Where it multiplies.
+  let lane = local % LANES_N;
+  let xRow = (local / LANES_N) * SLICE;
+  const ROW_STEP = LANES_M * SLICE;
+
+  var sums: array<vec4f, 16>;
+  var x0: vec4f; var x1: vec4f; var x2: vec4f; var x3: vec4f;
+  var w0: vec4f; var w1: vec4f; var w2: vec4f; var w3: vec4f;
+  var half = 0u;
+  // A turn before the first loads only.
+  for (var turn = begin; turn <= turns; turn++) {
+    if (turn < turns) {
+      let places = placesOf(pixels, xQuad, allQuads, quads);
+      x0 = load(places.at.x, places.inside.x);
+      if (X_LOADS > 1u) { x1 = load(places.at.y, places.inside.y); }
+      if (X_LOADS > 2u) {
+        x2 = load(places.at.z, places.inside.z);
+        x3 = load(places.at.w, places.inside.w);
+      }
+      // Quads past the last meet zeros of x; they read some weight all the same.
+      let tap = (p.firstKy + wQuad.jy * p.kernelStep) * p.KW + p.firstKx + wQuad.jx * p.kernelStep;
+      let at = select(0u, (tap * p.C + wQuad.c * 4u) * outQuads, wQuad.index < allQuads) + select(vec4u(), wOffset, wUsed);
+      w0 = weight[at.x];
+      if (W_LOADS > 1u) { w1 = weight[at.y]; }
+      if (W_LOADS > 2u) {
+        w2 = weight[at.z];
+        w3 = weight[at.w];
+      }
+      xQuad = advance(xQuad, quads);
+      wQuad = advance(wQuad, quads);
+    }
+    if (turn > begin) {
+      let xFrom = (1u - half) * X_SIZE + xRow;
+      let wFrom = (1u - half) * W_SIZE + lane;
+      for (var k = 0u; k < SLICE; k++) {
+        let v0 = xs[xFrom + k];
+        let v1 = xs[xFrom + k + ROW_STEP];
+        let v2 = xs[xFrom + k + 2u * ROW_STEP];
+        let v3 = xs[xFrom + k + 3u * ROW_STEP];
+        var v4: vec4f; var v5: vec4f; var v6: vec4f; var v7: vec4f;
+        if (TALL > 1u) {
+          v4 = xs[xFrom + k + 4u * ROW_STEP];
+          v5 = xs[xFrom + k + 5u * ROW_STEP];
+          v6 = xs[xFrom + k + 6u * ROW_STEP];
+          v7 = xs[xFrom + k + 7u * ROW_STEP];
+        }
+        let w = weightsAt(wFrom + k * 4u * TILE_QUADS);
+        sums[0] = addProducts(sums[0], v0, w);
+        sums[1] = addProducts(sums[1], v1, w);
+        sums[2] = addProducts(sums[2], v2, w);
+        sums[3] = addProducts(sums[3], v3, w);
+        if (TALL > 1u) {
+          sums[4] = addProducts(sums[4], v4, w);
+          sums[5] = addProducts(sums[5], v5, w);
+          sums[6] = addProducts(sums[6], v6, w);
+          sums[7] = addProducts(sums[7], v7, w);
+        }
+        if (WIDE > 1u) {
+          let u = weightsAt(wFrom + k * 4u * TILE_QUADS + LANES_N);
+          sums[8] = addProducts(sums[8], v0, u);
+          sums[9] = addProducts(sums[9], v1, u);
+          sums[10] = addProducts(sums[10], v2, u);
+          sums[11] = addProducts(sums[11], v3, u);
+          if (TALL > 1u) {
+            sums[12] = addProducts(sums[12], v4, u);
+            sums[13] = addProducts(sums[13], v5, u);
+            sums[14] = addProducts(sums[14], v6, u);
+            sums[15] = addProducts(sums[15], v7, u);
+          }
+        }
       }
     }
+    if (turn < turns) {
+      let xTo = half * X_SIZE + local;
+      xs[xTo] = x0;
+      if (X_LOADS > 1u) { xs[xTo + INVOCATIONS] = x1; }
+      if (X_LOADS > 2u) {
+        xs[xTo + 2u * INVOCATIONS] = x2;
+        xs[xTo + 3u * INVOCATIONS] = x3;
+      }
+      let to = half * W_SIZE + wTo;
+      if (wUsed.x) { ws[to.x] = w0; }
+      if (W_LOADS > 1u) { ws[to.y] = w1; }
+      if (W_LOADS > 2u) {
+        ws[to.z] = w2;
+        ws[to.w] = w3;
+      }
+      half = 1u - half;
+    }
+    workgroupBarrier();
+  }
+
+  let row = firstPixel + local / LANES_N;
+  let out0 = outOf(firstQuad + lane);
+  let out1 = outOf(firstQuad + lane + LANES_N);
+  put(row, batch, split, out0, sums[0], out1, sums[8]);
+  put(row + LANES_M, batch, split, out0, sums[1], out1, sums[9]);
+  put(row + 2u * LANES_M, batch, split, out0, sums[2], out1, sums[10]);
+  put(row + 3u * LANES_M, batch, split, out0, sums[3], out1, sums[11]);
+  if (TALL > 1u) {
+    put(row + 4u * LANES_M, batch, split, out0, sums[4], out1, sums[12]);
+    put(row + 5u * LANES_M, batch, split, out0, sums[5], out1, sums[13]);
+    put(row + 6u * LANES_M, batch, split, out0, sums[6], out1, sums[14]);
+    put(row + 7u * LANES_M, batch, split, out0, sums[7], out1, sums[15]);
   }
 }
