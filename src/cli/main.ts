@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { version } from '../../package.json';
 import { calibrate } from './calibrate.ts';
+import { commit } from './commit.ts';
 import { demo } from './demo.ts';
 import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
@@ -17,7 +18,7 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, detect, calibrate, demo, profile],
+    commands: [doctor, keygen, extract, preview, mark, train, detect, commit, calibrate, demo, profile],
   },
   process.argv.slice(2),
 );
