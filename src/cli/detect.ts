@@ -5,7 +5,7 @@ import { hashDataset, writeAtomic } from '../datasets/write.ts';
 import { heldOutFeatures, testFeatures } from '../detection/detect.ts';
 import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
 import { beginRegister, registerPath, requireRegister } from '../evidence/register.ts';
-import { concludeTest, type Result } from '../evidence/result.ts';
+import { concludeTest, RESULT_NAME, type Result } from '../evidence/result.ts';
 import { saveFeatures } from '../evidence/saved.ts';
 import { jsonDocument } from '../formats/json.ts';
 import { commitment, type Key } from '../marking/key.ts';
@@ -135,9 +135,6 @@ export const detect = defineCommand({
     }
   },
 });
-
-/** Name of the result in the folder that `--save` makes. */
-const RESULT_NAME = 'result.json';
 
 /** Makes sure, before long work, that the test can be registered. Keys of version 1 come without a register. */
 async function openRegister(path: string, key: Key, anew: boolean, log: (line: string) => void): Promise<void> {

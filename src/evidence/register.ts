@@ -110,7 +110,7 @@ export async function readRegister(path: string, keyCommitment: string): Promise
   const text = new TextDecoder().decode(await readBytes(path));
   const lines = text.split('\n');
   // What follows the last line break is a line that was cut off.
-  if (lines.pop() !== '' || lines.length < 2) fail(Math.max(1, lines.length), 'the file is cut off');
+  if (lines.pop() !== '' || lines.length < 2) fail(lines.length + 1, 'the file is cut off');
   const last = read(LastLine, lines.pop()!, lines.length + 1);
   const first = read(FirstLine, lines[0], 1);
   if (first.keyCommitment !== keyCommitment) {

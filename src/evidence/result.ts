@@ -119,6 +119,9 @@ export const ResultSchema = v.looseObject({
   ),
 });
 
+/** Its name in a folder with the arrays that it was made from. */
+export const RESULT_NAME = 'result.json';
+
 export type Result = v.InferOutput<typeof ResultSchema>;
 
 /** What a statistic of `src/detection` found, with whatever else it reports. */
