@@ -645,7 +645,7 @@ describe('manifest', () => {
   const hex = (digit: string) => digit.repeat(64);
   const manifest = (): Manifest => ({
     format: 'radioactive-manifest',
-    version: 1,
+    version: 2,
     source: { path: 'data', layout: 'folder', count: 3, sha256: hex('a') },
     keyCommitment: hex('b'),
     options: {
@@ -660,6 +660,7 @@ describe('manifest', () => {
     },
     classes: ['cat', 'dog'],
     summary: { count: 2, meanPsnr: 31.7, note: 'ok' },
+    merkleRoot: hex('e'),
     images: [
       { id: 'cat/1.png', class: 'cat', psnr: 31.25, maxChangeLevels: 10, gain: 1.5, sha256: hex('c') },
       { id: 'dog/x/1.png', class: 'dog', psnr: null, maxChangeLevels: 0, gain: 0, sha256: hex('d') },
@@ -678,7 +679,8 @@ describe('manifest', () => {
   const image = (fields: object) => ({ images: [manifest().images[0], { ...manifest().images[1], ...fields }] });
   test.each<[object, string]>([
     [{ format: 'other' }, 'format: expected "radioactive-manifest", got "other"'],
-    [{ version: 2 }, 'version: expected 1, got 2'],
+    [{ version: 1 }, 'version: expected 2, got 1'],
+    [{ merkleRoot: 'e' }, 'merkleRoot: expected 64 lower-case hex digits'],
     [{ extra: 1 }, 'extra: '],
     [{ source: { ...manifest().source, count: 1.5 } }, 'source.count: expected a whole number'],
     [{ source: { ...manifest().source, count: 1 } }, 'images: expected at most source.count, 1'],

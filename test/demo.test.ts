@@ -71,7 +71,8 @@ describe('the demo', () => {
     expect(Object.keys(result.secondsByStage)).toEqual([...new Set(titles)]);
     expect((await readdir(out)).sort()).toEqual(
       [
-        ...['demo.json', 'marked', 'marked.svg', 'owner.key', 'unused.key'],
+        ...['demo.json', 'marked', 'marked.svg', 'owner.key', 'unused.key', 'evidence'],
+        ...['owner.key.register.jsonl', 'unused.key.register.jsonl'],
         ...['suspect.safetensors', 'suspect.safetensors.json', 'innocent.safetensors', 'innocent.safetensors.json'],
         ...['report-marked.json', 'report-unmarked.json', 'report-other-key.json'],
       ].sort(),

@@ -194,9 +194,12 @@ describe('key', () => {
     expect((await parseKey(serializeKey(key), 'x.key')).carriers.dimension).toBe(d);
   });
 
-  it.each(vectors.commitments)('published commitment, $key.carriers.kind', async ({ key, commitment: expected }) => {
-    expect(await commitment(await parseKey(JSON.stringify(key), 'vector'))).toBe(expected);
-  });
+  it.each(vectors.commitments)(
+    'published commitment, version $key.version, $key.carriers.kind',
+    async ({ key, commitment: expected }) => {
+      expect(await commitment(await parseKey(JSON.stringify(key), 'vector'))).toBe(expected);
+    },
+  );
 
   it('commits to every field', async () => {
     const key = vectors.commitments[0]!.key;
@@ -216,6 +219,10 @@ describe('key', () => {
       { statistic: { ...key.statistic, centre: false } },
       { statistic: { ...key.statistic, rcond: 1e-5 } },
       { created: '2024-01-02T03:04:05.679Z' },
+      { version: 2, heldOut: null },
+      { version: 2, heldOut: { kind: 'name', name: 'later' } },
+      { version: 2, heldOut: { kind: 'content', count: 1, sha256: other } },
+      { version: 2, heldOut: { kind: 'content', count: 2, sha256: other } },
     ];
     const seen = new Set(await Promise.all(changes.map((change) => commitment({ ...key, ...change }))));
     expect(seen.size).toBe(changes.length);
@@ -230,6 +237,7 @@ describe('key', () => {
     skewed.writeDoubleLE(0.5, 0);
     const skewedSha256 = createHash('sha256').update(skewed).digest('hex');
     const { nonce: _, ...withoutNonce } = good;
+    expect(good.heldOut).toBeNull();
     const cases: [string, string][] = [
       ['', 'not valid JSON'],
       [text.slice(0, -5), 'not valid JSON'],
@@ -237,7 +245,12 @@ describe('key', () => {
       ['5', 'expected an object'],
       [JSON.stringify(withoutNonce), 'nonce: missing'],
       [edit({ format: good.secret }), "format: expected 'radioactive-key'"],
-      [edit({ version: 2 }), 'version: expected 1'],
+      [edit({ version: 3 }), 'version: expected 1 or 2'],
+      [edit({ version: 1 }), 'heldOut: unknown field'],
+      [edit({ heldOut: undefined }), 'heldOut: missing'],
+      [edit({ heldOut: { kind: 'other' } }), "heldOut.kind: expected 'content' or 'name'"],
+      [edit({ heldOut: { kind: 'name', name: '' } }), 'heldOut.name: expected a name'],
+      [edit({ heldOut: { kind: 'content', count: 0, sha256: good.nonce } }), 'heldOut.count: expected at least 1'],
       [edit({ secret: good.secret.toUpperCase() + good.secret }), 'secret: expected 64'],
       [edit({ secret: `${good.secret}0` }), 'secret: expected 64'],
       [edit({ secret: [good.secret] }), 'secret: expected a string'],

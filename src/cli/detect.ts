@@ -1,10 +1,14 @@
+import { join } from 'node:path';
 import { openDataset } from '../datasets/dataset.ts';
-import { requireNewFile } from '../datasets/files.ts';
-import { writeAtomic } from '../datasets/write.ts';
-import { detect as runDetection } from '../detection/detect.ts';
+import { exists, requireNewFile } from '../datasets/files.ts';
+import { hashDataset, writeAtomic } from '../datasets/write.ts';
+import { heldOutFeatures, testFeatures } from '../detection/detect.ts';
 import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
+import { beginRegister, registerPath, requireRegister } from '../evidence/register.ts';
+import { concludeTest, RESULT_NAME, type Result } from '../evidence/result.ts';
+import { saveFeatures } from '../evidence/saved.ts';
 import { jsonDocument } from '../formats/json.ts';
-import { commitment } from '../marking/key.ts';
+import { commitment, type Key } from '../marking/key.ts';
 import { openModel } from '../nn/open_model.ts';
 import { columns, defineCommand } from './command.ts';
 import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
@@ -22,7 +26,18 @@ export const detect = defineCommand({
       required: true,
       description: 'unmarked images, ten times as many as features or more, none of them marked for this key',
     },
-    output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the report, as --json prints it' },
+    output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the result, as --json prints it' },
+    save: {
+      type: 'string',
+      value: 'DIR',
+      description: 'new folder for the result and the arrays it was made from, for verify',
+    },
+    register: {
+      type: 'string',
+      value: 'FILE',
+      description: 'the list of all tests with the key, which this one is added to; default KEY.register.jsonl',
+    },
+    newRegister: { type: 'flag', description: 'begin that list where it is lost; every report will say so' },
     freshKeys: {
       type: 'integer',
       value: 'N',
@@ -42,7 +57,10 @@ export const detect = defineCommand({
   async run(context) {
     const { options, openDevice, log, signal } = context;
     if (options.output) await requireNewFile(options.output);
+    if (options.save) await requireNewFile(options.save);
     const key = await openKey(options.key);
+    const register = options.register ?? registerPath(options.key);
+    await openRegister(register, key, options.newRegister, log);
     const dataset = await openDataset(options.data, {
       split: options.split,
       classes: key.classes,
@@ -56,38 +74,53 @@ export const detect = defineCommand({
       const opened = await openSuspect(context, options, key.classes, heldOut);
       try {
         const display = context.progress('features', ('model' in opened.suspect ? 2 : 1) * dataset.length, 'images');
-        const result = await runDetection({
-          key,
+        const features = await heldOutFeatures({
           marking: { model: marking.model, heldOut },
           suspect: opened.suspect,
-          freshKeys: options.freshKeys,
           onProgress: (done) => display.update(done),
           signal,
         });
         display.done();
-        for (const warning of result.warnings) log(warning);
-        const report = {
-          test: 'white-box',
-          carriers: { kind: key.carriers.kind, dimension: key.carriers.dimension },
-          keyCommitment: await commitment(key),
-          suspect: opened.record,
-          markingModelSha256: marking.sha256,
-          ...result,
-        };
-        if (options.output) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(report)));
-        const { alignment, statistics } = result;
+        const finding = await testFeatures(key, features.marking, features.suspect, {
+          freshKeys: options.freshKeys,
+          signal,
+        });
+        const data = { path: options.data, count: dataset.length, sha256: await hashDataset(dataset) };
+        const saved =
+          options.save === undefined
+            ? undefined
+            : await saveFeatures(options.save, { marking: features.marking, ...features.suspect, n: dataset.length });
+        const result = await concludeTest(
+          finding,
+          {
+            key,
+            test: 'white-box',
+            suspect: opened.record,
+            data,
+            adapter: (await openDevice()).name,
+            command: ['radioactive', ...process.argv.slice(2)],
+            saved,
+          },
+          register,
+        );
+        const document = new TextEncoder().encode(jsonDocument(result));
+        if (options.save) await writeAtomic(join(options.save, RESULT_NAME), document);
+        if (options.output) await writeAtomic(options.output, document);
+        for (const warning of [...result.warnings, ...result.deviations]) log(warning);
+        const { alignment, statistics } = finding;
         return {
-          json: report,
+          json: result,
           text: [
-            `log10 p ${result.log10p.toFixed(3)}: if the carriers were independent of this model, evidence this strong would have probability 10^${result.log10p.toFixed(2)}`,
+            `log10 p ${finding.log10p.toFixed(3)}: if the carriers were independent of this model, evidence this strong would have probability 10^${finding.log10p.toFixed(2)}`,
+            ...describeLooks(result),
             ...statistics.flatMap(({ null: nothing }) =>
               nothing
                 ? [`${nothing.atMost} of ${nothing.log10p.length} fresh keys, which marked nothing, give as much`]
                 : [],
             ),
-            `mean cosine ${result.meanCosine.toFixed(4)} in ${result.dimension} dimensions; alignment on ${alignment.n} images, rank ${alignment.rank}, r2 ${alignment.r2.toFixed(3)}`,
+            `mean cosine ${finding.meanCosine.toFixed(4)} in ${finding.dimension} dimensions; alignment on ${alignment.n} images, rank ${alignment.rank}, r2 ${alignment.r2.toFixed(3)}`,
             ...columns(
-              result.perClass.map((entry, index) => [
+              finding.perClass.map((entry, index) => [
                 entry.class ?? `class ${index}`,
                 `cosine ${entry.cosine.toFixed(4)}  log10 p ${entry.log10p.toFixed(3)}`,
               ]),
@@ -102,3 +135,21 @@ export const detect = defineCommand({
     }
   },
 });
+
+/** Makes sure, before long work, that the test can be registered. Keys of version 1 come without a register. */
+async function openRegister(path: string, key: Key, anew: boolean, log: (line: string) => void): Promise<void> {
+  const keyCommitment = await commitment(key);
+  if (anew || (key.version === 1 && !(await exists(path)))) {
+    await beginRegister(path, keyCommitment, false);
+    log(`${path}: begun; tests made before are not in it`);
+  }
+  await requireRegister(path, keyCommitment);
+}
+
+function describeLooks({ primary, register: { looks, log10pBonferroni, withKey } }: Result): string[] {
+  const known = withKey ? '' : ', and earlier ones that the register does not know';
+  return [
+    `test ${looks} with this key${known}: corrected for ${looks === 1 ? 'it' : `the ${looks}`} (Bonferroni), log10 p ${Number(log10pBonferroni).toFixed(3)}`,
+    ...(primary ? [] : ['not the test that the key fixes: it counts as a look, not as the evidence announced']),
+  ];
+}

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { version } from '../../package.json';
 import { calibrate } from './calibrate.ts';
+import { commit } from './commit.ts';
 import { demo } from './demo.ts';
 import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
@@ -11,13 +12,14 @@ import { preview } from './preview.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { train } from './train.ts';
+import { verify } from './verify.ts';
 
 await runProgram(
   {
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, detect, calibrate, demo, profile],
+    commands: [doctor, keygen, extract, preview, mark, train, detect, commit, verify, calibrate, demo, profile],
   },
   process.argv.slice(2),
 );

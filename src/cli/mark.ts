@@ -1,5 +1,6 @@
 import { openDataset } from '../datasets/dataset.ts';
 import { MANIFEST_NAME } from '../datasets/manifest.ts';
+import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
 import { openModel } from '../nn/open_model.ts';
 import { Stopwatch } from '../stopwatch.ts';
@@ -97,6 +98,7 @@ export const mark = defineCommand({
         signal,
       });
       display.current?.done();
+      const published = datasetCommitment(await openMarked(options.output));
       const { marked, psnrMedian, ssimMean, gainMean, maxChangeLevels } = manifest.summary;
       const { skipped = [] } = manifest;
       const timing = stopwatch.report();
@@ -116,8 +118,10 @@ export const mark = defineCommand({
           skipped,
           timing,
           keyCommitment: manifest.keyCommitment,
+          merkleRoot: manifest.merkleRoot,
+          commitment: published,
         },
-        text: `${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; median PSNR ${Number(psnrMedian).toFixed(1)} dB, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
+        text: `commitment ${published}\n${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; median PSNR ${Number(psnrMedian).toFixed(1)} dB, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
         ...(skipped.length > 0 && { exitCode: 3 }),
       };
     } finally {

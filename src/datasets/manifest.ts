@@ -42,7 +42,7 @@ const skipped = v.strictObject({ id: name, reason: name });
 const manifest = v.pipe(
   v.strictObject({
     format: v.literal('radioactive-manifest'),
-    version: v.literal(1),
+    version: v.literal(2),
     source: v.strictObject({
       path: v.optional(v.string()),
       layout: v.picklist(['folder', 'idx']),
@@ -60,6 +60,8 @@ const manifest = v.pipe(
     summary: record,
     /** Files that looked like images and could not be marked, in the order of the data set: why, and what to do. */
     skipped: v.optional(v.array(skipped)),
+    /** Of the images below, see `merkleRoot`. */
+    merkleRoot: sha256,
     /** The marked images, in the order of the data set. */
     images: v.array(image),
   }),

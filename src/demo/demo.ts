@@ -3,9 +3,12 @@ import { join } from 'node:path';
 import { type Dataset, openDataset } from '../datasets/dataset.ts';
 import { exists } from '../datasets/files.ts';
 import { Loader } from '../datasets/loader.ts';
-import { writeAtomic } from '../datasets/write.ts';
+import { hashDataset, writeAtomic } from '../datasets/write.ts';
 import { suspectFeatures, testFeatures } from '../detection/detect.ts';
 import { InputError } from '../errors.ts';
+import { beginRegister, registerPath } from '../evidence/register.ts';
+import { concludeTest, RESULT_NAME } from '../evidence/result.ts';
+import { saveFeatures } from '../evidence/saved.ts';
 import { jsonDocument } from '../formats/json.ts';
 import type { Device } from '../gpu/device.ts';
 import { psnr } from '../images/metrics.ts';
@@ -96,18 +99,20 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const basis = await stage('find the subspace', 'images', (onProgress) =>
       vanillaSubspace(marker, ownerImages, classes.length, DEMO_SUBSPACE, { onProgress, signal }),
     );
+    const data = { path: folder, count: heldOut.length, sha256: await hashDataset(heldOut) };
     const newKey = (): Promise<Key> =>
       createKey({
         classes,
         model: { sha256, architecture: marker.config.architecture, featureDimension: marker.featureDimension },
         basis,
         centre: true,
+        heldOut: { kind: 'content', count: data.count, sha256: data.sha256 },
       });
     const key = await newKey();
     // Another key of the same kind, from the same public subspace, that marks nothing.
     const unused = await newKey();
-    await saveKey(join(out, 'owner.key'), key);
-    await saveKey(join(out, 'unused.key'), unused);
+    await saveKey(join(out, OWNER_KEY), key);
+    await saveKey(join(out, UNUSED_KEY), unused);
     const published = await commitment(key);
     log(`commitment to publish before the data: ${published}`);
 
@@ -160,10 +165,12 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       const update = (done: number): void => follow(done, 3 * heldOut.length);
       const { features: featuresMarking } = await infer(marker, heldOutImages, { onProgress: update, signal });
       const featuresOf = async (trained: TrainingReport, offset: number) => {
-        const { model } = await openModel(device, trained.model);
+        const { model, sha256 } = await openModel(device, trained.model);
         const onProgress = (done: number): void => update(offset + done);
         return {
           model,
+          path: trained.model,
+          sha256,
           accuracy: trained.accuracy.validation!,
           ...(await suspectFeatures(model, heldOutImages, { onProgress, signal })),
         };
@@ -171,14 +178,37 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       const suspect = await featuresOf(onMarked, heldOut.length);
       const innocent = await featuresOf(onUnmarked, 2 * heldOut.length);
       const rows: DemoRow[] = [];
-      for (const [name, usedKey, tested] of [
-        ['marked', key, suspect],
-        ['control: unmarked', key, innocent],
-        ['control: other key', unused, suspect],
+      for (const [name, usedKey, keyName, tested] of [
+        ['marked', key, OWNER_KEY, suspect],
+        ['control: unmarked', key, OWNER_KEY, innocent],
+        ['control: other key', unused, UNUSED_KEY, suspect],
       ] as const) {
         const report = await testFeatures(usedKey, featuresMarking, tested);
-        const file = join(out, `report-${name.replace('control: ', '').replace(' ', '-')}.json`);
-        await writeAtomic(file, encode(jsonDocument(report)));
+        const keyPath = join(out, keyName);
+        // Of the one that found the mark, all that it was made from, for `radioactive verify`.
+        const evidence = name === 'marked' ? join(out, 'evidence') : undefined;
+        const saved =
+          evidence === undefined
+            ? undefined
+            : await saveFeatures(evidence, { marking: featuresMarking, ...tested, n: data.count });
+        const { path, sha256 } = tested;
+        const line = `radioactive detect --key ${keyPath} --model ${options.marker} --suspect ${path} --data ${folder}`;
+        const result = await concludeTest(
+          report,
+          {
+            key: usedKey,
+            test: 'white-box',
+            suspect: { path, sha256 },
+            data,
+            adapter: device.name,
+            command: line.split(' '),
+            saved,
+          },
+          registerPath(keyPath),
+        );
+        const document = encode(jsonDocument(result));
+        await writeAtomic(join(out, `report-${name.replace('control: ', '').replace(' ', '-')}.json`), document);
+        if (evidence) await writeAtomic(join(evidence, RESULT_NAME), document);
         const { log10p, meanCosine, statistics } = report;
         rows.push({
           name,
@@ -219,7 +249,13 @@ const PICTURE_CELL = 112;
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-const saveKey = (path: string, key: Key): Promise<void> => writeAtomic(path, encode(serializeKey(key)), 0o600);
+const OWNER_KEY = 'owner.key';
+const UNUSED_KEY = 'unused.key';
+
+async function saveKey(path: string, key: Key): Promise<void> {
+  await beginRegister(registerPath(path), await commitment(key), true);
+  await writeAtomic(path, encode(serializeKey(key)), 0o600);
+}
 
 /** A marked image of each class beside its original, for the picture. */
 async function pairs(original: Dataset, marked: Dataset, markedIds: readonly string[]): Promise<PictureRow[]> {

@@ -5,10 +5,12 @@
 
 import * as v from 'valibot';
 import { InputError, IntegrityError } from '../errors.ts';
+import { canonicalJson } from '../formats/canonical.ts';
 import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../statistics/linalg.ts';
 import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
 
-const COMMITMENT_PREFIX = 'radioactive-key-commitment/v1';
+/** What is hashed begins with it: no other use of SHA-256 here hashes the same bytes. */
+const commitmentPrefix = (version: Key['version']): string => `radioactive-key-commitment/v${version}`;
 
 /** By so much may the basis rows' scalar products differ from those of orthonormal ones. */
 const ORTHONORMALITY = 1e-9;
@@ -25,9 +27,18 @@ const name = v.pipe(
   v.regex(/^[^\p{Cc}\p{Cs}]+$/u, 'expected a name that is not empty and has no control characters'),
 );
 
+const HeldOutSchema = v.variant(
+  'kind',
+  [
+    v.strictObject({ kind: v.literal('content'), count, sha256: hex32 }),
+    v.strictObject({ kind: v.literal('name'), name }),
+  ],
+  "expected 'content' or 'name'",
+);
+
 const KeySchema = v.strictObject({
   format: v.literal('radioactive-key', "expected 'radioactive-key'"),
-  version: v.literal(1, 'expected 1: another version of this program made the key'),
+  version: v.picklist([1, 2], 'expected 1 or 2: a later version of this program made the key'),
   secret: hex32,
   nonce: hex32,
   classes: v.pipe(
@@ -58,6 +69,8 @@ const KeySchema = v.strictObject({
       v.maxValue(0.1, 'expected at most 0.1'),
     ),
   }),
+  /** Of version 2. */
+  heldOut: v.exactOptional(v.nullable(HeldOutSchema)),
   created: v.pipe(v.string('expected a string'), v.isoTimestamp('expected an ISO 8601 time')),
 });
 
@@ -66,6 +79,9 @@ const KeySchema = v.strictObject({
  * SHA-256 of those bytes. The order of the classes is the carriers' order.
  */
 export type Key = v.InferOutput<typeof KeySchema>;
+
+/** Which images the test will run on: by `hashDataset` of what they hold and their number, or by a name that people understand. */
+export type HeldOutImages = v.InferOutput<typeof HeldOutSchema>;
 
 /** What {@link createKey} fixes. */
 export interface KeyOptions {
@@ -79,6 +95,8 @@ export interface KeyOptions {
   centre: boolean;
   /** truncation of the alignment, default {@link DEFAULT_RCOND} */
   rcond?: number;
+  /** the images to test on; default null: the key leaves them open */
+  heldOut?: HeldOutImages | null | undefined;
 }
 
 /**
@@ -86,7 +104,7 @@ export interface KeyOptions {
  * @throws InputError if an option is not what the key file takes, e.g. a basis that is not orthonormal
  */
 export async function createKey(options: KeyOptions): Promise<Key> {
-  const { classes, model, basis, centre, rcond = DEFAULT_RCOND } = options;
+  const { classes, model, basis, centre, rcond = DEFAULT_RCOND, heldOut = null } = options;
   let carriers: Key['carriers'] = { kind: 'uniform', dimension: model.featureDimension };
   if (basis !== null) {
     const bytes = encodeFloats(basis);
@@ -99,13 +117,14 @@ export async function createKey(options: KeyOptions): Promise<Key> {
   }
   const key: Key = {
     format: 'radioactive-key',
-    version: 1,
+    version: 2,
     secret: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
     nonce: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
     classes: [...classes],
     model,
     carriers,
     statistic: { kind: 'white-box', centre, rcond },
+    heldOut,
     created: new Date().toISOString(),
   };
   return checkKey(key, 'key');
@@ -141,6 +160,8 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
     throw new InputError(`${fileName}: ${field === null ? '' : `${field}: `}${describe(issue)}`);
   }
   const key = parsed.output;
+  if (key.version === 1 && key.heldOut !== undefined) throw new InputError(`${fileName}: heldOut: unknown field`);
+  if (key.version === 2 && key.heldOut === undefined) throw new InputError(`${fileName}: heldOut: missing`);
   const d = key.model.featureDimension;
   const k = key.carriers.dimension;
   if (key.carriers.kind === 'uniform') {
@@ -176,25 +197,30 @@ function describe(issue: v.InferIssue<typeof KeySchema>): string {
  * fixes the key; it says nothing about the secret.
  */
 export async function commitment(key: Key): Promise<string> {
-  const utf8 = new TextEncoder();
+  const prefix = commitmentPrefix(key.version);
+  const bytes = key.version === 1 ? encodeFields(prefix, key) : encodeText(`${prefix}\n${canonicalJson(key)}`);
+  return toHex(await sha256(bytes));
+}
+
+/** What version 1 hashes: the fields one after another, each with its length, so that no two keys have the same encoding. */
+function encodeFields(prefix: string, key: Key): Uint8Array<ArrayBuffer> {
   const fields = [
-    utf8.encode(COMMITMENT_PREFIX),
+    encodeText(prefix),
     fromHex(key.secret),
     fromHex(key.nonce),
     encodeCount(key.classes.length),
-    ...key.classes.map((c) => utf8.encode(c)),
+    ...key.classes.map(encodeText),
     fromHex(key.model.sha256),
-    utf8.encode(key.model.architecture),
+    encodeText(key.model.architecture),
     encodeCount(key.model.featureDimension),
-    utf8.encode(key.carriers.kind),
+    encodeText(key.carriers.kind),
     encodeCount(key.carriers.dimension),
     key.carriers.kind === 'subspace' ? fromHex(key.carriers.basisSha256) : new Uint8Array(0),
-    utf8.encode(key.statistic.kind),
+    encodeText(key.statistic.kind),
     Uint8Array.of(key.statistic.centre ? 1 : 0),
     encodeFloat(key.statistic.rcond),
-    utf8.encode(key.created),
+    encodeText(key.created),
   ];
-  // Every field with its length: no two keys have the same encoding.
   const bytes = new Uint8Array(fields.reduce((size, field) => size + 4 + field.length, 0));
   let at = 0;
   for (const field of fields) {
@@ -202,7 +228,7 @@ export async function commitment(key: Key): Promise<string> {
     bytes.set(field, at + 4);
     at += 4 + field.length;
   }
-  return toHex(await sha256(bytes));
+  return bytes;
 }
 
 /** The secret's 32 bytes, for {@link deriveCarriers} and `keyStream`. */
@@ -249,6 +275,8 @@ export function checkKeyMatches(key: Key, found: { modelSha256: string; classes:
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   return new Uint8Array(await globalThis.crypto.subtle.digest('SHA-256', bytes));
 }
+
+const encodeText = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
 
 /** uint32, big-endian */
 function encodeCount(n: number): Uint8Array {

@@ -1,7 +1,7 @@
 import type { Loader } from '../datasets/loader.ts';
 import { type InferenceOptions, infer } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import { createKey, type Key } from './key.ts';
+import { createKey, type HeldOutImages, type Key } from './key.ts';
 import { classIrrelevantSubspace } from './subspace.ts';
 
 /** Directions of the subspace: the most whose response a suspect still reproduces well (docs/method.md, 5). */
@@ -15,6 +15,8 @@ export interface KeygenOptions extends InferenceOptions {
   readonly modelSha256: string;
   /** Draw the carriers in this many directions of the feature space, found on vanilla images; absent: in all of it. */
   readonly subspace?: { readonly dimension: number; readonly vanilla: Loader };
+  /** The images to test on, see {@link HeldOutImages}; absent: left open. */
+  readonly heldOut?: HeldOutImages | null | undefined;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface KeygenOptions extends InferenceOptions {
  * distribution is exact (docs/method.md, 5). Throws InputError where fewer directions are left than asked for.
  */
 export async function keygen(options: KeygenOptions): Promise<Key> {
-  const { classes, model, modelSha256, subspace } = options;
+  const { classes, model, modelSha256, subspace, heldOut } = options;
   const basis = subspace
     ? await vanillaSubspace(model, subspace.vanilla, classes.length, subspace.dimension, options)
     : null;
@@ -32,6 +34,7 @@ export async function keygen(options: KeygenOptions): Promise<Key> {
     model: { sha256: modelSha256, architecture, featureDimension: model.featureDimension },
     basis,
     centre: true,
+    heldOut,
   });
 }
 

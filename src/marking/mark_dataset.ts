@@ -10,6 +10,7 @@ import {
   parseManifest,
   serializeManifest,
 } from '../datasets/manifest.ts';
+import { merkleRoot } from '../datasets/merkle.ts';
 import { selectStratified } from '../datasets/select.ts';
 import {
   createOutputFolder,
@@ -84,7 +85,7 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
   const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
   const head = {
     format: 'radioactive-manifest' as const,
-    version: 1 as const,
+    version: 2 as const,
     source: { layout: dataset.layout, count: dataset.length, sha256 },
     keyCommitment: await commitment(key),
     options: optionsRecord(recipe, fraction, key.model.sha256),
@@ -137,7 +138,8 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
     const leftOut = await stopwatch.time('copying', copyAll(dataset, writer, unmarked, signal));
     const skipped = [...faults].sort(([a], [b]) => a - b).map(([index, reason]) => ({ id: dataset.id(index), reason }));
     const summary = summarise(images, dataset.length);
-    const manifest: Manifest = { ...head, summary, ...(skipped.length > 0 && { skipped }), images };
+    const root = merkleRoot(images);
+    const manifest: Manifest = { ...head, summary, ...(skipped.length > 0 && { skipped }), merkleRoot: root, images };
     await writer.finish(leftOut);
     await writeAtomic(join(partial, MANIFEST_NAME), encode(serializeManifest(manifest)));
     await rm(journalPath, { force: true });
@@ -427,7 +429,7 @@ async function readJournal(path: string): Promise<Begun | undefined> {
 /** The manifest where it has outlived the journal: a run was killed between removing that and naming the folder. */
 async function readFinished(path: string, dataset: Dataset, selected: Uint32Array): Promise<Begun | undefined> {
   if (!(await exists(path))) return undefined;
-  const { summary, skipped = [], images, ...head } = parseManifest(await readFile(path, 'utf8'), path);
+  const { summary, skipped = [], merkleRoot: _, images, ...head } = parseManifest(await readFile(path, 'utf8'), path);
   const outcomes = new Map<string, Outcome>([
     ...skipped.map(({ id, reason }) => [id, { skipped: reason }] as const),
     ...images.map((image) => [image.source ?? image.id, image] as const),

@@ -1,0 +1,222 @@
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseOptions } from '../src/cli/command.ts';
+import { verify as verifyCommand } from '../src/cli/verify.ts';
+import type { Check } from '../src/evidence/verify.ts';
+import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
+import { build, ownLines, run } from './cli.ts';
+import { writeFolder, writeModel } from './small_data.ts';
+
+let folder: string;
+const at = (name: string): string => join(folder, name);
+/** Runs a command line in which `@name` stands for a file of this test. */
+const runLine = (line: string) =>
+  run(
+    'cli',
+    line.split(' ').map((word) => word.replaceAll(/@(?=[a-z])/g, `${folder}/`)),
+  );
+async function runJson(line: string) {
+  const { exitCode, stdout, stderr } = await runLine(`${line} --json --quiet`);
+  expect(exitCode, stderr).toBe(0);
+  return JSON.parse(stdout);
+}
+
+const DETECT = 'detect --key @owner.key --model @marker.safetensors --suspect @suspect.safetensors --fresh-keys 20';
+const ALL =
+  '--key @owner.key --result @evidence/result.json --marked @marked --original @images --model @marker.safetensors --data @held-out';
+
+let keygen: { commitment: string; heldOut: unknown };
+let mark: { commitment: string; merkleRoot: string };
+let first: { log10p: number; saved: object; register: { looks: number } };
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'radioactive-verify-'));
+  build();
+  writeFolder(at('images'), 12);
+  writeFolder(at('held-out'), 60);
+  writeModel(at('marker.safetensors'));
+  writeModel(at('suspect.safetensors'), { seed: 1 });
+  keygen = await runJson(
+    'keygen --classes @images --vanilla @held-out --dimension 4 --model @marker.safetensors --held-out @held-out -o @owner.key',
+  );
+  mark = await runJson(
+    'mark --key @owner.key --model @marker.safetensors --data @images --fraction 0.5 --iterations 3 -o @marked',
+  );
+  first = await runJson(`${DETECT} --data @held-out --save @evidence`);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** `verify` in this process, as a table by name. */
+async function verify(line: string, exitCode: number): Promise<Record<string, Check>> {
+  const words = line.split(' ').map((word) => word.replaceAll(/@(?=[a-z])/g, `${folder}/`));
+  const result = await verifyCommand.run({
+    options: parseOptions(verifyCommand.options, words),
+    signal: new AbortController().signal,
+    progress: () => ({ update: () => undefined, done: () => undefined }),
+    log: () => undefined,
+    openDevice: () => expect.fail('verify needs no device'),
+  });
+  const { checks, failed } = result.json as { checks: Check[]; failed: number };
+  expect(result.exitCode ?? 0, result.text).toBe(exitCode);
+  expect(failed > 0).toBe(exitCode === 6);
+  return Object.fromEntries(checks.map((check) => [check.check, check]));
+}
+const failedOf = (table: Record<string, Check>): string[] =>
+  Object.values(table).flatMap(({ check, ok }) => (ok === false ? [check] : []));
+
+describe('from keygen to verify', () => {
+  it('holds what was made', async () => {
+    expect(keygen.heldOut).toMatchObject({ kind: 'content', count: 60 });
+    const table = await verify(`${ALL} --commitment ${keygen.commitment}`, 0);
+    expect(
+      Object.values(table)
+        .filter(({ ok }) => ok === null)
+        .map(({ check }) => check),
+    ).toEqual(['time stamp']);
+    expect(Object.keys(table)).toEqual([
+      ...['commitment', 'subspace', 'marking network', 'time stamp'],
+      ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
+      ...['result', 'carriers', 'test images', 'held-out files', 'statistics', 'register', 'entry'],
+    ]);
+    expect(table['Merkle root']!.detail).toBe(mark.merkleRoot);
+    expect(table.manifest!.detail).toContain(mark.commitment);
+    expect(table['change and PSNR']!.detail).toMatch(/^6 of 6 /);
+    const text = await runLine(`verify ${ALL}`);
+    expect(text.stdout).toMatch(/\n\n14 ok, 0 failed, 2 not checked\n$/);
+  });
+
+  it('says what cannot be checked without the material', async () => {
+    const table = await verify('--key @owner.key', 0);
+    expect(Object.values(table).map(({ check, ok }) => [check, ok])).toEqual([
+      ['commitment', null],
+      ['subspace', true],
+      ['marking network', null],
+      ['time stamp', null],
+      ['marked images', null],
+      ['result', null],
+      ['register', true],
+    ]);
+  });
+
+  it('finds what was changed, each with its own row', async () => {
+    const changed = (
+      name: string,
+      change: (bytes: Buffer) => Uint8Array | string,
+      copy = `changed-${name.replaceAll('/', '-')}`,
+    ) => {
+      writeFileSync(at(copy), change(readFileSync(at(name))));
+      return copy;
+    };
+    const replaced = (from: string | RegExp, to: string) => (bytes: Buffer) => {
+      const text = bytes.toString().replace(from, to);
+      expect(text).not.toBe(bytes.toString());
+      return text;
+    };
+    const failures = async (line: string) => failedOf(await verify(line, 6));
+
+    expect(await failures(`${ALL} --commitment ${'0'.repeat(64)}`)).toEqual(['commitment']);
+    expect(await failures(ALL.replace('@marker', '@suspect'))).toEqual(['marking network']);
+
+    // A key that is not the one that was committed to.
+    const nonce = changed('owner.key', replaced(/"nonce": "[0-9a-f]{8}/, '"nonce": "01234567'));
+    const table = await verify(`${ALL.replace('@owner.key', `@${nonce}`)} --register @owner.key.register.jsonl`, 6);
+    expect(failedOf(table)).toEqual(['manifest', 'result', 'register']);
+    const secret = changed('owner.key', replaced(/"secret": "[0-9a-f]{8}/, '"secret": "01234567'));
+    expect(await failures(`--key @${secret} --result @evidence/result.json`)).toEqual([
+      'result',
+      'carriers',
+      'statistics',
+    ]);
+
+    // Marked images.
+    for (const [what, from, to, rows] of [
+      ['psnr', /"psnr":[\d.]+/, '"psnr":99', ['change and PSNR']],
+      ['level', /"maxChangeLevels":\d+/, '"maxChangeLevels":1', ['change and PSNR']],
+      ['root', /"merkleRoot": "[0-9a-f]{8}/, '"merkleRoot": "01234567', ['Merkle root']],
+      ['hash', /"sha256":"[0-9a-f]{8}/, '"sha256":"01234567', ['marked images', 'Merkle root']],
+    ] as const) {
+      const copy = `marked-${what}`;
+      cpSync(at('marked'), at(copy), { recursive: true });
+      changed('marked/manifest.json', replaced(from, to), `${copy}/manifest.json`);
+      expect(await failures(ALL.replace('@marked', `@${copy}`)), what).toEqual(rows);
+    }
+    cpSync(at('marked'), at('marked-missing'), { recursive: true });
+    const { images } = JSON.parse(readFileSync(at('marked/manifest.json'), 'utf8'));
+    rmSync(at(`marked-missing/${images[0].id}`));
+    expect(await failures(ALL.replace('@marked', '@marked-missing'))).toEqual(['marked images', 'change and PSNR']);
+    expect(await failures(ALL.replace('--original @images', '--original @held-out'))).toContain('originals');
+    expect(await failures(ALL.replace('--data @held-out', '--data @marked'))).toEqual(['held-out files']);
+
+    // The result and what it was made from.
+    const better = changed('evidence/result.json', replaced(/"log10p": -?[\d.e-]+/, '"log10p": -44'));
+    expect(await failures(`${ALL.replace('@evidence/result.json', `@${better}`)} --features @evidence`)).toEqual([
+      'statistics',
+      'entry',
+    ]);
+    cpSync(at('evidence'), at('evidence-2'), { recursive: true });
+    const { shape, data } = parseNpy(readFileSync(at('evidence/classifier_suspect.npy')), '');
+    writeFileSync(
+      at('evidence-2/classifier_suspect.npy'),
+      serializeNpy(
+        shape,
+        (data as Float32Array).map((x) => -x),
+      ),
+    );
+    expect(await failures(`${ALL} --features @evidence-2`)).toEqual(['statistics']);
+
+    // The register: cut off after its first line, and rolled back to before the test.
+    const lines = readFileSync(at('owner.key.register.jsonl'), 'utf8').split('\n');
+    const cut = changed('owner.key.register.jsonl', () => `${lines.slice(0, 2).join('\n')}\n`, 'cut.jsonl');
+    expect(await failures(`${ALL} --register @${cut}`)).toEqual(['register']);
+  });
+
+  it('verifies nothing of files that are none', async () => {
+    const wrong = await runLine('verify --key @owner.key --result @owner.key');
+    expect(wrong.exitCode).toBe(3);
+    expect(ownLines(wrong)).toEqual([
+      expect.stringMatching(/^error: .*owner\.key: format: .*; give a result that detect wrote$/),
+    ]);
+  });
+});
+
+describe('tests are counted', () => {
+  it('each with its correction, and those that the key does not fix are told apart', async () => {
+    expect(first.register).toMatchObject({ entry: 1, looks: 1, log10pBonferroni: first.log10p, withKey: true });
+    const second = await runJson(`${DETECT} --data @held-out`);
+    expect(second).toMatchObject({ log10p: first.log10p, primary: true, deviations: [], register: { looks: 2 } });
+    const expected = Math.min(0, first.log10p + Math.log10(2));
+    if (!(Math.abs(second.register.log10pBonferroni - expected) <= 1e-12))
+      expect.fail('the correction is not Bonferroni’s');
+    writeFolder(at('others'), 50);
+    const other = await runJson(`${DETECT} --data @others`);
+    expect(other).toMatchObject({ primary: false, register: { looks: 3 } });
+    expect(other.deviations).toEqual([expect.stringContaining('the key fixes 60 images')]);
+    const table = await verify(ALL, 0);
+    expect(table.entry!.detail).toMatch(/^the result is entry 1 of 3, unchanged; corrected for all of them/);
+  });
+
+  it('not where the list is lost or damaged, unless a new one is begun, which shows', async () => {
+    for (const file of ['owner.key', 'owner.key.register.jsonl']) cpSync(at(file), at(file.replace('owner', 'copy')));
+    const detect = `${DETECT.replace('@owner.key', '@copy.key')} --data @held-out`;
+    const register = at('copy.key.register.jsonl');
+    const whole = readFileSync(register, 'utf8');
+    writeFileSync(register, whole.slice(0, -3));
+    const damaged = await runLine(`${detect} -o @damaged.json`);
+    expect(damaged.exitCode).toBe(6);
+    expect(ownLines(damaged)).toEqual([
+      expect.stringContaining('copy.key.register.jsonl: line 5: the file is cut off;'),
+    ]);
+    expect(existsSync(at('damaged.json'))).toBe(false);
+    expect(readFileSync(register, 'utf8')).toBe(whole.slice(0, -3));
+    rmSync(register);
+    const lost = await runLine(detect);
+    expect(lost.exitCode).toBe(6);
+    expect(ownLines(lost)).toEqual([expect.stringContaining('or begin one with --new-register')]);
+    const anew = await runJson(`${detect} --new-register -o @anew.json`);
+    expect(anew.register).toMatchObject({ entry: 1, looks: 1, withKey: false });
+    const table = await verify('--key @copy.key --result @anew.json', 6);
+    expect(failedOf(table)).toEqual(['register']);
+    expect(table.register!.detail).toContain('was begun on');
+  });
+});
