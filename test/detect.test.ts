@@ -62,10 +62,14 @@ describe('a suspect of another framework', () => {
 
   it('gives what the model itself gives, beside its fresh keys', async () => {
     const own = await runJson(`${DETECT} --suspect @suspect.safetensors`);
-    const { suspect, ...result } = own;
+    const { suspect, command, time, register, ...result } = own;
     const npy = await runJson(`${DETECT} --suspect-features @features.npy --suspect-classifier @weight.npy`);
     const { suspect: files, ...foreign } = npy;
-    expect(foreign).toEqual(result);
+    expect(foreign).toEqual({ ...result, command: foreign.command, time: foreign.time, register: foreign.register });
+    expect(foreign.command).toContain('--suspect-features');
+    // Both are tests made with the key, and counted.
+    expect([register.looks, foreign.register.looks]).toEqual([1, 2]);
+    expect(Date.parse(foreign.time)).toBeGreaterThan(Date.parse(time));
     expect(suspect).toEqual({ path: at('suspect.safetensors'), sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
     expect(files).toMatchObject({ features: at('features.npy'), classifier: at('weight.npy') });
     const named = '--suspect-features @both.safetensors#features --suspect-classifier @both.safetensors#head';
