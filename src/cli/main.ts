@@ -11,6 +11,7 @@ import { mark } from './mark.ts';
 import { preview } from './preview.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
+import { report } from './report.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 
@@ -19,7 +20,7 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, detect, commit, verify, calibrate, demo, profile],
+    commands: [doctor, keygen, extract, preview, mark, train, detect, commit, verify, report, calibrate, demo, profile],
   },
   process.argv.slice(2),
 );
