@@ -5,6 +5,7 @@ import { commit } from './commit.ts';
 import { demo } from './demo.ts';
 import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
+import { experiment } from './experiment.ts';
 import { extract } from './extract.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
@@ -20,7 +21,22 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, detect, commit, verify, report, calibrate, demo, profile],
+    commands: [
+      doctor,
+      keygen,
+      extract,
+      preview,
+      mark,
+      train,
+      detect,
+      commit,
+      verify,
+      report,
+      calibrate,
+      experiment,
+      demo,
+      profile,
+    ],
   },
   process.argv.slice(2),
 );
