@@ -9,6 +9,7 @@ import { experiment } from './experiment.ts';
 import { extract } from './extract.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
+import { power } from './power.ts';
 import { preview } from './preview.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
@@ -33,6 +34,7 @@ await runProgram(
       verify,
       report,
       calibrate,
+      power,
       experiment,
       demo,
       profile,
