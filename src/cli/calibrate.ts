@@ -7,7 +7,7 @@ import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
 import type { Calibration } from '../detection/statistic.ts';
 import { UsageError } from '../errors.ts';
 import { jsonDocument } from '../formats/json.ts';
-import { keyCarriers } from '../marking/key.ts';
+import { keyAlignment, keyCarriers } from '../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../marking/keygen.ts';
 import { classIrrelevantSubspace } from '../marking/subspace.ts';
 import { openModel } from '../nn/open_model.ts';
@@ -92,8 +92,7 @@ export const calibrate = defineCommand({
           featureDimension: marking.model.featureDimension,
           suspect: features.suspect,
           carriers,
-          centre: key?.statistic.centre ?? true,
-          rcond: key?.statistic.rcond,
+          ...(key ? keyAlignment(key) : { centre: true }),
           keys: options.keys,
           onProgress: (done) => testing.update(done),
           signal,
