@@ -9,6 +9,7 @@ import { extract } from './extract.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
 import { preview } from './preview.ts';
+import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { train } from './train.ts';
@@ -19,7 +20,7 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, detect, commit, verify, calibrate, demo, profile],
+    commands: [doctor, keygen, extract, preview, mark, train, probes, detect, commit, verify, calibrate, demo, profile],
   },
   process.argv.slice(2),
 );

@@ -49,7 +49,7 @@ const WhiteBoxSchema = v.strictObject({
 
 const number = v.pipe(v.number('expected a number'), v.finite('expected a finite number'));
 const notNegative = v.pipe(number, v.minValue(0, 'expected 0 or more'));
-const range = v.strictTuple([notNegative, notNegative], 'expected two numbers');
+const range = v.pipe(v.strictTuple([notNegative, notNegative], 'expected two numbers'), v.readonly());
 
 /** Every field of a `MarkingRecipe`. */
 const RecipeSchema = v.strictObject({
