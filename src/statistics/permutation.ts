@@ -93,6 +93,7 @@ function tiltTo(tables: readonly Table[], t: number): number {
 /** log10 P(sum ≥ t): the tilt is taken back term by term. */
 function tail({ low, density, theta, logSum }: SumLaw, t: number): number {
   const from = Math.max(0, Math.ceil(t - low));
+  if (from === 0) return 0;
   if (from >= density.length) return Number.NEGATIVE_INFINITY;
   const logs = new Float64Array(density.length - from);
   for (let i = from; i < density.length; i++) logs[i - from] = Math.log(density[i]!) - theta * (low + i);
