@@ -92,6 +92,8 @@ it("Node's entry has the verbs of the command line", () => {
     train: expect.any(Function),
     runTraining: expect.any(Function),
     detect: expect.any(Function),
+    makeProbes: expect.any(Function),
+    detectBlackBox: expect.any(Function),
   });
 });
 

@@ -3,7 +3,7 @@
 import { InputError } from '../errors.ts';
 import { logSumExp } from './special.ts';
 
-/** Below this, in log10, probabilities leave float64: then the sum is tilted towards the observed value. */
+/** Tails below this, in log10, are made of probabilities that leave float64: there the sum is tilted towards the observed value. */
 const SMALLEST_LOG10 = -290;
 
 /**
@@ -27,11 +27,11 @@ export function stratifiedSumLog10P(rows: ArrayLike<number>, strata: number, obs
     }
     return [...counts].sort(([a], [b]) => a - b).map(([value, count]) => ({ value, weight: count / S }));
   });
-  if (-strata * Math.log10(S) > SMALLEST_LOG10) {
-    const plain = sumLaw(tables, 0);
-    return observed.map((t) => tail(plain, t));
-  }
-  return observed.map((t) => tail(sumLaw(tables, tiltTo(tables, t)), t));
+  const plain = sumLaw(tables, 0);
+  return observed.map((t) => {
+    const log10p = tail(plain, t);
+    return log10p > SMALLEST_LOG10 ? log10p : tail(sumLaw(tables, tiltTo(tables, t)), t);
+  });
 }
 
 /** The values of one stratum, ascending, with their probabilities. */
@@ -80,7 +80,6 @@ function tiltTo(tables: readonly Table[], t: number): number {
       const { weights } = tilted(table, theta);
       return sum + table.reduce((of, { value }, i) => of + value * weights[i]!, 0);
     }, 0);
-  if (t <= mean(0)) return 0;
   let [low, high] = [0, 1];
   for (let step = 0; step < 60; step++) {
     const middle = (low + high) / 2;
