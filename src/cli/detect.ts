@@ -4,12 +4,14 @@ import { exists, requireNewFile } from '../datasets/files.ts';
 import { hashDataset, writeAtomic } from '../datasets/write.ts';
 import { heldOutFeatures, testFeatures } from '../detection/detect.ts';
 import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
+import { UsageError } from '../errors.ts';
 import { beginRegister, registerPath, requireRegister } from '../evidence/register.ts';
-import { concludeTest, RESULT_NAME, type Result } from '../evidence/result.ts';
+import { concludeTest, RESULT_NAME, type Result, storedResult } from '../evidence/result.ts';
 import { saveFeatures } from '../evidence/saved.ts';
 import { jsonDocument } from '../formats/json.ts';
 import { commitment, type Key } from '../marking/key.ts';
 import { openModel } from '../nn/open_model.ts';
+import { assembleReport } from '../report/assemble.ts';
 import { columns, defineCommand } from './command.ts';
 import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
 import { openSuspect, suspectOptions } from './suspect.ts';
@@ -32,6 +34,11 @@ export const detect = defineCommand({
       value: 'DIR',
       description: 'new folder for the result and the arrays it was made from, for verify',
     },
+    report: {
+      type: 'string',
+      value: 'FILE.html',
+      description: 'also write a page with the result; report makes one with more in it',
+    },
     register: {
       type: 'string',
       value: 'FILE',
@@ -52,12 +59,18 @@ export const detect = defineCommand({
   },
   examples: [
     '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data',
+    '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data --save evidence --report report.html',
     '--key owner.key --model weights/marker.safetensors --suspect-features features.npy --suspect-classifier weight.npy --data data',
   ],
   async run(context) {
     const { options, openDevice, log, signal } = context;
     if (options.output) await requireNewFile(options.output);
     if (options.save) await requireNewFile(options.save);
+    if (options.report) {
+      if (!options.save && !options.output)
+        throw new UsageError('--report goes with --save DIR or -o FILE: the page is about a result that is kept');
+      await requireNewFile(options.report);
+    }
     const key = await openKey(options.key);
     const register = options.register ?? registerPath(options.key);
     await openRegister(register, key, options.newRegister, log);
@@ -103,9 +116,15 @@ export const detect = defineCommand({
           },
           register,
         );
-        const document = new TextEncoder().encode(jsonDocument(result));
+        const text = jsonDocument(result);
+        const document = new TextEncoder().encode(text);
         if (options.save) await writeAtomic(join(options.save, RESULT_NAME), document);
         if (options.output) await writeAtomic(options.output, document);
+        if (options.report) {
+          const path = options.save ? join(options.save, RESULT_NAME) : options.output!;
+          const { page } = await assembleReport({ result: storedResult(text, path), register });
+          await writeAtomic(options.report, new TextEncoder().encode(page));
+        }
         for (const warning of [...result.warnings, ...result.deviations]) log(warning);
         const { alignment, statistics } = finding;
         return {

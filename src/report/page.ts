@@ -90,16 +90,18 @@ ${content}
 </section>`;
 
 /**
- * A text with its powers of ten set high. The caret is there for those who copy it, and the minus as they write it; what is seen in
- * its place is a true minus, from the style sheet.
+ * A text with its hashes set small and its powers of ten set high. The caret is there for those who copy it, and the minus as they
+ * write it; what is seen in its place is a true minus, from the style sheet.
  */
 function prose(text: string): Markup {
   return new Markup(
-    escapeMarkup(text).replaceAll(
-      /\b10\^(-?)(\d+(?:\.\d+)?)/g,
-      (_, sign: string, exponent: string) =>
-        `<span class="power">10<span class="caret">^${sign}</span><sup${sign && ' class="minus"'}>${exponent}</sup></span>`,
-    ),
+    escapeMarkup(text)
+      .replaceAll(/\b[0-9a-f]{64}\b/g, (digits) => `<code>${digits}</code>`)
+      .replaceAll(
+        /\b10\^(-?)(\d+(?:\.\d+)?)/g,
+        (_, sign: string, exponent: string) =>
+          `<span class="power">10<span class="caret">^${sign}</span><sup${sign && ' class="minus"'}>${exponent}</sup></span>`,
+      ),
   );
 }
 
@@ -365,7 +367,7 @@ function verification({
 <thead><tr><th>check</th><th>finding</th><th></th></tr></thead>
 <tbody>${checks.map(
     ({ check, ok, detail }) =>
-      markup`<tr><td class="what">${check}</td><td>${detail}</td><td>${
+      markup`<tr><td class="what">${check}</td><td>${prose(detail)}</td><td>${
         ok === null
           ? markup`<span class="mark open">– not checked</span>`
           : ok

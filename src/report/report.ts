@@ -327,7 +327,9 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
     },
     {
       assumption: 'The images tested on were never marked',
-      ...(verified(['held-out files', 'test images']) ?? {
+      // Verify compares with marked images where it is given some.
+      ...((checks.some(({ check, ok }) => check === 'marked images' && ok !== null) &&
+        verified(['held-out files'])) || {
         check:
           'The program refuses images that a manifest beside them lists as marked. Whether copies of marked images are among them can be verified with the marked data set.',
         holds: null,
