@@ -235,6 +235,7 @@ describe('a plot', () => {
     );
     const file = svgFile(svg);
     expect(file).not.toContain('<script');
+    expect(file).toContain('prefers-color-scheme: dark');
     // librsvg refuses what is not well-formed XML.
     const { width, height } = await sharp(Buffer.from(file))
       .png()

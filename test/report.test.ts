@@ -24,6 +24,7 @@ function soundPage(source: string): ParsedPage {
   expect(page.errors).toEqual([]);
   expect(dangersOf(page)).toEqual([]);
   expect(source).not.toMatch(/\b(NaN|undefined|\[object)\b/);
+  for (const style of ['prefers-color-scheme: dark', '@media print', '.plot .bar']) expect(source).toContain(style);
   return page;
 }
 
@@ -34,7 +35,7 @@ function make(options: SampleOptions = {}, rest: Partial<ReportInput> = {}): { r
 
 describe('probabilities', () => {
   it.each([
-    [0, '1', 'more than 99 in 100'],
+    [0, '1', 'every time'],
     [Math.log10(0.9999), '>0.999', 'more than 99 in 100'],
     [Math.log10(0.997), '0.997', 'more than 99 in 100'],
     [-0.148, '0.71', 'about 71 in 100'],
@@ -229,7 +230,7 @@ describe('a report bears', () => {
     expect(page.of('details')).toHaveLength(1);
     const points = page
       .of('path')
-      .filter(({ attrs }) => attrs.some(({ name, value }) => name === 'class' && value === 'point'));
+      .filter(({ attrs }) => attrs.some(({ name, value }) => name === 'class' && value.startsWith('point')));
     // All of them in the wide plot and in the narrow one, and the mark of each legend.
     expect(points).toHaveLength(2 * 1001);
     expect(page.text(page.of('details')[0])).toContain('class 999');

@@ -112,11 +112,11 @@ const facts = (rows: readonly (readonly [string, Piece] | null)[]): Markup =>
   markup`<dl class="facts">
 ${rows.map((row) => row && markup`<dt>${row[0]}</dt><dd>${row[1]}</dd>\n`)}</dl>`;
 
-function numbers({ raw, corrected, statistics }: Report): Markup {
+function numbers({ raw, corrected, statistics, evidence }: Report): Markup {
   const sample = statistics.find(({ decides }) => decides)?.null;
   return markup`<dl class="numbers">
 <div><dt>Probability of such a result if the carriers were independent of the model</dt><dd>${prose(raw.written)}<small>log10 p ${writtenLog10(numberOf(raw.log10p))}</small></dd></div>
-<div class="first"><dt>Corrected for ${corrected.complete ? counted(corrected.looks, 'test') : `the ${counted(corrected.looks, 'test')} that ${corrected.looks === 1 ? 'is' : 'are'} known`} with the key</dt><dd>${prose(corrected.written)}<small>log10 p ${writtenLog10(numberOf(corrected.log10p))}</small></dd></div>
+<div${evidence === 'strong' && markup` class="strong"`}><dt>Corrected for ${corrected.complete ? counted(corrected.looks, 'test') : `the ${counted(corrected.looks, 'test')} that ${corrected.looks === 1 ? 'is' : 'are'} known`} with the key</dt><dd>${prose(corrected.written)}<small>log10 p ${writtenLog10(numberOf(corrected.log10p))}</small></dd></div>
 ${
   sample &&
   markup`<div><dt>${sample.kind === 'fresh keys' ? 'Keys that marked nothing' : sample.kind} with a result as strong</dt><dd>${groupDigits(sample.atMost)}<small>of ${groupDigits(sample.count)}</small></dd></div>\n`

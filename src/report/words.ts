@@ -22,6 +22,7 @@ export function writtenProbability(log10p: number): string {
 /** The same in words: `about 71 in 100`, `about one in 44 000`, `about one in 4 × 10^22, a number of 23 digits`. */
 export function probabilityInWords(log10p: number): string {
   if (log10p === Number.NEGATIVE_INFINITY) return 'too small for this arithmetic to tell from zero';
+  if (log10p === 0) return 'every time';
   const p = 10 ** log10p;
   if (p >= 0.995) return 'more than 99 in 100';
   if (p >= 0.01) return `about ${Math.round(100 * p)} in 100`;
