@@ -12,6 +12,7 @@ import { preview } from './preview.ts';
 import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
+import { report } from './report.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 
@@ -20,7 +21,22 @@ await runProgram(
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, probes, detect, commit, verify, calibrate, demo, profile],
+    commands: [
+      doctor,
+      keygen,
+      extract,
+      preview,
+      mark,
+      train,
+      probes,
+      detect,
+      commit,
+      verify,
+      report,
+      calibrate,
+      demo,
+      profile,
+    ],
   },
   process.argv.slice(2),
 );
