@@ -10,9 +10,17 @@ import { jsonDocument } from '../formats/json.ts';
 import { keyCarriers } from '../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../marking/keygen.ts';
 import { classIrrelevantSubspace } from '../marking/subspace.ts';
-import { openModel } from '../nn/open_model.ts';
 import { type Context, columns, defineCommand, type Result } from './command.ts';
-import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  openKey,
+  openMarkingNetwork,
+  openNetwork,
+  requireVanilla,
+  splitOption,
+} from './inputs.ts';
 import { openSuspect, suspectOptions } from './suspect.ts';
 
 export const calibrate = defineCommand({
@@ -47,7 +55,7 @@ export const calibrate = defineCommand({
   },
   examples: ['--model weights/marker.safetensors --suspect suspect.safetensors --data data'],
   async run(context) {
-    const { options, openDevice, progress, log, signal } = context;
+    const { options, progress, log, signal } = context;
     if (options.output) await requireNewFile(options.output);
     if (options.key !== undefined && options.dimension !== undefined)
       throw new UsageError('--dimension goes without --key, which has its own');
@@ -58,9 +66,10 @@ export const calibrate = defineCommand({
       decode: decodeOptions(options),
     });
     await requireVanilla(dataset);
-    const marking = await openModel(await openDevice(), options.model);
+    const marking = key
+      ? await openMarkingNetwork(context, options.model, key, dataset)
+      : await openNetwork(context, options.model);
     try {
-      if (key) checkBelong(key, { path: options.model, sha256: marking.sha256 }, dataset);
       const heldOut = await load(dataset, marking.model.config.channels, progress);
       const opened = await openSuspect(context, options, dataset.classes, heldOut);
       try {

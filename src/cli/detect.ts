@@ -9,9 +9,16 @@ import { concludeTest, RESULT_NAME, type Result } from '../evidence/result.ts';
 import { saveFeatures } from '../evidence/saved.ts';
 import { jsonDocument } from '../formats/json.ts';
 import { commitment, type Key } from '../marking/key.ts';
-import { openModel } from '../nn/open_model.ts';
 import { columns, defineCommand } from './command.ts';
-import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  openKey,
+  openMarkingNetwork,
+  requireVanilla,
+  splitOption,
+} from './inputs.ts';
 import { openSuspect, suspectOptions } from './suspect.ts';
 
 export const detect = defineCommand({
@@ -67,9 +74,8 @@ export const detect = defineCommand({
       decode: decodeOptions(options),
     });
     await requireVanilla(dataset);
-    const marking = await openModel(await openDevice(), options.model);
+    const marking = await openMarkingNetwork(context, options.model, key, dataset);
     try {
-      checkBelong(key, { path: options.model, sha256: marking.sha256 }, dataset);
       const heldOut = await load(dataset, marking.model.config.channels, context.progress);
       const opened = await openSuspect(context, options, key.classes, heldOut);
       try {

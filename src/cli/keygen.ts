@@ -5,7 +5,6 @@ import { UsageError } from '../errors.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
 import { commitment, type HeldOutImages, serializeKey } from '../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
-import { openModel } from '../nn/open_model.ts';
 import { defineCommand } from './command.ts';
 import {
   decodeOptions,
@@ -13,6 +12,7 @@ import {
   load,
   networkOptions,
   networkOverrides,
+  openNetwork,
   readClasses,
   splitOption,
 } from './inputs.ts';
@@ -74,7 +74,8 @@ export const keygen = defineCommand({
     '--classes data --model weights/marker.safetensors --held-out held-out -o owner.key',
     '--classes classes.txt --vanilla photos --model resnet18.safetensors -o owner.key',
   ],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options, progress, log, signal } = context;
     await requireNewFile(options.output);
     const register = registerPath(options.output);
     await requireNewFile(register);
@@ -94,8 +95,8 @@ export const keygen = defineCommand({
       log(
         'the images to test on are left open; fix them with --held-out, so that nobody can say they were chosen later',
       );
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const overrides = networkOverrides(options);
+    const { model, sha256 } = await openNetwork(context, options.model, overrides);
     try {
       const subspace =
         options.carriers === 'subspace'
@@ -109,6 +110,7 @@ export const keygen = defineCommand({
         classes,
         model,
         modelSha256: sha256,
+        network: overrides,
         ...(subspace && { subspace }),
         heldOut,
         onProgress: (done) => display.update(done),

@@ -13,13 +13,28 @@ import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
+import { weights } from './weights.ts';
 
 await runProgram(
   {
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, detect, commit, verify, calibrate, demo, profile],
+    commands: [
+      doctor,
+      keygen,
+      extract,
+      preview,
+      mark,
+      train,
+      detect,
+      commit,
+      verify,
+      calibrate,
+      demo,
+      weights,
+      profile,
+    ],
   },
   process.argv.slice(2),
 );
