@@ -17,11 +17,18 @@ import {
 import { saveFeatures } from '../evidence/saved.ts';
 import { jsonDocument } from '../formats/json.ts';
 import { commitment, type Key } from '../marking/key.ts';
-import { openModel } from '../nn/open_model.ts';
 import { assembleReport } from '../report/assemble.ts';
 import { type Context, columns, defineCommand, type Values } from './command.ts';
 import { blackBoxOptions, checkTestOptions, detectBlackBox } from './detect_blackbox.ts';
-import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  openKey,
+  openMarkingNetwork,
+  requireVanilla,
+  splitOption,
+} from './inputs.ts';
 import { openSuspect, suspectOptions } from './suspect.ts';
 
 const detectOptions = {
@@ -139,9 +146,8 @@ async function detectWhiteBox(
     decode: decodeOptions(options),
   });
   await requireVanilla(dataset);
-  const marking = await openModel(await openDevice(), modelPath);
+  const marking = await openMarkingNetwork(context, modelPath, key, dataset);
   try {
-    checkBelong(key, { path: modelPath, sha256: marking.sha256 }, dataset);
     const heldOut = await load(dataset, marking.model.config.channels, progress);
     const opened = await openSuspect(context, options, key.classes, heldOut);
     try {

@@ -15,6 +15,7 @@ import { runProgram } from './program.ts';
 import { report } from './report.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
+import { weights } from './weights.ts';
 
 await runProgram(
   {
@@ -35,6 +36,7 @@ await runProgram(
       report,
       calibrate,
       demo,
+      weights,
       profile,
     ],
   },

@@ -112,7 +112,14 @@ export const ResultSchema = v.looseObject({
     sha256: v.pipe(hex32, v.description('of their coordinates [K,k] as float64, little-endian')),
   }),
   keyCommitment: hex32,
-  markingModel: v.object({ sha256: hex32, architecture: v.string(), featureDimension: count }),
+  markingModel: v.object({
+    sha256: hex32,
+    architecture: v.string(),
+    featureDimension: count,
+    network: v.exactOptional(
+      v.pipe(v.record(v.string(), v.any()), v.description('what the key says of it beside its file')),
+    ),
+  }),
   suspect: v.pipe(
     v.record(v.string(), v.string()),
     v.description('the model under test: paths and SHA-256 of its files'),
