@@ -65,8 +65,16 @@ export { type SelfTest, selfTest } from './shaders/selftest.ts';
 
 // Networks and their weights.
 
-export { initialStateDict, Model } from './nn/model.ts';
-export { type ConfigOverrides, type ModelFile, parseModelFile, serializeModel } from './nn/model_file.ts';
+export { initialStateDict, MisfitError, Model } from './nn/model.ts';
+export {
+  type ConfigOverrides,
+  type ModelFile,
+  parseModelFile,
+  parseWeights,
+  type StoredWeights,
+  serializeModel,
+  serializeModelFile,
+} from './nn/model_file.ts';
 export {
   defineNetwork,
   type Initial,
@@ -197,6 +205,7 @@ export { cutRegion, type Region } from './images/region.ts';
 
 export { type IdxArray, type ParseIdxOptions, parseIdx, serializeIdx } from './formats/idx.ts';
 export { type NpyArray, parseNpy, serializeNpy } from './formats/npy.ts';
+export { type PthFile, parsePth } from './formats/pth.ts';
 export {
   parseSafetensors,
   type SafetensorsDtype,

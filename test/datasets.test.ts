@@ -10,7 +10,8 @@ import { type Manifest, parseManifest, serializeManifest } from '../src/datasets
 import { selectStratified } from '../src/datasets/select.ts';
 import { hashDataset, hashFile, openDatasetWriter, writeAtomic } from '../src/datasets/write.ts';
 import { InputError, IntegrityError } from '../src/errors.ts';
-import { gzip, parseIdx, serializeIdx } from '../src/formats/idx.ts';
+import { gzip } from '../src/formats/gzip.ts';
+import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { derive, Random } from '../src/random.ts';
 import { pngOf } from './png.ts';

@@ -4,7 +4,8 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../src/errors.ts';
 import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
-import { gzip, parseIdx, serializeIdx } from '../src/formats/idx.ts';
+import { gzip } from '../src/formats/gzip.ts';
+import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import {
   parseSafetensors,
@@ -14,38 +15,10 @@ import {
   toFloat64,
   toInt64Numbers,
 } from '../src/formats/safetensors.ts';
-import { derive } from '../src/random.ts';
+import { fuzz } from './fuzz.ts';
 
 const GOLDEN = join(import.meta.dirname, 'golden');
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';
-
-/** Parses, or refuses with one line that names the file; anything else fails the test. Returns whether it parsed. */
-async function parsesOrRefuses(parse: (bytes: Uint8Array) => unknown, bytes: Uint8Array): Promise<boolean> {
-  try {
-    await parse(bytes);
-    return true;
-  } catch (error) {
-    expect(error).toBeInstanceOf(InputError);
-    expect((error as Error).message).toMatch(/^fuzz\.bin: .+; .+$/);
-    return false;
-  }
-}
-
-/** Every truncation up to `headerBytes` must be refused; random damage must parse or be refused. */
-async function fuzz(parse: (bytes: Uint8Array) => unknown, valid: Uint8Array, headerBytes: number, flips: number) {
-  expect(await parsesOrRefuses(parse, valid)).toBe(true);
-  for (let length = 0; length < headerBytes; length++) {
-    expect(await parsesOrRefuses(parse, valid.slice(0, length)), `first ${length} bytes`).toBe(false);
-  }
-  const random = derive(1, 'fuzz');
-  let refused = 0;
-  for (let i = 0; i < flips; i++) {
-    const damaged = valid.slice();
-    for (let n = random.below(3); n >= 0; n--) damaged[random.below(headerBytes)] ^= 1 + random.below(255);
-    if (!(await parsesOrRefuses(parse, damaged))) refused++;
-  }
-  expect(refused).toBeGreaterThan(flips / 4);
-}
 
 describe('safetensors', () => {
   /** A file with the given header text and data size. */

@@ -11,10 +11,18 @@ import { jsonDocument } from '../formats/json.ts';
 import { keyAlignment, keyCarriers } from '../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../marking/keygen.ts';
 import { classIrrelevantSubspace } from '../marking/subspace.ts';
-import { openModel } from '../nn/open_model.ts';
 import { type Context, columns, defineCommand, type Result } from './command.ts';
 import { blackBoxOptions, checkTestOptions, gatherScores } from './detect_blackbox.ts';
-import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  openKey,
+  openMarkingNetwork,
+  openNetwork,
+  requireVanilla,
+  splitOption,
+} from './inputs.ts';
 import { openSuspect, suspectOptions } from './suspect.ts';
 
 export const calibrate = defineCommand({
@@ -58,7 +66,7 @@ export const calibrate = defineCommand({
     '--black-box --key owner.key --probes probes --suspect suspect.safetensors --reference innocent.safetensors --keys 1000',
   ],
   async run(context) {
-    const { options, openDevice, progress, log, signal } = context;
+    const { options, progress, log, signal } = context;
     checkTestOptions(options);
     if (options.output) await requireNewFile(options.output);
     if (options.key !== undefined && options.dimension !== undefined)
@@ -89,9 +97,10 @@ export const calibrate = defineCommand({
       decode: decodeOptions(options),
     });
     await requireVanilla(dataset);
-    const marking = await openModel(await openDevice(), modelPath);
+    const marking = key
+      ? await openMarkingNetwork(context, modelPath, key, dataset)
+      : await openNetwork(context, modelPath);
     try {
-      if (key) checkBelong(key, { path: modelPath, sha256: marking.sha256 }, dataset);
       const heldOut = await load(dataset, marking.model.config.channels, progress);
       const opened = await openSuspect(context, options, dataset.classes, heldOut);
       try {

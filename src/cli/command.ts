@@ -19,6 +19,8 @@ interface StringOption extends Described {
   readonly value: string;
   readonly required?: true;
   readonly default?: string;
+  /** Given by itself, without a flag. */
+  readonly positional?: true;
   /** The only values allowed. */
   readonly choices?: readonly string[];
 }
@@ -120,12 +122,18 @@ export const commonOptions = {
 /** How an option is written. */
 export const flagOf = (name: string): string =>
   `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+const isPositional = (option: Option): boolean => option.type === 'string' && option.positional === true;
 const writtenOf = (name: string, option: Option): string =>
-  option.type === 'flag' ? flagOf(name) : `${flagOf(name)} ${option.value}`;
+  option.type === 'flag' ? flagOf(name) : isPositional(option) ? option.value : `${flagOf(name)} ${option.value}`;
 
 /** Reads arguments by a table. Throws UsageError, naming the nearest option where one is unknown. */
 export function parseOptions<T extends Options>(table: T, args: readonly string[]): Values<T> {
-  const byFlag = new Map(Object.entries(table).map(([name, option]) => [flagOf(name), { name, option }]));
+  const positional = Object.entries(table).filter(([, option]) => isPositional(option));
+  const byFlag = new Map(
+    Object.entries(table).flatMap(([name, option]) =>
+      isPositional(option) ? [] : [[flagOf(name), { name, option }] as const],
+    ),
+  );
   const { tokens } = parseArgs({
     args: [...args],
     options: Object.fromEntries(
@@ -142,7 +150,11 @@ export function parseOptions<T extends Options>(table: T, args: readonly string[
   for (const [name, option] of Object.entries(table))
     values[name] = option.type === 'flag' ? false : 'default' in option ? option.default : undefined;
   for (const token of tokens) {
-    if (token.kind === 'positional') throw new UsageError(`unexpected argument ${token.value}`);
+    if (token.kind === 'positional') {
+      const name = positional.shift()?.[0];
+      if (name === undefined) throw new UsageError(`unexpected argument ${token.value}`);
+      values[name] = token.value;
+    }
     if (token.kind !== 'option') continue;
     const found = byFlag.get(`--${token.name}`);
     if (!found)

@@ -4,15 +4,31 @@ import { exists, requireNewFile } from '../datasets/files.ts';
 import { hashDataset, writeAtomic } from '../datasets/write.ts';
 import { heldOutFeatures, testFeatures } from '../detection/detect.ts';
 import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
+import { UsageError } from '../errors.ts';
 import { beginRegister, registerPath, requireRegister } from '../evidence/register.ts';
-import { type Circumstances, concludeTest, type Finding, RESULT_NAME, type Result } from '../evidence/result.ts';
+import {
+  type Circumstances,
+  concludeTest,
+  type Finding,
+  RESULT_NAME,
+  type Result,
+  storedResult,
+} from '../evidence/result.ts';
 import { saveFeatures } from '../evidence/saved.ts';
 import { jsonDocument } from '../formats/json.ts';
 import { commitment, type Key } from '../marking/key.ts';
-import { openModel } from '../nn/open_model.ts';
+import { assembleReport } from '../report/assemble.ts';
 import { type Context, columns, defineCommand, type Values } from './command.ts';
 import { blackBoxOptions, checkTestOptions, detectBlackBox } from './detect_blackbox.ts';
-import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  openKey,
+  openMarkingNetwork,
+  requireVanilla,
+  splitOption,
+} from './inputs.ts';
 import { openSuspect, suspectOptions } from './suspect.ts';
 
 const detectOptions = {
@@ -30,6 +46,11 @@ const detectOptions = {
     type: 'string',
     value: 'DIR',
     description: 'new folder for the result and the arrays it was made from, for verify',
+  },
+  report: {
+    type: 'string',
+    value: 'FILE.html',
+    description: 'also write a page with the result; report makes one with more in it',
   },
   register: {
     type: 'string',
@@ -66,6 +87,7 @@ export const detect = defineCommand({
   options: detectOptions,
   examples: [
     '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data',
+    '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data --save evidence --report report.html',
     '--key owner.key --model weights/marker.safetensors --suspect-features features.npy --suspect-classifier weight.npy --data data',
     '--key owner.key --black-box --probes probes --suspect suspect.safetensors --reference innocent.safetensors',
     '--key owner.key --black-box --probes probes --scores answers.csv --reference innocent-1.safetensors,innocent-2.safetensors',
@@ -75,6 +97,11 @@ export const detect = defineCommand({
     checkTestOptions(options);
     if (options.output) await requireNewFile(options.output);
     if (options.save) await requireNewFile(options.save);
+    if (options.report) {
+      if (!options.save && !options.output)
+        throw new UsageError('--report goes with --save DIR or -o FILE: the page is about a result that is kept');
+      await requireNewFile(options.report);
+    }
     const key = await openKey(options.key);
     const register = options.register ?? registerPath(options.key);
     await openRegister(register, key, options.newRegister, log);
@@ -85,9 +112,15 @@ export const detect = defineCommand({
     const saved = options.save === undefined ? undefined : await save(options.save);
     const command = ['radioactive', ...process.argv.slice(2)];
     const result = await concludeTest(finding, { ...circumstances, key, command, saved }, register);
-    const document = new TextEncoder().encode(jsonDocument(result));
+    const written = jsonDocument(result);
+    const document = new TextEncoder().encode(written);
     if (options.save) await writeAtomic(join(options.save, RESULT_NAME), document);
     if (options.output) await writeAtomic(options.output, document);
+    if (options.report) {
+      const path = options.save ? join(options.save, RESULT_NAME) : options.output!;
+      const { page } = await assembleReport({ result: storedResult(written, path), register });
+      await writeAtomic(options.report, new TextEncoder().encode(page));
+    }
     for (const warning of [...result.warnings, ...result.deviations]) log(warning);
     return {
       json: result,
@@ -113,9 +146,8 @@ async function detectWhiteBox(
     decode: decodeOptions(options),
   });
   await requireVanilla(dataset);
-  const marking = await openModel(await openDevice(), modelPath);
+  const marking = await openMarkingNetwork(context, modelPath, key, dataset);
   try {
-    checkBelong(key, { path: modelPath, sha256: marking.sha256 }, dataset);
     const heldOut = await load(dataset, marking.model.config.channels, progress);
     const opened = await openSuspect(context, options, key.classes, heldOut);
     try {

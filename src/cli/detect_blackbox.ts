@@ -7,10 +7,9 @@ import { saveScores } from '../evidence/saved.ts';
 import type { Key } from '../marking/key.ts';
 import { type OpenedProbes, openProbeImages, openProbes } from '../marking/make_probes.ts';
 import { probeLayout } from '../marking/probe_manifest.ts';
-import { openModel } from '../nn/open_model.ts';
 import { type Context, columns, flagOf, type Values } from './command.ts';
 import type { Tested } from './detect.ts';
-import { type networkOptions, networkOverrides } from './inputs.ts';
+import { type networkOptions, networkOverrides, openNetwork } from './inputs.ts';
 import { readScores } from './scores.ts';
 
 /** What the black-box test of a suspect is made from. */
@@ -99,9 +98,8 @@ export async function gatherScores(
     const display = progress('scores', models.length * images.length, 'images');
     for (const [at, path] of models.entries()) {
       const overrides = path === options.suspect ? networkOverrides(options) : {};
-      const { model, sha256, inferred } = await openModel(await openDevice(), path, overrides);
+      const { model, sha256 } = await openNetwork({ openDevice, log }, path, overrides);
       try {
-        if (inferred.length > 0) log(`${path}: taken from its shapes: ${inferred.join(', ')}`);
         const { channels } = model.config;
         const loader = loaders.get(channels) ?? (await Loader.open(images, channels));
         loaders.set(channels, loader);

@@ -7,7 +7,6 @@ import { beginRegister, registerPath } from '../evidence/register.ts';
 import { type BlackBoxStatistic, commitment, type HeldOutImages, type Key, serializeKey } from '../marking/key.ts';
 import { BLACK_BOX_SUBSPACE_DIMENSION, DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, defaultProbeRecipe } from '../marking/make_probes.ts';
-import { openModel } from '../nn/open_model.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
 import {
   decodeOptions,
@@ -15,6 +14,7 @@ import {
   load,
   networkOptions,
   networkOverrides,
+  openNetwork,
   readClasses,
   splitOption,
 } from './inputs.ts';
@@ -115,7 +115,8 @@ export const keygen = defineCommand({
     '--classes classes.txt --vanilla photos --model resnet18.safetensors -o owner.key',
     '--classes data --model weights/marker.safetensors --statistic black-box --held-out held-out -o owner.key',
   ],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options, progress, log, signal } = context;
     await requireNewFile(options.output);
     const register = registerPath(options.output);
     await requireNewFile(register);
@@ -138,8 +139,8 @@ export const keygen = defineCommand({
       log(
         'the images to test on are left open; fix them with --held-out, so that nobody can say they were chosen later',
       );
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const overrides = networkOverrides(options);
+    const { model, sha256 } = await openNetwork(context, options.model, overrides);
     try {
       const subspace =
         options.carriers === 'subspace'
@@ -155,6 +156,7 @@ export const keygen = defineCommand({
         classes,
         model,
         modelSha256: sha256,
+        network: overrides,
         ...(subspace && { subspace }),
         ...(options.statistic === 'black-box' && { blackBox: await fixBlackBox(options, model.config.inputSize) }),
         heldOut,

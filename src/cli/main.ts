@@ -12,15 +12,33 @@ import { preview } from './preview.ts';
 import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
+import { report } from './report.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
+import { weights } from './weights.ts';
 
 await runProgram(
   {
     name: 'radioactive',
     summary: 'Marks images so that models trained on them can be detected',
     version,
-    commands: [doctor, keygen, extract, preview, mark, train, probes, detect, commit, verify, calibrate, demo, profile],
+    commands: [
+      doctor,
+      keygen,
+      extract,
+      preview,
+      mark,
+      train,
+      probes,
+      detect,
+      commit,
+      verify,
+      report,
+      calibrate,
+      demo,
+      weights,
+      profile,
+    ],
   },
   process.argv.slice(2),
 );

@@ -2,16 +2,15 @@ import { openDataset } from '../datasets/dataset.ts';
 import { MANIFEST_NAME } from '../datasets/manifest.ts';
 import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
-import { openModel } from '../nn/open_model.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand } from './command.ts';
 import {
-  checkBelong,
   decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
   openKey,
+  openMarkingNetwork,
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
@@ -59,17 +58,16 @@ export const mark = defineCommand({
   },
   afterInterrupt: 'run the same command again to go on',
   examples: ['--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked'],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options, progress, log, signal } = context;
     const key = await openKey(options.key);
     const dataset = await openDataset(options.data, {
       split: options.split,
       decode: decodeOptions(options),
       keepFaults: true,
     });
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
-      checkBelong(key, { path: options.model, sha256 }, dataset);
       const reading = progress(`reading ${dataset.path}`, dataset.length, 'images');
       const display = { current: undefined as ReturnType<typeof progress> | undefined };
       const stopwatch = new Stopwatch();

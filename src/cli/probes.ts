@@ -8,16 +8,15 @@ import {
   makeProbes,
 } from '../marking/make_probes.ts';
 import type { MarkingRecipe } from '../marking/marker.ts';
-import { openModel } from '../nn/open_model.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand } from './command.ts';
 import {
-  checkBelong,
   decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
   openKey,
+  openMarkingNetwork,
   requireVanilla,
   splitOption,
 } from './inputs.ts';
@@ -74,7 +73,8 @@ export const probes = defineCommand({
     '--key owner.key --model weights/marker.safetensors --data held-out -o probes',
     '--key owner.key --model weights/marker.safetensors --data held-out --decoys 19 --per-class 10 -o few-probes',
   ],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options, progress, log, signal } = context;
     const key = await openKey(options.key);
     const dataset = await openDataset(options.data, {
       split: options.split,
@@ -84,10 +84,8 @@ export const probes = defineCommand({
     await requireVanilla(dataset);
     if (options.format === 'idx' && dataset.layout !== 'idx')
       throw new UsageError('--format idx needs a data set of IDX files');
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
-      checkBelong(key, { path: options.model, sha256 }, dataset);
       const { statistic } = key;
       const fixed = statistic.kind === 'black-box' ? statistic : undefined;
       const decoys = options.decoys ?? fixed?.decoys ?? DEFAULT_DECOYS;

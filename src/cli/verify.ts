@@ -1,11 +1,15 @@
 import { dirname } from 'node:path';
 import { openDataset } from '../datasets/dataset.ts';
-import { exists, readBytes } from '../datasets/files.ts';
+import { exists, readBytes, requireNewFile } from '../datasets/files.ts';
+import { writeAtomic } from '../datasets/write.ts';
 import { UsageError } from '../errors.ts';
 import { openMarked } from '../evidence/commitment.ts';
 import { registerPath } from '../evidence/register.ts';
-import { parseResult } from '../evidence/result.ts';
+import { readResult } from '../evidence/result.ts';
+import { concludeVerification } from '../evidence/verification.ts';
 import { type Check, verifyEvidence } from '../evidence/verify.ts';
+import { jsonDocument } from '../formats/json.ts';
+import { commitment } from '../marking/key.ts';
 import { openProbeImages, openProbes } from '../marking/make_probes.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, openKey, splitOption } from './inputs.ts';
@@ -48,6 +52,12 @@ export const verify = defineCommand({
     dataSplit: { ...splitOption, default: 'test', description: 'likewise, of --data' },
     reply: { type: 'string', value: 'FILE.tsr,…', description: 'replies of a time-stamping authority' },
     ca: { type: 'string', value: 'FILE.pem', description: 'certificates of the authorities you trust' },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE.json',
+      description: 'also write what was found, as --json prints it; report shows it',
+    },
     ...imageOptions,
   },
   examples: [
@@ -55,6 +65,7 @@ export const verify = defineCommand({
     '--key owner.key --commitment 1f…c2 --model marker.safetensors --result evidence/result.json --marked images-to-publish --original images --data held-out --reply key.tsr,data.tsr --ca authority.pem',
   ],
   async run({ options, progress, signal }) {
+    if (options.output !== undefined) await requireNewFile(options.output);
     if (options.features !== undefined && options.result === undefined)
       throw new UsageError('--features goes with --result');
     if (options.commitment !== undefined && !/^[0-9a-f]{64}$/.test(options.commitment))
@@ -92,16 +103,13 @@ export const verify = defineCommand({
       signal,
     });
     display.current?.done();
-    const count = (ok: boolean | null): number => checks.filter((check) => check.ok === ok).length;
-    const summary = { passed: count(true), failed: count(false), notChecked: count(null) };
+    const found = concludeVerification(checks, { keyCommitment: await commitment(key), result: result?.json });
+    if (options.output !== undefined) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)));
+    const { passed, failed, notChecked } = found;
     return {
-      json: { ...summary, checks },
-      text: [
-        ...table(checks),
-        '',
-        `${summary.passed} ok, ${summary.failed} failed, ${summary.notChecked} not checked`,
-      ].join('\n'),
-      ...(summary.failed > 0 && { exitCode: 6 }),
+      json: found,
+      text: [...table(checks), '', `${passed} ok, ${failed} failed, ${notChecked} not checked`].join('\n'),
+      ...(failed > 0 && { exitCode: 6 }),
     };
   },
 });
@@ -109,12 +117,6 @@ export const verify = defineCommand({
 async function openProbeFolder(path: string) {
   const opened = await openProbes(path);
   return { opened, dataset: await openProbeImages(opened) };
-}
-
-async function readResult(path: string) {
-  const text = new TextDecoder().decode(await readBytes(path));
-  const value = parseResult(text, path);
-  return { path, json: JSON.parse(text) as object, value };
 }
 
 function table(checks: readonly Check[]): string[] {

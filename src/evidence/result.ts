@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { version as programVersion } from '../../package.json';
+import { readBytes } from '../datasets/files.ts';
 import { hashBytes } from '../datasets/write.ts';
 import type { Statistic } from '../detection/statistic.ts';
 import { InputError } from '../errors.ts';
@@ -18,12 +19,13 @@ const real = v.union([v.number(), v.picklist(['-Infinity', 'Infinity', 'NaN'])])
 const list = <T extends v.GenericSchema>(entry: T) => v.pipe(v.array(entry), v.readonly());
 const plain = v.union([v.string(), v.number(), v.boolean()]);
 
-const statistic = v.object({
+/** Loose, as the result itself: a statistic may tell more than what all of them tell. */
+const statistic = v.looseObject({
   name: v.string(),
   log10p: v.pipe(real, v.description('of the p-value')),
   exact: v.pipe(v.boolean(), v.description('false for an approximation, which is no p-value')),
   perClass: list(
-    v.object({
+    v.looseObject({
       class: v.string(),
       score: v.pipe(real, v.description('larger means more evidence')),
       log10p: v.nullable(real),
@@ -41,10 +43,12 @@ const statistic = v.object({
   ),
 });
 
+const RESULT_VERSION = 1;
+
 /** The result of a test: everything a report shows and everything `verify` compares with. */
 export const ResultSchema = v.looseObject({
   format: v.literal('radioactive-result'),
-  version: v.literal(1),
+  version: v.literal(RESULT_VERSION),
   time,
   program: v.object({ version: v.string(), node: v.string(), adapter: v.string() }),
   command: v.pipe(v.array(v.string()), v.description('the command line that was run')),
@@ -108,7 +112,14 @@ export const ResultSchema = v.looseObject({
     sha256: v.pipe(hex32, v.description('of their coordinates [K,k] as float64, little-endian')),
   }),
   keyCommitment: hex32,
-  markingModel: v.object({ sha256: hex32, architecture: v.string(), featureDimension: count }),
+  markingModel: v.object({
+    sha256: hex32,
+    architecture: v.string(),
+    featureDimension: count,
+    network: v.exactOptional(
+      v.pipe(v.record(v.string(), v.any()), v.description('what the key says of it beside its file')),
+    ),
+  }),
   suspect: v.pipe(
     v.record(v.string(), v.string()),
     v.description('the model under test: paths and SHA-256 of its files'),
@@ -194,7 +205,7 @@ export async function concludeTest(
   const keyCommitment = await commitment(key);
   const body = {
     format: 'radioactive-result' as const,
-    version: 1 as const,
+    version: RESULT_VERSION as 1,
     time: new Date().toISOString(),
     program: { version: programVersion, node: process.versions.node, adapter },
     command: [...command],
@@ -202,6 +213,7 @@ export async function concludeTest(
     primary: deviations.length === 0,
     deviations,
     ...finding,
+    statistics: finding.statistics.map((statistic) => ({ ...statistic })),
     key: {
       created: key.created,
       classes: key.classes,
@@ -272,6 +284,28 @@ export function hashResult(result: object): string {
   return hashText(canonicalJson(body));
 }
 
+/** A result with what is in its file, which is what its hash is of. */
+export interface StoredResult {
+  readonly path: string;
+  readonly json: object;
+  readonly value: Result;
+}
+
+/**
+ * Reads a result's file.
+ *
+ * @throws InputError naming the file, and the place in it if it is not a result.
+ */
+export async function readResult(path: string): Promise<StoredResult> {
+  return storedResult(new TextDecoder().decode(await readBytes(path)), path);
+}
+
+/** The same from the text of a file. */
+export function storedResult(text: string, path: string): StoredResult {
+  const value = parseResult(text, path);
+  return { path, json: JSON.parse(text) as object, value };
+}
+
 /**
  * Reads a result as `detect` wrote it.
  *
@@ -287,7 +321,17 @@ export function parseResult(text: string, fileName: string): Result {
   return checkResult(value, fileName);
 }
 
+const HeaderSchema = v.object({ format: v.literal('radioactive-result'), version: v.number() });
+
 function checkResult(value: unknown, fileName: string): Result {
+  const header = v.safeParse(HeaderSchema, value);
+  if (!header.success) throw new InputError(`${fileName}: is no result of a test; give a result that detect wrote`);
+  const { version } = header.output;
+  if (version !== RESULT_VERSION) {
+    throw new InputError(
+      `${fileName}: is a result of version ${version}, this program reads version ${RESULT_VERSION}; use the version of radioactive that wrote it`,
+    );
+  }
   const parsed = v.safeParse(ResultSchema, value, { abortEarly: true });
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;

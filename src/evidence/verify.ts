@@ -7,15 +7,14 @@ import { hashBytes, hashDataset, hashFile } from '../datasets/write.ts';
 import { testFeatures } from '../detection/detect.ts';
 import { testScores } from '../detection/detect_blackbox.ts';
 import { IntegrityError } from '../errors.ts';
-import type { Image8 } from '../images/image.ts';
-import { psnr } from '../images/metrics.ts';
 import { commitment, type Key, keyCarriers } from '../marking/key.ts';
 import type { OpenedProbes } from '../marking/make_probes.ts';
 import { PROBES_NAME } from '../marking/probe_manifest.ts';
 import { derive } from '../random.ts';
 import { datasetCommitment, type MarkedFolder } from './commitment.ts';
+import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, type Register, readRegister } from './register.ts';
-import { hashCarriers, hashResult, numberOf, type Result, suspectHash } from './result.ts';
+import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
 import { loadFeatures, loadScores } from './saved.ts';
 import { stampedHash, verifyReply } from './timestamp.ts';
 
@@ -35,7 +34,7 @@ export interface VerifyOptions {
   /** The marking network's file. */
   readonly modelPath?: string | undefined;
   /** The result as it is in its file, and as read. */
-  readonly result?: { readonly path: string; readonly json: object; readonly value: Result } | undefined;
+  readonly result?: StoredResult | undefined;
   /** Folder of the arrays that the result was made from. */
   readonly features?: string | undefined;
   readonly register?: string | undefined;
@@ -190,8 +189,7 @@ async function checkClaims(
       `have sha256 ${source}, the manifest says ${manifest.source.sha256}`,
     ),
   ];
-  const byId = (of: Dataset) => new Map(Array.from({ length: of.length }, (_, index) => [of.id(index), index]));
-  const [markedIndex, originalIndex] = [byId(dataset), byId(original)];
+  const placesOf = pairFinder(manifest, dataset, original);
   const chosen = [...manifest.images];
   derive(0, 'verify').shuffle(chosen);
   chosen.length = Math.min(sample, chosen.length);
@@ -199,24 +197,15 @@ async function checkClaims(
   let largest = 0;
   for (const [done, claim] of chosen.entries()) {
     signal?.throwIfAborted();
-    const at = markedIndex.get(claim.id);
-    // Items of IDX files are counted anew where a part of a file was marked: they go by position.
-    const from = manifest.source.layout === 'idx' ? at : originalIndex.get(claim.source ?? claim.id);
-    if (at === undefined || from === undefined || from >= original.length) {
+    const places = placesOf(claim);
+    if (!places) {
       wrong.push(`${claim.id} is missing`);
       continue;
     }
-    const [before, after] = [await original.image(from), await dataset.image(at)];
-    const change = largestChange(before, after);
-    largest = Math.max(largest, change);
-    const ratio = change === Number.POSITIVE_INFINITY ? Number.NaN : psnr(before, after);
-    if (change !== claim.maxChangeLevels)
-      wrong.push(`${claim.id} changes by ${change} levels, not ${claim.maxChangeLevels}`);
-    else if (
-      !(Math.abs(ratio - (claim.psnr ?? Number.POSITIVE_INFINITY)) <= 1e-6) &&
-      !(claim.psnr === null && change === 0)
-    )
-      wrong.push(`${claim.id} has ${ratio.toFixed(2)} dB, not ${claim.psnr?.toFixed(2)}`);
+    const measured = measureChange(await original.image(places.original), await dataset.image(places.marked));
+    largest = Math.max(largest, measured.changeLevels);
+    const differs = contradiction(claim, measured);
+    if (differs !== undefined) wrong.push(differs);
     onProgress?.(done + 1, chosen.length);
   }
   const radius = Number(manifest.options.radiusLevels);
@@ -231,14 +220,6 @@ async function checkClaims(
       `${of} compared: ${wrong.slice(0, 3).join(', ')}`,
     ),
   ];
-}
-
-/** In levels; infinite for images of different sizes. */
-function largestChange(a: Image8, b: Image8): number {
-  if (a.data.length !== b.data.length || a.width !== b.width) return Number.POSITIVE_INFINITY;
-  let largest = 0;
-  for (let i = 0; i < a.data.length; i++) largest = Math.max(largest, Math.abs(a.data[i] - b.data[i]));
-  return largest;
 }
 
 async function checkResult(options: VerifyOptions, keyCommitment: string): Promise<Check[]> {
@@ -344,7 +325,10 @@ const testScoresAgain: Again = async ({ key }, value, folder, hashes) => {
   const { probes, suspect, references } = await loadScores(folder, hashes);
   const labelOnly = value.blackBox?.scores === 'labels';
   const again = await testScores(key, probes, suspect, references, { labelOnly });
-  const numbers = (statistics: Result['statistics']): number[] =>
+  type Numbers = Pick<Result['statistics'][number], 'log10p'> & {
+    readonly perClass: readonly Pick<Result['statistics'][number]['perClass'][number], 'score' | 'log10p'>[];
+  };
+  const numbers = (statistics: readonly Numbers[]): number[] =>
     statistics.flatMap(({ log10p, perClass }) => [
       numberOf(log10p),
       ...perClass.flatMap((entry) => [numberOf(entry.score), numberOf(entry.log10p ?? 'NaN')]),
@@ -378,7 +362,7 @@ async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Res
   for (const row of rows) {
     signal?.throwIfAborted();
     const vanilla = row - (row % (manifest.sets + 1));
-    largest = Math.max(largest, largestChange(await images.image(vanilla), await images.image(row)));
+    largest = Math.max(largest, measureChange(await images.image(vanilla), await images.image(row)).changeLevels);
   }
   const radius = Number(manifest.options.radiusLevels);
   return [

@@ -93,7 +93,21 @@ const KeySchema = v.strictObject({
     v.minLength(1, 'expected at least one class'),
     v.check((classes) => new Set(classes).size === classes.length, 'expected every class once'),
   ),
-  model: v.strictObject({ sha256: hex32, architecture: name, featureDimension: count }),
+  model: v.strictObject({
+    sha256: hex32,
+    architecture: name,
+    featureDimension: count,
+    /** What was said of the network beside its file, by flags. Of version 2. */
+    network: v.exactOptional(
+      v.record(
+        v.string(),
+        v.union(
+          [v.string(), v.number(), v.array(v.number('expected a number'), 'expected a list')],
+          'expected a name, a number or a list of numbers',
+        ),
+      ),
+    ),
+  }),
   carriers: v.variant(
     'kind',
     [
@@ -130,7 +144,7 @@ export type BlackBoxStatistic = v.InferOutput<typeof BlackBoxSchema>;
 export interface KeyOptions {
   /** in the order of the data's labels */
   classes: readonly string[];
-  /** the marking network: SHA-256 of its file in hex, architecture, d */
+  /** the marking network: SHA-256 of its file in hex, architecture, d, and what its file does not say */
   model: Key['model'];
   /** null: uniform in the whole feature space; else B [k,d], orthonormal rows */
   basis: Float64Array | null;
@@ -209,6 +223,7 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
   if (key.version >= 2 && key.heldOut === undefined) throw new InputError(`${fileName}: heldOut: missing`);
   if (key.version < 3 && key.statistic.kind === 'black-box')
     throw new InputError(`${fileName}: statistic.kind: expected 'white-box' in a key of version ${key.version}`);
+  if (key.version === 1 && key.model.network) throw new InputError(`${fileName}: model.network: unknown field`);
   const d = key.model.featureDimension;
   const k = key.carriers.dimension;
   if (key.carriers.kind === 'uniform') {

@@ -71,7 +71,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
     throw new InputError(`${checkpointPath}: a run was interrupted here; go on with --resume, or remove it`);
   }
 
-  const init = options.init === undefined ? null : await readInit(options.init);
+  const init = options.init === undefined ? null : await readInit(options.init, options.network);
   const channels = options.network?.channels ?? init?.config.channels ?? (await dataset.image(0)).channels;
   const loader = await Loader.open(dataset, channels);
   const network = await configure(loader, channels, init?.config, options.network ?? {});
@@ -132,9 +132,10 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
   }
 }
 
-async function readInit(path: string) {
+/** Initial weights; of what they are the flags may say what the file does not. */
+async function readInit(path: string, network: Partial<NetworkConfig> = {}) {
   const bytes = await readBytes(path);
-  return { ...parseModelFile(bytes, path), sha256: hashBytes(bytes) };
+  return { ...(await parseModelFile(bytes, path, network)), sha256: hashBytes(bytes) };
 }
 
 /** The network: what the flags say, else what the initial weights say, else what the images say. */
