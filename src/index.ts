@@ -132,6 +132,7 @@ export {
   type MarkingJob,
   type MarkingRecipe,
   type MarkOptions,
+  markingRecipeFor,
   recordMarkingStep,
 } from './marking/marker.ts';
 

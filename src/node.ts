@@ -27,12 +27,12 @@ export { decodeImage, encodePng } from './images/sharp.ts';
 // From files to files: a model, a marked data set, probes, a training run.
 
 export {
-  defaultProbeRecipe,
   type MakeProbesOptions,
   makeProbes,
   type OpenedProbes,
   openProbeImages,
   openProbes,
+  probeRecipeFor,
 } from './marking/make_probes.ts';
 export { type MarkDatasetOptions, markDataset } from './marking/mark_dataset.ts';
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';

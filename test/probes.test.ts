@@ -13,7 +13,7 @@ import type { Check } from '../src/evidence/verify.ts';
 import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { createKey, type Key, keyCarriers, keyProbeOrders, parseKey } from '../src/marking/key.ts';
-import { defaultProbeRecipe, makeProbes, openProbeImages, openProbes } from '../src/marking/make_probes.ts';
+import { makeProbes, openProbeImages, openProbes, probeRecipeFor } from '../src/marking/make_probes.ts';
 import { Marker } from '../src/marking/marker.ts';
 import type { Model } from '../src/nn/model.ts';
 import { openModel } from '../src/nn/open_model.ts';
@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const recipe = { ...defaultProbeRecipe(12), iterations: 4 };
+const recipe = { ...probeRecipeFor({ architecture: 'resnet18', inputSize: 12, channels: 1, std: [1] }), iterations: 4 };
 const [decoys, perClass, S] = [2, 3, 3];
 
 describe('probes', () => {

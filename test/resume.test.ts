@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { openDataset } from '../src/datasets/dataset.ts';
 import { createKey, type Key, serializeKey } from '../src/marking/key.ts';
-import { defaultProbeRecipe, makeProbes } from '../src/marking/make_probes.ts';
+import { makeProbes, probeRecipeFor } from '../src/marking/make_probes.ts';
 import { markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import type { Model } from '../src/nn/model.ts';
@@ -142,7 +142,10 @@ describe('killed at every change to a file', () => {
   it.each(['folder', 'idx'])('probes go on and end with the same bytes: %s', async (layout) => {
     const source = layout === 'folder' ? writeFolder(at('few'), 4) : writeIdx(at('few-idx'), 4);
     const dataset = await openDataset(source);
-    const recipe = { ...defaultProbeRecipe(12), iterations: 2 };
+    const recipe = {
+      ...probeRecipeFor({ architecture: 'resnet18', inputSize: 12, channels: 1, std: [1] }),
+      iterations: 2,
+    };
     const probes = (out: string, change: object = {}): Promise<unknown> =>
       makeProbes({ key, model, dataset, decoys: 1, perClass: 1, recipe, out, batchSize: 2, ...change });
     const undisturbed = at(`whole-probes-${layout}`);

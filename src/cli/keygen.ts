@@ -6,7 +6,8 @@ import { UsageError } from '../errors.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
 import { type BlackBoxStatistic, commitment, type HeldOutImages, type Key, serializeKey } from '../marking/key.ts';
 import { BLACK_BOX_SUBSPACE_DIMENSION, DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
-import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, defaultProbeRecipe } from '../marking/make_probes.ts';
+import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../marking/make_probes.ts';
+import type { NetworkConfig } from '../nn/networks.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
 import {
   decodeOptions,
@@ -158,7 +159,7 @@ export const keygen = defineCommand({
         modelSha256: sha256,
         network: overrides,
         ...(subspace && { subspace }),
-        ...(options.statistic === 'black-box' && { blackBox: await fixBlackBox(options, model.config.inputSize) }),
+        ...(options.statistic === 'black-box' && { blackBox: await fixBlackBox(options, model.config) }),
         heldOut,
         onProgress: (done) => display.update(done),
         signal,
@@ -196,7 +197,7 @@ export const keygen = defineCommand({
 
 async function fixBlackBox(
   options: Values<typeof fixedOptions>,
-  inputSize: number,
+  config: NetworkConfig,
 ): Promise<Omit<BlackBoxStatistic, 'kind'>> {
   const references =
     options.reference === undefined ? null : await Promise.all(options.reference.split(',').map(hashFile));
@@ -204,7 +205,7 @@ async function fixBlackBox(
     combine: options.combine ?? DEFAULT_COMBINATION,
     decoys: options.decoys ?? DEFAULT_DECOYS,
     perClass: options.perClass ?? DEFAULT_PROBES_PER_CLASS,
-    recipe: probeRecipe(options, defaultProbeRecipe(inputSize)),
+    recipe: probeRecipe(options, probeRecipeFor(config)),
     references,
   };
 }

@@ -6,6 +6,7 @@ import { demo } from './demo.ts';
 import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
 import { extract } from './extract.ts';
+import { frequencies } from './frequencies.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
 import { preview } from './preview.ts';
@@ -24,6 +25,7 @@ await runProgram(
     version,
     commands: [
       doctor,
+      frequencies,
       keygen,
       extract,
       preview,

@@ -64,7 +64,7 @@ export const preview = defineCommand({
         dataset,
         radii,
         count: options.images,
-        recipe: markingRecipe(options, model.config.inputSize),
+        recipe: markingRecipe(options, model.config),
         onProgress: (done, total) => {
           display.current ??= progress('preview', total, 'marks');
           display.current.update(done);

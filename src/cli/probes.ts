@@ -3,9 +3,9 @@ import { UsageError } from '../errors.ts';
 import {
   DEFAULT_DECOYS,
   DEFAULT_PROBES_PER_CLASS,
-  defaultProbeRecipe,
   LIST_NAME,
   makeProbes,
+  probeRecipeFor,
 } from '../marking/make_probes.ts';
 import type { MarkingRecipe } from '../marking/marker.ts';
 import { Stopwatch } from '../stopwatch.ts';
@@ -90,7 +90,7 @@ export const probes = defineCommand({
       const fixed = statistic.kind === 'black-box' ? statistic : undefined;
       const decoys = options.decoys ?? fixed?.decoys ?? DEFAULT_DECOYS;
       const perClass = options.perClass ?? fixed?.perClass ?? DEFAULT_PROBES_PER_CLASS;
-      const recipe: MarkingRecipe = probeRecipe(options, fixed?.recipe ?? defaultProbeRecipe(model.config.inputSize));
+      const recipe: MarkingRecipe = probeRecipe(options, fixed?.recipe ?? probeRecipeFor(model.config));
       const total = key.classes.length * perClass * (decoys + 1);
       log(
         `${total} images: ${perClass} of each of ${key.classes.length} classes towards ${decoys + 1} carrier sets, ${recipe.iterations} iterations each`,

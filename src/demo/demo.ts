@@ -19,7 +19,7 @@ import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
 import { commitment, createKey, type Key, serializeKey } from '../marking/key.ts';
 import { vanillaSubspace } from '../marking/keygen.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
-import { defaultMarkingRecipe } from '../marking/marker.ts';
+import { markingRecipeFor } from '../marking/marker.ts';
 import { infer, type OnProgress } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
 import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
@@ -129,7 +129,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         model: marker,
         dataset: owner,
         fraction: options.fraction,
-        recipe: defaultMarkingRecipe(marker.config.inputSize),
+        recipe: markingRecipeFor(marker.config),
         out: markedFolder,
         onProgress,
         ...(signal && { signal }),

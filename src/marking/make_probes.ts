@@ -20,7 +20,7 @@ import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { commitment, type Key, keyCarriers, keyProbeOrders } from './key.ts';
-import { defaultMarkingRecipe, type MarkingRecipe, recipeRecord } from './marker.ts';
+import { type MarkingRecipe, markingRecipeFor, recipeRecord } from './marker.ts';
 import { JOURNAL_NAME, markImages, type Outcome, readJournal, type SavedMark } from './marking_run.ts';
 import { PROBES_NAME, type ProbeManifest, parseProbeManifest } from './probe_manifest.ts';
 
@@ -37,8 +37,9 @@ const IDX_IMAGES_NAME = 'test-images-idx3-ubyte';
 const IDX_LABELS_NAME = 'test-labels-idx1-ubyte';
 
 /** The recipe for probes: fewer iterations than for data to publish, and no random crops, since no training crops them. */
-export function defaultProbeRecipe(inputSize: number): MarkingRecipe {
-  return { ...defaultMarkingRecipe(inputSize), iterations: 30, crop: null };
+export function probeRecipeFor(config: Parameters<typeof markingRecipeFor>[0]): MarkingRecipe {
+  const recipe = markingRecipeFor(config);
+  return { ...recipe, iterations: Math.min(30, recipe.iterations), crop: null };
 }
 
 export interface MakeProbesOptions {

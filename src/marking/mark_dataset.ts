@@ -11,10 +11,11 @@ import {
   serializeManifest,
 } from '../datasets/manifest.ts';
 import { merkleRoot } from '../datasets/merkle.ts';
-import { selectStratified } from '../datasets/select.ts';
+import { type Selection, selectLargest, selectStratified } from '../datasets/select.ts';
 import {
   createOutputFolder,
   type DatasetWriter,
+  hashBytes,
   hashDataset,
   openDatasetWriter,
   writeAtomic,
@@ -23,6 +24,7 @@ import { InputError } from '../errors.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { Stopwatch } from '../stopwatch.ts';
+import { hardness } from './hardness.ts';
 import { commitment, type Key, keyCarriers } from './key.ts';
 import { type MarkingRecipe, recipeRecord } from './marker.ts';
 import { type Begun, JOURNAL_NAME, markImages, type Outcome, readJournal, unlessFaulty } from './marking_run.ts';
@@ -35,6 +37,8 @@ export interface MarkDatasetOptions {
   readonly dataset: Dataset;
   /** Share of each class's images to mark. */
   readonly fraction: number;
+  /** Mark the images that this classifier of the same classes finds hardest, see `hardness`; absent: images at random. */
+  readonly hardest?: { readonly classifier: Model; readonly sha256: string } | undefined;
   readonly recipe: MarkingRecipe;
   /** The new data set's folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;
@@ -44,6 +48,8 @@ export interface MarkDatasetOptions {
   readonly onProgress?: OnProgress;
   /** Follows the reading of all files before that. */
   readonly onRead?: OnProgress;
+  /** Follows the classifier on all images, after that. */
+  readonly onChoose?: OnProgress;
   readonly onResume?: (done: number) => void;
   /** Ends the work when the images under way are saved. */
   readonly signal?: AbortSignal;
@@ -57,7 +63,8 @@ export interface MarkDatasetOptions {
  * saved file, decoded again.
  *
  * Which images are marked is decided by the seed over all items of a class, sound or not, so that a damaged file changes nothing
- * for the others: it is reported, and copied like an unmarked image if it can be read.
+ * for the others: it is reported, and copied like an unmarked image if it can be read. With `hardest` a classifier decides, and a
+ * damaged file is never chosen.
  *
  * Killed at any moment and started again with the same arguments, it goes on and ends with the same bytes: every image is
  * journalled once it is safely written, and the folder gets its name only when it is complete.
@@ -66,21 +73,26 @@ export interface MarkDatasetOptions {
  * IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function markDataset(options: MarkDatasetOptions): Promise<Manifest> {
-  const { key, model, dataset, fraction, recipe, out, signal } = options;
+  const { key, model, dataset, fraction, hardest, recipe, out, signal } = options;
   const stopwatch = options.stopwatch ?? new Stopwatch();
   const partial = `${out}.partial`;
   if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder, or remove it`);
-  const { selected, rest } = selectStratified(dataset.labels, dataset.classes.length, { fraction }, recipe.seed);
+  const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
+  const { selected, rest } = await stopwatch.time('choosing', choose(options, faults));
   if (selected.length === 0)
     throw new InputError(`${dataset.path}: a fraction of ${fraction} marks no image; give a larger one`);
-
-  const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
   const head = {
     format: 'radioactive-manifest' as const,
     version: 2 as const,
     source: { layout: dataset.layout, count: dataset.length, sha256 },
     keyCommitment: await commitment(key),
-    options: { fraction, ...recipeRecord(recipe), modelSha256: key.model.sha256 },
+    options: {
+      fraction,
+      ...recipeRecord(recipe),
+      modelSha256: key.model.sha256,
+      // The choice depends on the adapter's rounding: a run is not gone on with after another one.
+      ...(hardest && { classifierSha256: hardest.sha256, chosenSha256: hashBytes(encode(selected.join())) }),
+    },
     classes: [...dataset.classes],
   };
 
@@ -188,6 +200,15 @@ async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<S
     onRead?.(++done, dataset.length);
   });
   return { sha256: await hashDataset(dataset), pixels, faults };
+}
+
+/** Which items are marked. */
+async function choose(options: MarkDatasetOptions, faults: Map<number, string>): Promise<Selection> {
+  const { dataset, fraction, hardest, recipe, signal } = options;
+  const classCount = dataset.classes.length;
+  if (!hardest) return selectStratified(dataset.labels, classCount, { fraction }, recipe.seed);
+  const values = await hardness(hardest.classifier, dataset, faults, { signal, onProgress: options.onChoose });
+  return selectLargest(dataset.labels, classCount, { fraction }, values);
 }
 
 /** Copies items as they are. Returns those that had to be left out because they cannot be read or may not be followed. */

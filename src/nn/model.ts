@@ -244,7 +244,8 @@ export function initialStateDict(config: NetworkConfig, seed: number): Map<strin
       const initial: Initial = isNorm(kind)
         ? { constant: kind === 'gamma' || kind === 'runningVar' ? 1 : 0 }
         : network.initial(spec);
-      if ('constant' in initial) values.fill(initial.constant);
+      if ('values' in initial) values.set(initial.values);
+      else if ('constant' in initial) values.fill(initial.constant);
       else if ('gaussian' in initial)
         for (let i = 0; i < values.length; i++) values[i] = random.gaussian() * initial.gaussian;
       else for (let i = 0; i < values.length; i++) values[i] = (2 * random.uniform() - 1) * initial.uniform;
