@@ -5,6 +5,7 @@ import { commit } from './commit.ts';
 import { demo } from './demo.ts';
 import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
+import { experiment } from './experiment.ts';
 import { extract } from './extract.ts';
 import { frequencies } from './frequencies.ts';
 import { keygen } from './keygen.ts';
@@ -37,6 +38,7 @@ await runProgram(
       verify,
       report,
       calibrate,
+      experiment,
       demo,
       weights,
       profile,

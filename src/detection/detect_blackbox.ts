@@ -78,7 +78,7 @@ export async function probeScores(
   model: Model,
   images: Loader,
   options: InferenceOptions = {},
-): Promise<ModelScores> {
+): Promise<{ readonly kind: 'scores'; readonly scores: Float32Array }> {
   const { numClasses } = model.config;
   if (numClasses !== key.classes.length)
     throw new InputError(

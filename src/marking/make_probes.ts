@@ -36,11 +36,19 @@ const IMAGES_NAME = 'images';
 const IDX_IMAGES_NAME = 'test-images-idx3-ubyte';
 const IDX_LABELS_NAME = 'test-labels-idx1-ubyte';
 
+/** Iterations that probes are marked with at most. */
+const PROBE_ITERATIONS = 30;
+
 /** The recipe for probes: fewer iterations than for data to publish, and no random crops, since no training crops them. */
-export function probeRecipeFor(config: Parameters<typeof markingRecipeFor>[0]): MarkingRecipe {
-  const recipe = markingRecipeFor(config);
-  return { ...recipe, iterations: Math.min(30, recipe.iterations), crop: null };
-}
+export const probeRecipeOf = (recipe: MarkingRecipe): MarkingRecipe => ({
+  ...recipe,
+  iterations: Math.min(PROBE_ITERATIONS, recipe.iterations),
+  crop: null,
+});
+
+/** The same from the recipe that goes with a network. */
+export const probeRecipeFor = (config: Parameters<typeof markingRecipeFor>[0]): MarkingRecipe =>
+  probeRecipeOf(markingRecipeFor(config));
 
 export interface MakeProbesOptions {
   readonly key: Key;

@@ -173,6 +173,35 @@ export async function infer(
   return all;
 }
 
+/** Rows that the last layer is given at a time. */
+const HEAD_ROWS = 1024;
+
+/** Logits [N, K] of features [N, d] that are at hand: the last layer alone. */
+export async function headLogits(model: Model, features: Float32Array): Promise<Float32Array> {
+  const d = model.featureDimension;
+  const { numClasses } = model.config;
+  const count = features.length / d;
+  const rows = Math.min(HEAD_ROWS, count);
+  const tape = new Tape(model.device.capabilities);
+  const input = tape.input('features', [rows, d]);
+  const output = model.logits(input);
+  const program = await Program.build(model.device, tape, { name: 'last layer', outputs: [output] });
+  try {
+    const logits = new Float32Array(count * numClasses);
+    const batch = new Float32Array(rows * d);
+    for (let start = 0; start < count; start += rows) {
+      const end = Math.min(count, start + rows);
+      batch.set(features.subarray(start * d, end * d));
+      program.write(input, batch);
+      await program.run();
+      logits.set((await program.read(output)).subarray(0, (end - start) * numClasses), start * numClasses);
+    }
+    return logits;
+  } finally {
+    program.destroy();
+  }
+}
+
 /** The last element again, up to `length`: rows of a batch nobody reads. */
 export function padTo<T>(values: readonly T[], length: number): T[] {
   return Array.from({ length }, (_, index) => values[index] ?? values.at(-1)!);

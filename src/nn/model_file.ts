@@ -207,7 +207,7 @@ function possibleOptions(network: Network, shapeOf: ShapeOf): NetworkOptionValue
 
 const firstShape = ({ first }: Network, shapeOf: ShapeOf): readonly number[] | undefined => {
   const shape = shapeOf(`${first}.weight`);
-  return shape?.length === 4 ? shape : undefined;
+  return shape && shape.length >= 2 ? shape : undefined;
 };
 const headShape = ({ head }: Network, shapeOf: ShapeOf): readonly number[] | undefined => {
   const shape = shapeOf(`${head}.weight`);

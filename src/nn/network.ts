@@ -50,7 +50,7 @@ export type Initial =
 export interface Network<T extends NetworkOptions = NetworkOptions> {
   /** torchvision's name. */
   readonly name: string;
-  /** torchvision's name of the first convolution. */
+  /** torchvision's name of the first layer, a convolution where channels are to be concluded from it. */
   readonly first: string;
   /** torchvision's name of the last linear layer. */
   readonly head: string;

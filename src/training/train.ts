@@ -26,6 +26,8 @@ export interface TrainingState {
 
 export interface TrainOptions {
   readonly recipe: Recipe;
+  /** [N, d]: the model's features of all images, where the last layer alone is trained and they are at hand. */
+  readonly features?: Float32Array | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
   /** State to go on from; `momenta` by parameter name. */
@@ -186,10 +188,15 @@ async function linearStep(
   loader: Loader,
   momenta: ReadonlyMap<string, Parameter>,
   batchSize: number,
-  { recipe, signal }: TrainOptions,
+  { recipe, signal, features: known }: TrainOptions,
 ): Promise<Step> {
-  const all = (await infer(model, loader, { signal })).features;
+  const all = known ?? (await infer(model, loader, { signal })).features;
   const d = model.featureDimension;
+  if (all.length !== loader.dataset.length * d) {
+    throw new InputError(
+      `${loader.dataset.path}: ${all.length} feature values for ${loader.dataset.length} images of ${d}`,
+    );
+  }
   const tape = new Tape(model.device.capabilities);
   const features = tape.input('features', [batchSize, d]);
   const labels = tape.input('labels', [batchSize], 'u32');

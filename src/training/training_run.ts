@@ -12,7 +12,7 @@ import {
   toFloat32,
 } from '../formats/safetensors.ts';
 import type { Device } from '../gpu/device.ts';
-import { accuracy, infer, type OnProgress } from '../nn/inference.ts';
+import { accuracy, headLogits, infer, type OnProgress } from '../nn/inference.ts';
 import { initialStateDict, Model } from '../nn/model.ts';
 import { parseModelFile, serializeModel } from '../nn/model_file.ts';
 import { type NetworkConfig, networkOf, optionsOf } from '../nn/networks.ts';
@@ -32,6 +32,8 @@ export interface TrainingRunOptions {
   readonly network?: Partial<NetworkConfig>;
   /** What differs from the default recipe. */
   readonly recipe?: Partial<Recipe>;
+  /** Where the features are frozen: those of `init` on the data sets [N, d], where they are at hand; else they are computed once. */
+  readonly features?: { readonly training?: Float32Array; readonly validation?: Float32Array } | undefined;
   /** Go on from `<out>.checkpoint`, where there is one. */
   readonly resume?: boolean;
   readonly checkpointSteps?: number;
@@ -88,8 +90,13 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
     checkpoint ? checkpointPath : (options.init ?? 'fresh weights'),
   );
   try {
+    const frozen = recipe.freezeFeatures;
+    const featuresOf = async (loader: Loader): Promise<Float32Array> =>
+      (await infer(model, loader, { signal })).features;
+    const trainingFeatures = frozen ? (options.features?.training ?? (await featuresOf(loader))) : undefined;
     const state = await train(model, loader, {
       recipe,
+      features: trainingFeatures,
       onProgress: options.onProgress,
       ...(options.onEpoch && { onEpoch: options.onEpoch }),
       signal,
@@ -104,8 +111,20 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
         await writeAtomic(checkpointPath, serializeSafetensors([...(await model.stateDict()), ...extra], metadata));
       },
     });
-    const accuracyOf = async (loader: Loader): Promise<number> =>
-      accuracy((await infer(model, loader, { signal })).logits, loader.dataset.labels);
+    const accuracyOf = async (loader: Loader, features: Float32Array | undefined): Promise<number> => {
+      const logits = features ? await headLogits(model, features) : (await infer(model, loader, { signal })).logits;
+      return accuracy(logits, loader.dataset.labels);
+    };
+    const validation = options.validation && (await Loader.open(options.validation, channels));
+    const validationFeatures = frozen ? options.features?.validation : undefined;
+    if (
+      validation &&
+      validationFeatures &&
+      validationFeatures.length !== validation.dataset.length * model.featureDimension
+    )
+      throw new InputError(
+        `${validation.dataset.path}: ${validationFeatures.length} feature values for ${validation.dataset.length} images of ${model.featureDimension}`,
+      );
     const bytes = await serializeModel(model);
     const report: TrainingReport = {
       model: out,
@@ -116,8 +135,8 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       init: init ? { path: options.init!, sha256: init.sha256 } : null,
       epochLosses: state.epochLosses,
       accuracy: {
-        training: await accuracyOf(loader),
-        validation: options.validation ? await accuracyOf(await Loader.open(options.validation, channels)) : null,
+        training: await accuracyOf(loader, trainingFeatures),
+        validation: validation ? await accuracyOf(validation, validationFeatures) : null,
       },
       adapter: device.name,
     };
