@@ -24,13 +24,13 @@ export const demo = defineCommand({
     fraction: {
       type: 'number',
       value: 'Q',
-      default: 0.1,
+      default: 0.02,
       minimum: 0.001,
       maximum: 1,
-      description: "share of the owner's images that are marked",
+      description: "share of the owner's images that are marked, the hardest ones",
     },
   },
-  examples: ['', '--fraction 0.2 --json'],
+  examples: ['', '--fraction 0.05 --json'],
   async run({ options, openDevice, progress, log, signal }) {
     const marker = fileURLToPath(new URL('../weights/marker.safetensors', import.meta.url));
     if (!(await exists(marker)))

@@ -34,7 +34,7 @@ export interface DemoOptions {
   readonly data?: string | undefined;
   /** Everything is written here; must not exist. */
   readonly out: string;
-  /** Share of each class's images that are marked. */
+  /** Share of each class's images that are marked: those that the marking network finds hardest. */
   readonly fraction: number;
   /** The owner's images, a range of the training set that the marking network has not seen. */
   readonly ownerRange: readonly [number, number];
@@ -129,6 +129,8 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         model: marker,
         dataset: owner,
         fraction: options.fraction,
+        // It was trained on other images of these classes.
+        hardest: { classifier: marker, sha256 },
         recipe: markingRecipeFor(marker.config),
         out: markedFolder,
         onProgress,
