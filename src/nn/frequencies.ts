@@ -3,7 +3,7 @@ import { defineNetwork } from './network.ts';
 /**
  * No network at all but a linear map: features are an image's components along cosine patterns of low frequency, the same in all
  * channels. A mark then is a pattern, the same for all images of a class, which a network trained from scratch learns far
- * sooner than marks that were made for the features of one trained network (docs/method.md, 7).
+ * sooner than marks that were made for the features of one trained network (docs/method.md, 8).
  *
  * Patterns are even in x, so that a mirrored image keeps its mark: row j of the weight is cos(π f_y (y + ½)/H) cos(π f_x (x + ½)/W)
  * with f_x even, scaled to length 1; (f_y, f_x) in the order of f_y² + f_x², then f_y; (0, 0) is left out. The last layer is 0.
