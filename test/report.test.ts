@@ -8,6 +8,7 @@ import { report as reportCommand } from '../src/cli/report.ts';
 import { IntegrityError } from '../src/errors.ts';
 import { appendLook, bonferroni, readRegister } from '../src/evidence/register.ts';
 import type { Result } from '../src/evidence/result.ts';
+import { classFigure, nullFigure } from '../src/report/figures.ts';
 import { reportPage } from '../src/report/page.ts';
 import { makeReport, type ReportInput } from '../src/report/report.ts';
 import type { Report } from '../src/report/schema.ts';
@@ -205,10 +206,72 @@ describe('a report says', () => {
   });
 
   it('how to check it, as a shell reads it', () => {
-    const { report } = make();
+    const { report } = make({
+      change: (result) => ({
+        ...result,
+        command: [...result.command, '--save', 'evidence', '--report=x.html', '-o', 'y'],
+      }),
+    });
     const [verify, again] = report.commands.map(({ command }) => command);
     expect(verify).toContain(`--commitment ${'a'.repeat(64)}`);
     expect(again).toBe(`radioactive detect --key owner.key --model marker.safetensors --suspect 'it'\\''s one'`);
+  });
+});
+
+describe('the plots of a report', () => {
+  const named = (page: ParsedPage, className: string) =>
+    page.elements.filter(({ attrs }) =>
+      attrs.some(({ name, value }) => name === 'class' && value.split(' ').includes(className)),
+    );
+  const attribute = (element: ParsedPage['elements'][number], name: string): number =>
+    Number(element.attrs.find((entry) => entry.name === name)!.value);
+  /** Where the axis below a plot has a label. */
+  const tickOf = (svg: string, label: string): number => {
+    const [, x] = new RegExp(`x="([\\d.]+)" y="[\\d.]+" text-anchor="middle">${label}<`).exec(svg)!;
+    return Number(x);
+  };
+
+  it('have the observed value and the null in place', () => {
+    const sample = sampleResult({ log10p: -5 });
+    const values = [-0.05, -0.07, -0.35, -1.25, -2.1];
+    const svg = nullFigure({ ...sample.statistics[0]!, null: nullOf(values, -5) }, 700)!.text;
+    const page = parsePage(svg);
+    const [rule] = named(page, 'rule');
+    expect(attribute(rule!, 'x1')).toBeCloseTo(tickOf(svg, '10⁻⁵'), 6);
+    const bars = named(page, 'bar').slice(0, 4);
+    // Intervals of 0.2: two values in the last, one in each of three others.
+    const unit = (tickOf(svg, '1') - tickOf(svg, '10⁻⁵')) / 5;
+    const lower = bars.map((bar) => (attribute(bar, 'x') - tickOf(svg, '1')) / unit);
+    for (const [i, from] of [-2.2, -1.4, -0.4, -0.2].entries()) expect(lower[i]).toBeCloseTo(from, 2);
+    const heights = bars.map((bar) => attribute(bar, 'height'));
+    expect(heights[3]! / heights[0]!).toBeCloseTo(2, 1);
+  });
+
+  it('have classes in place, and what chance gives', () => {
+    const [statistic] = sampleResult().statistics;
+    const perClass = [0.2, -0.4, 0.6].map((score, i) => ({ class: `c${i}`, score, log10p: null }));
+    const svg = classFigure({ ...statistic!, perClass }, 32, 700)!.text;
+    const page = parsePage(svg);
+    const unit = (tickOf(svg, '0.6') - tickOf(svg, '0')) / 0.6;
+    for (const [i, point] of named(page, 'point').slice(0, 3).entries()) {
+      const path = point.attrs.find(({ name }) => name === 'd')!.value;
+      // A circle begins at its left.
+      const x = Number(/^M([\d.]+)/.exec(path)![1]) + 4;
+      expect((x - tickOf(svg, '0')) / unit).toBeCloseTo(perClass[i]!.score, 2);
+    }
+    const spans = named(page, 'span').slice(0, 2);
+    for (const [i, share] of [0.99, 0.9].entries()) {
+      const edge = cosineOfP(Math.log10((1 - share) / 2), 32);
+      expect(attribute(spans[i]!, 'width') / unit).toBeCloseTo(2 * edge, 2);
+      expect((attribute(spans[i]!, 'x') - tickOf(svg, '0')) / unit).toBeCloseTo(-edge, 2);
+    }
+  });
+
+  it('are no plots where nothing is known', () => {
+    const [statistic] = sampleResult().statistics;
+    expect(nullFigure({ ...statistic!, null: null }, 700)).toBeNull();
+    expect(nullFigure({ ...statistic!, null: nullOf([], -1) }, 700)).toBeNull();
+    expect(classFigure({ ...statistic!, perClass: [] }, 32, 700)).toBeNull();
   });
 });
 

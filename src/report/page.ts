@@ -4,7 +4,7 @@ import { numberOf, type Result, ResultSchema } from '../evidence/result.ts';
 import { escapeMarkup, Markup, markup, type Piece } from '../formats/markup.ts';
 import { PLOT_STYLE } from '../plots/plot.ts';
 import { classFigure, NAMED_CLASSES, nullFigure } from './figures.ts';
-import { suspectName } from './report.ts';
+import { FRESH_KEYS, suspectName } from './report.ts';
 import type { Report } from './schema.ts';
 import STYLE from './style.css?raw';
 import {
@@ -119,7 +119,7 @@ function numbers({ raw, corrected, statistics, evidence }: Report): Markup {
 <div${evidence === 'strong' && markup` class="strong"`}><dt>Corrected for ${corrected.complete ? counted(corrected.looks, 'test') : `the ${counted(corrected.looks, 'test')} that ${corrected.looks === 1 ? 'is' : 'are'} known`} with the key</dt><dd>${prose(corrected.written)}<small>log10 p ${writtenLog10(numberOf(corrected.log10p))}</small></dd></div>
 ${
   sample &&
-  markup`<div><dt>${sample.kind === 'fresh keys' ? 'Keys that marked nothing' : sample.kind} with a result as strong</dt><dd>${groupDigits(sample.atMost)}<small>of ${groupDigits(sample.count)}</small></dd></div>\n`
+  markup`<div><dt>${sample.kind === FRESH_KEYS ? 'Keys that marked nothing' : sample.kind} with a result as strong</dt><dd>${groupDigits(sample.atMost)}<small>of ${groupDigits(sample.count)}</small></dd></div>\n`
 }</dl>`;
 }
 
@@ -263,7 +263,7 @@ const responsive = (wide: Markup, narrow: Markup | null): Markup =>
 
 function nullCaption({ kind, count, atMost, uniformity }: NonNullable<Report['statistics'][number]['null']>): Piece {
   const what =
-    kind === 'fresh keys'
+    kind === FRESH_KEYS
       ? `The same statistic of the same model under ${groupDigits(count)} keys that marked nothing. `
       : kind === 'decoys'
         ? `Each of ${counted(count, 'set')} of decoys taken for the true one. `
