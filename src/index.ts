@@ -105,16 +105,25 @@ export {
 
 export type { CarrierPurpose, Carriers } from './marking/carriers.ts';
 export {
+  type BlackBoxStatistic,
   checkKeyMatches,
   commitment,
   createKey,
   type Key,
   type KeyOptions,
   keyCarriers,
+  keyProbeOrders,
   parseKey,
   serializeKey,
 } from './marking/key.ts';
-export { DEFAULT_SUBSPACE_DIMENSION, type KeygenOptions, keygen, vanillaSubspace } from './marking/keygen.ts';
+export {
+  BLACK_BOX_SUBSPACE_DIMENSION,
+  DEFAULT_SUBSPACE_DIMENSION,
+  type KeygenOptions,
+  keygen,
+  vanillaSubspace,
+} from './marking/keygen.ts';
+export { type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
 
 // Marking: images with their carriers to marked images, or one iteration recorded on a tape.
 
@@ -141,7 +150,19 @@ export {
 
 // Detection: from models, from features, from scores; what tests give where there is nothing to find.
 
-export { type CalibrateWhiteBoxOptions, calibrateWhiteBox } from './detection/calibrate.ts';
+export {
+  type BlackBoxInput,
+  type BlackBoxResult,
+  blackBoxTest,
+  type Combination,
+  marksAlike,
+} from './detection/blackbox.ts';
+export {
+  type CalibrateBlackBoxOptions,
+  type CalibrateWhiteBoxOptions,
+  calibrateBlackBox,
+  calibrateWhiteBox,
+} from './detection/calibrate.ts';
 export { fisherOfRanks, rankTest } from './detection/decoy.ts';
 export {
   type DetectionResult,
@@ -151,7 +172,18 @@ export {
   type SuspectFeatures,
   testFeatures,
 } from './detection/detect.ts';
+export {
+  type BlackBoxDetection,
+  type DetectBlackBoxOptions,
+  detectBlackBox,
+  type OnProbes,
+  type ProbeResponses,
+  probeResponses,
+  probeScores,
+  testScores,
+} from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
+export { type ModelScores, type ProbeLayout, probeResponse, type ScoreKind } from './detection/scores.ts';
 export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
@@ -161,6 +193,7 @@ export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.
 export { log10PCosine } from './statistics/cosine.ts';
 export { fisherLog10P } from './statistics/fisher.ts';
 export { type Elements, type LeastSquares, type LeastSquaresOptions, leastSquares } from './statistics/linalg.ts';
+export { stratifiedSumLog10P } from './statistics/permutation.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 

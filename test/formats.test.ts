@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../src/errors.ts';
+import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
 import { gzip } from '../src/formats/gzip.ts';
 import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
@@ -410,5 +411,55 @@ describe('idx', () => {
     const pixels = await parseIdx(readFileSync(join(FASHION, 't10k-images-idx3-ubyte.gz')), 'images');
     expect(pixels.shape).toEqual([10000, 28, 28]);
     expect(pixels.data.length).toBe(7840000);
+  });
+});
+
+describe('csv', () => {
+  test('reads what it writes, whatever is in the fields', () => {
+    const rows = [
+      ['index', 'file', 'class, with comma'],
+      ['0', 'a "quoted" name.png', ''],
+      ['1', 'two\nlines', ' spaces '],
+    ];
+    const text = serializeCsv(rows);
+    expect(text.split('\n')[0]).toBe('index,file,"class, with comma"');
+    // Spaces around a field that needs no quotes are layout.
+    expect(parseCsv(text, 'x.csv')).toEqual([...rows.slice(0, 2), ['1', 'two\nlines', 'spaces']]);
+  });
+
+  test.each([
+    [
+      'a,b\r\n1,2\r\n',
+      [
+        ['a', 'b'],
+        ['1', '2'],
+      ],
+    ],
+    [
+      '\uFEFFa,b\n\n 1 , "2" \n\n',
+      [
+        ['a', 'b'],
+        ['1', '2'],
+      ],
+    ],
+    ['a\n1\n2', [['a'], ['1'], ['2']]],
+    [
+      'a,b\n1,',
+      [
+        ['a', 'b'],
+        ['1', ''],
+      ],
+    ],
+    ['', []],
+  ])('reads %j', (text, rows) => {
+    expect(parseCsv(text, 'x.csv')).toEqual(rows);
+  });
+
+  test.each([
+    ['a,b\n1\n', 'x.csv: line 2 has 1 fields, the first has 2'],
+    ['a,b\n1,"2\n', 'x.csv: line 2: a quote is not closed'],
+    ['a,b\n1,"2"3\n', 'x.csv: line 2: text after a closing quote'],
+  ])('refuses %j', (text, message) => {
+    expect(() => parseCsv(text, 'x.csv')).toThrow(message);
   });
 });

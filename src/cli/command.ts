@@ -119,7 +119,9 @@ export const commonOptions = {
   help: { type: 'flag', short: 'h', description: 'show this help' },
 } as const satisfies Options;
 
-const flagOf = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+/** How an option is written. */
+export const flagOf = (name: string): string =>
+  `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 const isPositional = (option: Option): boolean => option.type === 'string' && option.positional === true;
 const writtenOf = (name: string, option: Option): string =>
   option.type === 'flag' ? flagOf(name) : isPositional(option) ? option.value : `${flagOf(name)} ${option.value}`;

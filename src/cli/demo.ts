@@ -70,7 +70,9 @@ export const demo = defineCommand({
           .map(([name, seconds]) => `${name} ${seconds.toFixed(1)}`)
           .join(', ')}; together ${result.seconds.toFixed(0)} on ${result.adapter}`,
         '',
-        `Everything is in ${out}: marked images with manifest, keys, models, reports, and marked.svg, a picture of some of them.`,
+        `verified: ${result.verification.passed} checks in order, ${result.verification.failed} failed, ${result.verification.notChecked} not made (verify --help says what each takes)`,
+        '',
+        `Everything is in ${out}: report.html to read in a browser, marked images with manifest, keys, models, results, and marked.svg, a picture of some of them.`,
       ].join('\n'),
     };
   },

@@ -9,8 +9,10 @@ import { extract } from './extract.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
 import { preview } from './preview.ts';
+import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
+import { report } from './report.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -27,9 +29,11 @@ await runProgram(
       preview,
       mark,
       train,
+      probes,
       detect,
       commit,
       verify,
+      report,
       calibrate,
       demo,
       weights,

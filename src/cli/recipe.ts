@@ -1,4 +1,5 @@
 import { defaultMarkingRecipe, type MarkingRecipe } from '../marking/marker.ts';
+import type { Values } from './command.ts';
 import { numberList } from './inputs.ts';
 
 const defaults = defaultMarkingRecipe(28);
@@ -87,5 +88,39 @@ export function markingRecipe(
         : { scale: [smallest, largest], ratio, flip: true },
     vanillaCrop: options.vanillaCrop,
     seed: options.seed,
+  };
+}
+
+/** How probes are marked. What is not given is as the key fixes it, or else the default. */
+export const probeRecipeOptions = {
+  radius: {
+    type: 'number',
+    value: 'R',
+    minimum: 1,
+    maximum: 255,
+    description: `largest change of a pixel of a probe, in 8-bit levels; default ${DEFAULT_RADIUS}, or the key's`,
+  },
+  iterations: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: "gradient steps a probe image; default 30, or the key's",
+  },
+  lr: { type: 'number', value: 'X', minimum: 0, description: 'step size, in normalised pixel units' },
+  lambdaFeatures: { type: 'number', value: 'X', minimum: 0, description: "weight of the features' whole change" },
+  lambdaImage: { type: 'number', value: 'X', minimum: 0, description: "weight of the image's change" },
+  seed: { type: 'integer', value: 'N', minimum: 0, description: 'of the choice of images' },
+} as const;
+
+/** Values of `probeRecipeOptions` over a recipe. */
+export function probeRecipe(options: Values<typeof probeRecipeOptions>, base: MarkingRecipe): MarkingRecipe {
+  return {
+    ...base,
+    radiusLevels: options.radius ?? base.radiusLevels,
+    iterations: options.iterations ?? base.iterations,
+    learningRate: options.lr ?? base.learningRate,
+    lambdaFeatures: options.lambdaFeatures ?? base.lambdaFeatures,
+    lambdaImage: options.lambdaImage ?? base.lambdaImage,
+    seed: options.seed ?? base.seed,
   };
 }

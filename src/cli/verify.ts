@@ -1,11 +1,16 @@
 import { dirname } from 'node:path';
 import { openDataset } from '../datasets/dataset.ts';
-import { exists, readBytes } from '../datasets/files.ts';
+import { exists, readBytes, requireNewFile } from '../datasets/files.ts';
+import { writeAtomic } from '../datasets/write.ts';
 import { UsageError } from '../errors.ts';
 import { openMarked } from '../evidence/commitment.ts';
 import { registerPath } from '../evidence/register.ts';
-import { parseResult } from '../evidence/result.ts';
+import { readResult } from '../evidence/result.ts';
+import { concludeVerification } from '../evidence/verification.ts';
 import { type Check, verifyEvidence } from '../evidence/verify.ts';
+import { jsonDocument } from '../formats/json.ts';
+import { commitment } from '../marking/key.ts';
+import { openProbeImages, openProbes } from '../marking/make_probes.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, openKey, splitOption } from './inputs.ts';
 
@@ -34,18 +39,25 @@ export const verify = defineCommand({
       value: 'DATASET',
       description: 'the same before it was marked, to measure the changes again',
     },
+    probes: { type: 'string', value: 'PROBES', description: 'the probes of a black-box test' },
     sample: {
       type: 'integer',
       value: 'N',
       default: 1000,
       minimum: 1,
-      description: 'how many marked images are compared with their originals',
+      description: 'how many marked images, and how many probes, are compared with their originals',
     },
     split: { ...splitOption, description: 'of --marked and --original, where a folder holds both' },
     data: { type: 'string', value: 'HELDOUT', description: 'the images that the test ran on' },
     dataSplit: { ...splitOption, default: 'test', description: 'likewise, of --data' },
     reply: { type: 'string', value: 'FILE.tsr,…', description: 'replies of a time-stamping authority' },
     ca: { type: 'string', value: 'FILE.pem', description: 'certificates of the authorities you trust' },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'FILE.json',
+      description: 'also write what was found, as --json prints it; report shows it',
+    },
     ...imageOptions,
   },
   examples: [
@@ -53,6 +65,7 @@ export const verify = defineCommand({
     '--key owner.key --commitment 1f…c2 --model marker.safetensors --result evidence/result.json --marked images-to-publish --original images --data held-out --reply key.tsr,data.tsr --ca authority.pem',
   ],
   async run({ options, progress, signal }) {
+    if (options.output !== undefined) await requireNewFile(options.output);
     if (options.features !== undefined && options.result === undefined)
       throw new UsageError('--features goes with --result');
     if (options.commitment !== undefined && !/^[0-9a-f]{64}$/.test(options.commitment))
@@ -78,6 +91,7 @@ export const verify = defineCommand({
           ? undefined
           : { folder: await openMarked(options.marked), dataset: await open(options.marked, options.split) },
       original: options.original === undefined ? undefined : await open(options.original, options.split),
+      probes: options.probes === undefined ? undefined : await openProbeFolder(options.probes),
       sample: options.sample,
       heldOut: options.data === undefined ? undefined : await open(options.data, options.dataSplit),
       replies: options.reply?.split(','),
@@ -89,24 +103,20 @@ export const verify = defineCommand({
       signal,
     });
     display.current?.done();
-    const count = (ok: boolean | null): number => checks.filter((check) => check.ok === ok).length;
-    const summary = { passed: count(true), failed: count(false), notChecked: count(null) };
+    const found = concludeVerification(checks, { keyCommitment: await commitment(key), result: result?.json });
+    if (options.output !== undefined) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)));
+    const { passed, failed, notChecked } = found;
     return {
-      json: { ...summary, checks },
-      text: [
-        ...table(checks),
-        '',
-        `${summary.passed} ok, ${summary.failed} failed, ${summary.notChecked} not checked`,
-      ].join('\n'),
-      ...(summary.failed > 0 && { exitCode: 6 }),
+      json: found,
+      text: [...table(checks), '', `${passed} ok, ${failed} failed, ${notChecked} not checked`].join('\n'),
+      ...(failed > 0 && { exitCode: 6 }),
     };
   },
 });
 
-async function readResult(path: string) {
-  const text = new TextDecoder().decode(await readBytes(path));
-  const value = parseResult(text, path);
-  return { path, json: JSON.parse(text) as object, value };
+async function openProbeFolder(path: string) {
+  const opened = await openProbes(path);
+  return { opened, dataset: await openProbeImages(opened) };
 }
 
 function table(checks: readonly Check[]): string[] {

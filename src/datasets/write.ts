@@ -79,10 +79,17 @@ export async function hashDataset(dataset: Dataset): Promise<string> {
       throw error;
     });
   });
+  return hashListing(
+    hashes.map((sha256, i) => ({ id: dataset.id(i), class: dataset.classes[dataset.labels[i]], sha256 })),
+  );
+}
+
+/** The same of a listing that is at hand. */
+export function hashListing(
+  items: readonly { readonly id: string; readonly class: string; readonly sha256: string | null }[],
+): string {
   const hash = createHash('sha256');
-  hashes.forEach((sha256, i) => {
-    hash.update(`${JSON.stringify([dataset.id(i), dataset.classes[dataset.labels[i]], sha256])}\n`);
-  });
+  for (const item of items) hash.update(`${JSON.stringify([item.id, item.class, item.sha256])}\n`);
   return hash.digest('hex');
 }
 

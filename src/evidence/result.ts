@@ -1,11 +1,13 @@
 import * as v from 'valibot';
 import { version as programVersion } from '../../package.json';
+import { readBytes } from '../datasets/files.ts';
 import { hashBytes } from '../datasets/write.ts';
 import type { Statistic } from '../detection/statistic.ts';
 import { InputError } from '../errors.ts';
 import { canonicalJson } from '../formats/canonical.ts';
 import { jsonDocument } from '../formats/json.ts';
-import { commitment, type Key, keyCarriers } from '../marking/key.ts';
+import { commitment, type Key, keyAlignment, keyCarriers } from '../marking/key.ts';
+import { recipeRecord } from '../marking/marker.ts';
 import { appendLook, bonferroni, type Register } from './register.ts';
 
 const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
@@ -17,12 +19,13 @@ const real = v.union([v.number(), v.picklist(['-Infinity', 'Infinity', 'NaN'])])
 const list = <T extends v.GenericSchema>(entry: T) => v.pipe(v.array(entry), v.readonly());
 const plain = v.union([v.string(), v.number(), v.boolean()]);
 
-const statistic = v.object({
+/** Loose, as the result itself: a statistic may tell more than what all of them tell. */
+const statistic = v.looseObject({
   name: v.string(),
   log10p: v.pipe(real, v.description('of the p-value')),
   exact: v.pipe(v.boolean(), v.description('false for an approximation, which is no p-value')),
   perClass: list(
-    v.object({
+    v.looseObject({
       class: v.string(),
       score: v.pipe(real, v.description('larger means more evidence')),
       log10p: v.nullable(real),
@@ -40,10 +43,12 @@ const statistic = v.object({
   ),
 });
 
+const RESULT_VERSION = 1;
+
 /** The result of a test: everything a report shows and everything `verify` compares with. */
 export const ResultSchema = v.looseObject({
   format: v.literal('radioactive-result'),
-  version: v.literal(1),
+  version: v.literal(RESULT_VERSION),
   time,
   program: v.object({ version: v.string(), node: v.string(), adapter: v.string() }),
   command: v.pipe(v.array(v.string()), v.description('the command line that was run')),
@@ -68,6 +73,25 @@ export const ResultSchema = v.looseObject({
   dimension: v.exactOptional(v.pipe(count, v.description('of the space in which cosines are taken'))),
   meanCosine: v.exactOptional(real),
   perClass: v.exactOptional(v.array(v.object({ class: v.string(), cosine: real, log10p: real }))),
+  blackBox: v.exactOptional(
+    v.object({
+      sets: v.pipe(count, v.description('the true carrier set and its decoys')),
+      imagesPerClass: count,
+      scores: v.pipe(v.string(), v.description('what the suspect was asked for: logits, probabilities or labels')),
+      control: v.object({
+        beta: v.pipe(list(real), v.description("one coefficient a reference model's response")),
+        explained: v.pipe(real, v.description('share of the variation between sets that they explain')),
+      }),
+      marksLog10P: v.pipe(
+        real,
+        v.description(
+          "log10 p of a check of the probes: are the true set's marks like the decoys'? Small values forbid the test",
+        ),
+      ),
+      probes: v.object({ path: v.string(), sha256: v.pipe(hex32, v.description('of probes.json')) }),
+      references: list(v.record(v.string(), v.string())),
+    }),
+  ),
   key: v.object({
     created: time,
     classes: v.array(v.string()),
@@ -138,10 +162,25 @@ export interface Finding {
   readonly statistics: readonly Statistic[];
 }
 
+/** A statistic with its options as plain values. */
+export type StatisticRecord = Readonly<Record<string, string | number | boolean>>;
+
+/** A key's statistic as plain values; what it leaves open is not there. */
+export function statisticRecord(statistic: Key['statistic']): StatisticRecord {
+  if (statistic.kind === 'white-box') return statistic;
+  const { recipe, references, ...rest } = statistic;
+  return { ...rest, ...recipeRecord(recipe), ...(references && { references: joinReferences(references) }) };
+}
+
+/** Hashes of reference models as one value, whatever their order. */
+export const joinReferences = (sha256: readonly string[]): string => [...sha256].sort().join(' ');
+
 /** What was tested. */
 export interface Circumstances {
   readonly key: Key;
   readonly test: string;
+  /** The options it was made with; default: those of the white-box test with the key. */
+  readonly options?: StatisticRecord | undefined;
   readonly suspect: Readonly<Record<string, string>>;
   readonly data: Result['data'];
   readonly adapter: string;
@@ -160,12 +199,13 @@ export async function concludeTest(
   registerPath: string,
 ): Promise<Result> {
   const { key, test, suspect, data, adapter, command, saved } = circumstances;
-  const deviations = deviationsOf(key, test, data);
+  const options = circumstances.options ?? { kind: 'white-box', ...keyAlignment(key) };
+  const deviations = deviationsOf(key, test, options, data);
   const { coordinates } = await keyCarriers(key);
   const keyCommitment = await commitment(key);
   const body = {
     format: 'radioactive-result' as const,
-    version: 1 as const,
+    version: RESULT_VERSION as 1,
     time: new Date().toISOString(),
     program: { version: programVersion, node: process.versions.node, adapter },
     command: [...command],
@@ -173,10 +213,11 @@ export async function concludeTest(
     primary: deviations.length === 0,
     deviations,
     ...finding,
+    statistics: finding.statistics.map((statistic) => ({ ...statistic })),
     key: {
       created: key.created,
       classes: key.classes,
-      statistic: key.statistic,
+      statistic: statisticRecord(key.statistic),
       heldOut: key.heldOut ?? null,
     },
     carriers: {
@@ -193,7 +234,7 @@ export async function concludeTest(
   const register = await appendLook(registerPath, keyCommitment, {
     test,
     primary: body.primary,
-    options: key.statistic,
+    options,
     suspect: suspectHash(suspect),
     data: data.sha256,
     log10p: Number.isFinite(finding.log10p) ? finding.log10p : null,
@@ -211,9 +252,13 @@ const registerSection = (log10p: number, { looks, hashes, withKey }: Register): 
 });
 
 /** Where a test is not the one that the key fixes. */
-function deviationsOf({ statistic, heldOut }: Key, test: string, data: Result['data']): string[] {
+function deviationsOf(key: Key, test: string, options: StatisticRecord, data: Result['data']): string[] {
+  const { statistic, heldOut } = key;
   const found: string[] = [];
   if (statistic.kind !== test) found.push(`the key fixes the ${statistic.kind} test, this is the ${test} test`);
+  else
+    for (const [name, value] of Object.entries(statisticRecord(statistic)))
+      if (options[name] !== value) found.push(`the key fixes ${name} ${value}, here it was ${options[name] || 'none'}`);
   if (heldOut?.kind === 'content' && heldOut.sha256 !== data.sha256) {
     found.push(`the key fixes ${heldOut.count} images with sha256 ${heldOut.sha256}, these are others`);
   }
@@ -239,6 +284,28 @@ export function hashResult(result: object): string {
   return hashText(canonicalJson(body));
 }
 
+/** A result with what is in its file, which is what its hash is of. */
+export interface StoredResult {
+  readonly path: string;
+  readonly json: object;
+  readonly value: Result;
+}
+
+/**
+ * Reads a result's file.
+ *
+ * @throws InputError naming the file, and the place in it if it is not a result.
+ */
+export async function readResult(path: string): Promise<StoredResult> {
+  return storedResult(new TextDecoder().decode(await readBytes(path)), path);
+}
+
+/** The same from the text of a file. */
+export function storedResult(text: string, path: string): StoredResult {
+  const value = parseResult(text, path);
+  return { path, json: JSON.parse(text) as object, value };
+}
+
 /**
  * Reads a result as `detect` wrote it.
  *
@@ -254,7 +321,17 @@ export function parseResult(text: string, fileName: string): Result {
   return checkResult(value, fileName);
 }
 
+const HeaderSchema = v.object({ format: v.literal('radioactive-result'), version: v.number() });
+
 function checkResult(value: unknown, fileName: string): Result {
+  const header = v.safeParse(HeaderSchema, value);
+  if (!header.success) throw new InputError(`${fileName}: is no result of a test; give a result that detect wrote`);
+  const { version } = header.output;
+  if (version !== RESULT_VERSION) {
+    throw new InputError(
+      `${fileName}: is a result of version ${version}, this program reads version ${RESULT_VERSION}; use the version of radioactive that wrote it`,
+    );
+  }
   const parsed = v.safeParse(ResultSchema, value, { abortEarly: true });
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;

@@ -1,3 +1,4 @@
+import { escapeMarkup } from '../formats/markup.ts';
 import type { Image8 } from './image.ts';
 import { encodePng } from './sharp.ts';
 
@@ -28,7 +29,7 @@ export async function pictureOf(
   const height = HEADER + rows.length * (cell + captions + GAP) + GAP;
   const left = (column: number): number => LABEL + GAP + column * (cell + GAP);
   const text = (x: number, y: number, content: string, rest = ''): string =>
-    `<text x="${x}" y="${y}"${rest}>${escapeXml(content)}</text>`;
+    `<text x="${x}" y="${y}"${rest}>${escapeMarkup(content)}</text>`;
   const middle = ' text-anchor="middle"';
   const parts = columns.map((heading, column) => text(left(column) + cell / 2, 20, heading, middle));
   for (const [row, { label, cells }] of rows.entries()) {
@@ -37,9 +38,8 @@ export async function pictureOf(
       parts.push(text(8, top + cell / 2 + i * LINE, line, i > 0 ? ' fill="#666"' : ''));
     });
     for (const [column, { image, caption }] of cells.entries()) {
-      const file = Buffer.from(await encodePng(image)).toString('base64');
       parts.push(
-        `<image x="${left(column)}" y="${top}" width="${cell}" height="${cell}" href="data:image/png;base64,${file}"/>`,
+        `<image x="${left(column)}" y="${top}" width="${cell}" height="${cell}" href="${await pngUri(image)}"/>`,
       );
       if (caption) parts.push(text(left(column) + cell / 2, top + cell + 15, caption, `${middle} fill="#666"`));
     }
@@ -59,4 +59,6 @@ export function difference(a: Image8, b: Image8): Image8 {
   return { width: a.width, height: a.height, channels: a.channels, data };
 }
 
-const escapeXml = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+/** An image as it stands in a page, lossless. */
+export const pngUri = async (image: Image8): Promise<string> =>
+  `data:image/png;base64,${Buffer.from(await encodePng(image)).toString('base64')}`;

@@ -44,6 +44,13 @@ export function cutOut(image: Image8, { top, left, height, width }: Crop): Image
   return { height, width, channels, data: levels };
 }
 
+/** The middle of an image, at most `side` pixels wide and high. */
+export function cutMiddle(image: Image8, side: number): Image8 {
+  const [width, height] = [Math.min(side, image.width), Math.min(side, image.height)];
+  const [top, left] = [(image.height - height) >> 1, (image.width - width) >> 1];
+  return cutOut(image, { top, left, height, width, flip: false });
+}
+
 /** Bilinear with half-pixel centres, as `torch.nn.functional.interpolate(align_corners=False)`; [size, size, channels]. */
 function resize(image: Image8, { top, left, height, width }: Crop, size: number): Float32Array {
   const { channels, data } = image;

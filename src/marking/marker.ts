@@ -49,6 +49,14 @@ export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
   };
 }
 
+/** A recipe as plain values, for manifests, keys' options and reports. */
+export function recipeRecord({ crop, ...rest }: MarkingRecipe): Record<string, string | number> {
+  return {
+    ...rest,
+    crop: crop ? `scale ${crop.scale.join('-')} ratio ${crop.ratio.join('-')}${crop.flip ? ' flip' : ''}` : 'none',
+  };
+}
+
 /**
  * Records one iteration on images in 8-bit levels, pixels [..., C] one after another: φ of both crops, the loss, its gradient to
  * the pixels, the step. `image` is a variable and changes in place; carriers are [B, d], crops as `packCrops` makes them, `rounding` [1] of u32 tells

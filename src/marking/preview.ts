@@ -5,7 +5,7 @@ import { InputError } from '../errors.ts';
 import type { Image8 } from '../images/image.ts';
 import { psnr, ssim } from '../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
-import { cutOut, cutRegion } from '../images/region.ts';
+import { cutMiddle, cutRegion } from '../images/region.ts';
 import { evaluationCrop, FeatureExtractor, type OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { type Key, keyCarriers } from './key.ts';
@@ -70,7 +70,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
       };
       const before = await along(image);
       const cells: PictureRow['cells'][number][] = [
-        { image: middleOf(image), caption: `${image.width}×${image.height}` },
+        { image: cutMiddle(image, SHOWN), caption: `${image.width}×${image.height}` },
       ];
       for (const radiusLevels of radii) {
         const marker = await Marker.create(model, pixels, 1, { ...recipe, radiusLevels });
@@ -89,8 +89,8 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
         };
         marks.push(mark);
         const caption = `${mark.psnr.toFixed(1)} dB, SSIM ${mark.ssim.toFixed(4)}, gain ${mark.gain.toFixed(2)}`;
-        const shown = middleOf(marked);
-        cells.push({ image: shown, caption }, { image: difference(middleOf(image), shown) });
+        const shown = cutMiddle(marked, SHOWN);
+        cells.push({ image: shown, caption }, { image: difference(cutMiddle(image, SHOWN), shown) });
         options.onProgress?.(marks.length, total);
       }
       rows.push({ label: [dataset.classes[dataset.labels[index]], id.slice(id.lastIndexOf('/') + 1)], cells });
@@ -132,16 +132,4 @@ async function chooseImages({
     }
   }
   return chosen;
-}
-
-/** The middle of an image, as large as is shown. */
-function middleOf(image: Image8): Image8 {
-  const [width, height] = [Math.min(SHOWN, image.width), Math.min(SHOWN, image.height)];
-  return cutOut(image, {
-    top: (image.height - height) >> 1,
-    left: (image.width - width) >> 1,
-    height,
-    width,
-    flip: false,
-  });
 }

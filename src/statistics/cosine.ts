@@ -29,3 +29,22 @@ export function log10PCosine(c: number, d: number): number {
   const lnTail = logIncompleteBeta(ln1mSquare, 2 * Math.log(size), (d - 1) / 2, 0.5) - Math.LN2;
   return (c >= 0 ? lnTail : log1mExp(lnTail)) / Math.LN10;
 }
+
+/** Halvings until neighbouring numbers are left. */
+const BISECTIONS = 60;
+
+/**
+ * The cosine whose one-sided p-value is p: the inverse of {@link log10PCosine}, to 1e-15.
+ * @param log10p at most 0
+ * @param d at least 2
+ * @throws InputError as {@link log10PCosine} does
+ */
+export function cosineOfP(log10p: number, d: number): number {
+  let [low, high] = [-1, 1];
+  for (let i = 0; i < BISECTIONS; i++) {
+    const middle = (low + high) / 2;
+    if (log10PCosine(middle, d) > log10p) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
