@@ -49,6 +49,7 @@ export type { Pool2dOptions } from './shaders/pool2d.ts';
 export { relu } from './shaders/relu/relu.ts';
 export { reshape } from './shaders/reshape/reshape.ts';
 export { scale } from './shaders/scale/scale.ts';
+export { softmax } from './shaders/softmax/softmax.ts';
 export { softmaxCrossEntropy } from './shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
 export { squaredDistance } from './shaders/squared_distance/squared_distance.ts';
 export { sumRows } from './shaders/sum_rows/sum_rows.ts';
@@ -138,8 +139,15 @@ export {
 
 // Training: a whole run, or the step recorded on a tape.
 
-export { defaultRecipe, learningRateAt, type Recipe } from './training/recipe.ts';
-export { createMomenta, recordDescent, type TrainingState, type TrainOptions, train } from './training/train.ts';
+export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
+export {
+  createMomenta,
+  recordDescent,
+  type Teacher,
+  type TrainingState,
+  type TrainOptions,
+  train,
+} from './training/train.ts';
 
 // Detection: from models, from features, from scores; what tests give where there is nothing to find.
 

@@ -302,11 +302,16 @@ describe('the built program', () => {
     expect((await run('cli', args(whole))).exitCode).toBe(0);
     const durationMs = performance.now() - start;
     let kills = 0;
-    for (const moment of moments) {
-      if (existsSync(killed)) break;
-      const { exitCode, stderr } = await run('cli', args(killed), { killAfterMs: Math.round(moment * durationMs) });
-      expect(exitCode ?? 0, stderr).toBe(0);
-      if (exitCode === null) kills++;
+    // On a machine that was busier before, the first moment may come after the end: then earlier ones are tried.
+    for (let share = 1; kills === 0 && share > 0.05; share /= 2) {
+      rmSync(killed, { recursive: true, force: true });
+      for (const moment of moments) {
+        if (existsSync(killed)) break;
+        const killAfterMs = Math.round(share * moment * durationMs);
+        const { exitCode, stderr } = await run('cli', args(killed), { killAfterMs });
+        expect(exitCode ?? 0, stderr).toBe(0);
+        if (exitCode === null) kills++;
+      }
     }
     if (!existsSync(killed)) expect((await run('cli', args(killed))).exitCode).toBe(0);
     return kills;

@@ -8,7 +8,7 @@ import { MANIFEST_NAME, parseManifest } from '../datasets/manifest.ts';
 import { InputError, IntegrityError, RadioactiveError, UsageError } from '../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../images/decode.ts';
 import { checkKeyMatches, type Key, parseKey } from '../marking/key.ts';
-import type { ConfigOverrides } from '../nn/model_file.ts';
+import { type ConfigOverrides, describeInferred } from '../nn/model_file.ts';
 import type { NetworkOption } from '../nn/network.ts';
 import { type NetworkConfig, type NetworkOptionValues, networks } from '../nn/networks.ts';
 import { type OpenedModel, openModel } from '../nn/open_model.ts';
@@ -133,7 +133,7 @@ export async function openNetwork(
   check?: (sha256: string) => void,
 ): Promise<OpenedModel> {
   const opened = await openModel(await openDevice(), path, overrides, check);
-  if (opened.inferred.length > 0) log(`${path}: concluded from its names and shapes: ${opened.inferred.join(', ')}`);
+  if (opened.inferred.length > 0) log(describeInferred(path, opened.inferred));
   return opened;
 }
 

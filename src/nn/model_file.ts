@@ -29,6 +29,10 @@ export interface ModelFile {
   readonly inferred: readonly string[];
 }
 
+/** `ModelFile.inferred` as a line for the user. */
+export const describeInferred = (file: string, inferred: readonly string[]): string =>
+  `${file}: concluded from its names and shapes: ${inferred.join(', ')}`;
+
 const IMAGENET_MEAN = [0.485, 0.456, 0.406];
 const IMAGENET_STD = [0.229, 0.224, 0.225];
 
