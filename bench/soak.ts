@@ -56,7 +56,7 @@ export async function soak(
   let times: number[] = [];
   let last = performance.now();
   try {
-    const recipe = { ...defaultRecipe(config, false), epochs, batchSize: BATCH, learningRate: 0.01 };
+    const recipe = { ...defaultRecipe(config, 'from scratch'), epochs, batchSize: BATCH, learningRate: 0.01 };
     await train(model, loader, {
       recipe,
       signal,

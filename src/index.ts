@@ -49,6 +49,7 @@ export type { Pool2dOptions } from './shaders/pool2d.ts';
 export { relu } from './shaders/relu/relu.ts';
 export { reshape } from './shaders/reshape/reshape.ts';
 export { scale } from './shaders/scale/scale.ts';
+export { softmax } from './shaders/softmax/softmax.ts';
 export { softmaxCrossEntropy } from './shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
 export { squaredDistance } from './shaders/squared_distance/squared_distance.ts';
 export { sumRows } from './shaders/sum_rows/sum_rows.ts';
@@ -65,8 +66,16 @@ export { type SelfTest, selfTest } from './shaders/selftest.ts';
 
 // Networks and their weights.
 
-export { initialStateDict, Model } from './nn/model.ts';
-export { type ConfigOverrides, type ModelFile, parseModelFile, serializeModel } from './nn/model_file.ts';
+export { initialStateDict, MisfitError, Model } from './nn/model.ts';
+export {
+  type ConfigOverrides,
+  type ModelFile,
+  parseModelFile,
+  parseWeights,
+  type StoredWeights,
+  serializeModel,
+  serializeModelFile,
+} from './nn/model_file.ts';
 export {
   defineNetwork,
   type Initial,
@@ -96,16 +105,25 @@ export {
 
 export type { CarrierPurpose, Carriers } from './marking/carriers.ts';
 export {
+  type BlackBoxStatistic,
   checkKeyMatches,
   commitment,
   createKey,
   type Key,
   type KeyOptions,
   keyCarriers,
+  keyProbeOrders,
   parseKey,
   serializeKey,
 } from './marking/key.ts';
-export { DEFAULT_SUBSPACE_DIMENSION, type KeygenOptions, keygen, vanillaSubspace } from './marking/keygen.ts';
+export {
+  BLACK_BOX_SUBSPACE_DIMENSION,
+  DEFAULT_SUBSPACE_DIMENSION,
+  type KeygenOptions,
+  keygen,
+  vanillaSubspace,
+} from './marking/keygen.ts';
+export { type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
 
 // Marking: images with their carriers to marked images, or one iteration recorded on a tape.
 
@@ -115,17 +133,37 @@ export {
   type MarkingJob,
   type MarkingRecipe,
   type MarkOptions,
+  markingRecipeFor,
   recordMarkingStep,
 } from './marking/marker.ts';
 
 // Training: a whole run, or the step recorded on a tape.
 
-export { defaultRecipe, learningRateAt, type Recipe } from './training/recipe.ts';
-export { createMomenta, recordDescent, type TrainingState, type TrainOptions, train } from './training/train.ts';
+export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
+export {
+  createMomenta,
+  recordDescent,
+  type Teacher,
+  type TrainingState,
+  type TrainOptions,
+  train,
+} from './training/train.ts';
 
 // Detection: from models, from features, from scores; what tests give where there is nothing to find.
 
-export { type CalibrateWhiteBoxOptions, calibrateWhiteBox } from './detection/calibrate.ts';
+export {
+  type BlackBoxInput,
+  type BlackBoxResult,
+  blackBoxTest,
+  type Combination,
+  marksAlike,
+} from './detection/blackbox.ts';
+export {
+  type CalibrateBlackBoxOptions,
+  type CalibrateWhiteBoxOptions,
+  calibrateBlackBox,
+  calibrateWhiteBox,
+} from './detection/calibrate.ts';
 export { fisherOfRanks, rankTest } from './detection/decoy.ts';
 export {
   type DetectionResult,
@@ -135,7 +173,18 @@ export {
   type SuspectFeatures,
   testFeatures,
 } from './detection/detect.ts';
+export {
+  type BlackBoxDetection,
+  type DetectBlackBoxOptions,
+  detectBlackBox,
+  type OnProbes,
+  type ProbeResponses,
+  probeResponses,
+  probeScores,
+  testScores,
+} from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
+export { type ModelScores, type ProbeLayout, probeResponse, type ScoreKind } from './detection/scores.ts';
 export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
@@ -145,6 +194,7 @@ export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.
 export { log10PCosine } from './statistics/cosine.ts';
 export { fisherLog10P } from './statistics/fisher.ts';
 export { type Elements, type LeastSquares, type LeastSquaresOptions, leastSquares } from './statistics/linalg.ts';
+export { stratifiedSumLog10P } from './statistics/permutation.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
@@ -164,6 +214,7 @@ export { cutRegion, type Region } from './images/region.ts';
 
 export { type IdxArray, type ParseIdxOptions, parseIdx, serializeIdx } from './formats/idx.ts';
 export { type NpyArray, parseNpy, serializeNpy } from './formats/npy.ts';
+export { type PthFile, parsePth } from './formats/pth.ts';
 export {
   parseSafetensors,
   type SafetensorsDtype,

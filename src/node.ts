@@ -24,8 +24,16 @@ export {
 export type { DecodeOptions } from './images/decode.ts';
 export { decodeImage, encodePng } from './images/sharp.ts';
 
-// From files to files: a model, a marked data set, a training run.
+// From files to files: a model, a marked data set, probes, a training run.
 
+export {
+  type MakeProbesOptions,
+  makeProbes,
+  type OpenedProbes,
+  openProbeImages,
+  openProbes,
+  probeRecipeFor,
+} from './marking/make_probes.ts';
 export { type MarkDatasetOptions, markDataset } from './marking/mark_dataset.ts';
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
 export { type OpenedModel, openModel } from './nn/open_model.ts';

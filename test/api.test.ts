@@ -92,6 +92,8 @@ it("Node's entry has the verbs of the command line", () => {
     train: expect.any(Function),
     runTraining: expect.any(Function),
     detect: expect.any(Function),
+    makeProbes: expect.any(Function),
+    detectBlackBox: expect.any(Function),
   });
 });
 
@@ -170,7 +172,7 @@ describe('the library on images in memory', () => {
     const images = await Loader.open(dataset([picture(), picture(), picture()]), 1);
     const model = await Model.create(device(), config, 2);
     try {
-      const file = parseModelFile(await serializeModel(model), 'model');
+      const file = await parseModelFile(await serializeModel(model), 'model');
       expect(file).toMatchObject({ config, inferred: [] });
       const loaded = await Model.load(device(), file.config, file.tensors, 'model');
       try {

@@ -118,11 +118,7 @@ describe('bad input', () => {
       3,
       /^@constructor.safetensors: architecture constructor is not known; there are: resnet18/,
     ],
-    [
-      `${EXTRACT} --model @wide.safetensors`,
-      3,
-      /^@wide.safetensors: the weights do not fit the architecture: conv1.weight is/,
-    ],
+    [`${EXTRACT} --model @wide.safetensors`, 3, /^@wide.safetensors: the weights do not fit resnet18: conv1.weight is/],
     [`${EXTRACT} --model @marker.safetensors --input-size 4096 --memory 16MiB`, 5, /needs \d+ bytes/],
     ...[
       `${KEYGEN} --model`,

@@ -78,6 +78,40 @@ describe('options', () => {
     refused.toThrow(expect.objectContaining({ message, exitCode: 2 }));
   });
 
+  it('may have one without its name, anywhere on the line', () => {
+    const positional = {
+      evidence: { type: 'string', value: 'EVIDENCE', required: true, positional: true, description: 'what' },
+      out: { type: 'string', short: 'o', value: 'DIR', description: 'where to' },
+    } as const satisfies Options;
+    expectTypeOf<Values<typeof positional>>().toEqualTypeOf<{
+      readonly evidence: string;
+      readonly out: string | undefined;
+    }>();
+    for (const line of ['folder -o out', '-o out folder', '-o out -- folder'])
+      expect(parseOptions(positional, line.split(' '))).toEqual({ evidence: 'folder', out: 'out' });
+    const refuse = (args: string[], message: string) =>
+      expect(() => parseOptions(positional, args)).toThrow(expect.objectContaining({ message, exitCode: 2 }));
+    refuse(['-o', 'out'], 'EVIDENCE is missing');
+    refuse(['one', 'two'], 'unexpected argument two');
+    refuse(['--evidence', 'one'], 'unknown option --evidence');
+    const command = defineCommand({
+      name: 'report',
+      summary: 'Reports',
+      options: positional,
+      examples: ['folder'],
+      run: async () => ({ json: {}, text: '' }),
+    });
+    expect(commandHelp('radioactive report', command).split('\n').slice(0, 7)).toEqual([
+      'Usage: radioactive report EVIDENCE [options]',
+      '',
+      'Reports.',
+      '',
+      'Options:',
+      '  EVIDENCE       what (required)',
+      '  -o, --out DIR  where to',
+    ]);
+  });
+
   it.each([
     ['1', 1],
     ['536870912B', 536870912],

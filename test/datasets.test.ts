@@ -7,10 +7,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataset, subset } from '../src/datasets/dataset.ts';
 import { fileError } from '../src/datasets/files.ts';
 import { type Manifest, parseManifest, serializeManifest } from '../src/datasets/manifest.ts';
-import { selectStratified } from '../src/datasets/select.ts';
+import { selectLargest, selectStratified } from '../src/datasets/select.ts';
 import { hashDataset, hashFile, openDatasetWriter, writeAtomic } from '../src/datasets/write.ts';
 import { InputError, IntegrityError } from '../src/errors.ts';
-import { gzip, parseIdx, serializeIdx } from '../src/formats/idx.ts';
+import { gzip } from '../src/formats/gzip.ts';
+import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { derive, Random } from '../src/random.ts';
 import { pngOf } from './png.ts';
@@ -186,6 +187,25 @@ describe('selectStratified', () => {
     }
     expect(() => selectStratified(labels, 2, { perClass: 0.5 }, 3)).toThrow(InputError);
     expect(() => selectStratified(labels, 1, { fraction: 1 }, 3)).toThrow('item 0 has label 1, there are 1 classes');
+  });
+});
+
+describe('selectLargest', () => {
+  const labels = Uint32Array.from({ length: 20 }, (_, i) => i % 2);
+  const values = Float64Array.from({ length: 20 }, (_, i) => [3, 1, 2][i % 3]);
+
+  test('takes the largest values of every class, of equal ones the first; more includes less', () => {
+    for (const label of [0, 1]) {
+      const members = Array.from({ length: 20 }, (_, i) => i).filter((i) => labels[i] === label);
+      const three = members.filter((i) => values[i] === 3).slice(0, 3);
+      const at = (perClass: number) =>
+        [...selectLargest(labels, 2, { perClass }, values).selected].filter((i) => labels[i] === label);
+      expect(at(3)).toEqual(three);
+      expect(at(7)).toEqual(expect.arrayContaining(at(5)));
+      expect(at(10)).toEqual(members);
+    }
+    const { selected, rest } = selectLargest(labels, 2, { fraction: 0.2 }, values);
+    expect([selected.length, rest.length]).toEqual([4, 16]);
   });
 });
 

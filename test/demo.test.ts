@@ -40,7 +40,7 @@ async function writeIdx(name: string, count: number, seed: number): Promise<void
 describe('the demo', () => {
   const device = useDevice();
 
-  it('leaves marked images, keys, models, reports and a picture, with both controls', async () => {
+  it('leaves marked images, keys, models, a verified report and a picture, with both controls', async () => {
     await writeIdx('train', 240, 1);
     await writeIdx('t10k', 200, 2);
     const out = join(work, 'out');
@@ -74,7 +74,8 @@ describe('the demo', () => {
         ...['demo.json', 'marked', 'marked.svg', 'owner.key', 'unused.key', 'evidence'],
         ...['owner.key.register.jsonl', 'unused.key.register.jsonl'],
         ...['suspect.safetensors', 'suspect.safetensors.json', 'innocent.safetensors', 'innocent.safetensors.json'],
-        ...['report-marked.json', 'report-unmarked.json', 'report-other-key.json'],
+        ...['result-marked.json', 'result-unmarked.json', 'result-other-key.json'],
+        ...['report.html', 'verification.json'],
       ].sort(),
     );
     const manifest = parseManifest(await readFile(join(out, 'marked', 'manifest.json'), 'utf8'), 'manifest.json');
@@ -89,6 +90,10 @@ describe('the demo', () => {
       expect(change > 0, after.id(i)).toBe(marked.has(after.id(i)));
       expect(change).toBeLessThanOrEqual(10);
     }
+    expect(result.verification.failed).toBe(0);
+    const page = await readFile(join(out, 'report.html'), 'utf8');
+    expect(page).toContain(result.keyCommitment);
+    expect(page.match(/<img /g)).toHaveLength(3 * 8);
     const picture = await readFile(join(out, 'marked.svg'), 'utf8');
     expect(picture.match(/<image /g)).toHaveLength(18);
     await expect(

@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../src/errors.ts';
-import { gzip, parseIdx, serializeIdx } from '../src/formats/idx.ts';
+import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
+import { gzip } from '../src/formats/gzip.ts';
+import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import {
   parseSafetensors,
@@ -13,38 +15,10 @@ import {
   toFloat64,
   toInt64Numbers,
 } from '../src/formats/safetensors.ts';
-import { derive } from '../src/random.ts';
+import { fuzz } from './fuzz.ts';
 
 const GOLDEN = join(import.meta.dirname, 'golden');
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';
-
-/** Parses, or refuses with one line that names the file; anything else fails the test. Returns whether it parsed. */
-async function parsesOrRefuses(parse: (bytes: Uint8Array) => unknown, bytes: Uint8Array): Promise<boolean> {
-  try {
-    await parse(bytes);
-    return true;
-  } catch (error) {
-    expect(error).toBeInstanceOf(InputError);
-    expect((error as Error).message).toMatch(/^fuzz\.bin: .+; .+$/);
-    return false;
-  }
-}
-
-/** Every truncation up to `headerBytes` must be refused; random damage must parse or be refused. */
-async function fuzz(parse: (bytes: Uint8Array) => unknown, valid: Uint8Array, headerBytes: number, flips: number) {
-  expect(await parsesOrRefuses(parse, valid)).toBe(true);
-  for (let length = 0; length < headerBytes; length++) {
-    expect(await parsesOrRefuses(parse, valid.slice(0, length)), `first ${length} bytes`).toBe(false);
-  }
-  const random = derive(1, 'fuzz');
-  let refused = 0;
-  for (let i = 0; i < flips; i++) {
-    const damaged = valid.slice();
-    for (let n = random.below(3); n >= 0; n--) damaged[random.below(headerBytes)] ^= 1 + random.below(255);
-    if (!(await parsesOrRefuses(parse, damaged))) refused++;
-  }
-  expect(refused).toBeGreaterThan(flips / 4);
-}
 
 describe('safetensors', () => {
   /** A file with the given header text and data size. */
@@ -437,5 +411,55 @@ describe('idx', () => {
     const pixels = await parseIdx(readFileSync(join(FASHION, 't10k-images-idx3-ubyte.gz')), 'images');
     expect(pixels.shape).toEqual([10000, 28, 28]);
     expect(pixels.data.length).toBe(7840000);
+  });
+});
+
+describe('csv', () => {
+  test('reads what it writes, whatever is in the fields', () => {
+    const rows = [
+      ['index', 'file', 'class, with comma'],
+      ['0', 'a "quoted" name.png', ''],
+      ['1', 'two\nlines', ' spaces '],
+    ];
+    const text = serializeCsv(rows);
+    expect(text.split('\n')[0]).toBe('index,file,"class, with comma"');
+    // Spaces around a field that needs no quotes are layout.
+    expect(parseCsv(text, 'x.csv')).toEqual([...rows.slice(0, 2), ['1', 'two\nlines', 'spaces']]);
+  });
+
+  test.each([
+    [
+      'a,b\r\n1,2\r\n',
+      [
+        ['a', 'b'],
+        ['1', '2'],
+      ],
+    ],
+    [
+      '\uFEFFa,b\n\n 1 , "2" \n\n',
+      [
+        ['a', 'b'],
+        ['1', '2'],
+      ],
+    ],
+    ['a\n1\n2', [['a'], ['1'], ['2']]],
+    [
+      'a,b\n1,',
+      [
+        ['a', 'b'],
+        ['1', ''],
+      ],
+    ],
+    ['', []],
+  ])('reads %j', (text, rows) => {
+    expect(parseCsv(text, 'x.csv')).toEqual(rows);
+  });
+
+  test.each([
+    ['a,b\n1\n', 'x.csv: line 2 has 1 fields, the first has 2'],
+    ['a,b\n1,"2\n', 'x.csv: line 2: a quote is not closed'],
+    ['a,b\n1,"2"3\n', 'x.csv: line 2: text after a closing quote'],
+  ])('refuses %j', (text, message) => {
+    expect(() => parseCsv(text, 'x.csv')).toThrow(message);
   });
 });

@@ -13,6 +13,8 @@ import {
   parseKey,
   serializeKey,
 } from '../src/marking/key.ts';
+import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { probeOrder } from '../src/marking/probe_order.ts';
 import { multiplyTransposed, orthonormaliseRows } from '../src/statistics/linalg.ts';
 
 interface Vectors {
@@ -28,6 +30,7 @@ interface Vectors {
     carriers: string[];
   }[];
   commitments: { key: Key; commitment: string }[];
+  probeOrders: { secret: string; classIndex: number; sets: number; order: number[] }[];
 }
 
 const page = readFileSync(new URL('../docs/key-derivation.md', import.meta.url), 'utf8');
@@ -142,6 +145,36 @@ describe('derivation', () => {
   });
 });
 
+describe('the order of probes', () => {
+  it.each(vectors.probeOrders)('published vector: class $classIndex, $sets sets', async (vector) => {
+    const order = await probeOrder(Buffer.from(vector.secret, 'hex'), vector.classIndex, vector.sets);
+    expect([...order]).toEqual(vector.order);
+  });
+
+  it('puts the true set anywhere, in each class by itself', async () => {
+    const S = 8;
+    const places = new Float64Array(S);
+    const orders = await Promise.all(Array.from({ length: 400 }, (_, c) => probeOrder(secret, c, S)));
+    for (const order of orders) {
+      expect([...order].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+      places[order.indexOf(0)]! += 1;
+    }
+    // χ² with 7 degrees of freedom exceeds 24.3 once in a thousand.
+    const deviation = places.reduce((sum, count) => sum + (count - 50) ** 2 / 50, 0);
+    expect(deviation).toBeLessThan(24.3);
+    expect(new Set(orders.map(String)).size).toBeGreaterThan(390);
+  });
+
+  it('takes many sets and refuses none', async () => {
+    const order = await probeOrder(secret, 0, 5000);
+    expect(new Set(order).size).toBe(5000);
+    expect([...(await probeOrder(secret, 0, 1))]).toEqual([0]);
+    await expect(probeOrder(secret, 0, 0)).rejects.toThrow('no order of 0 sets');
+    await expect(probeOrder(secret, -1, 2)).rejects.toThrow('for class -1');
+    await expect(probeOrder(secret.subarray(1), 0, 2)).rejects.toThrow('this one has 31');
+  });
+});
+
 describe('key', () => {
   it('makes a new secret each time and survives its file', async () => {
     const [a, b] = [await createKey(uniformOptions), await createKey({ ...uniformOptions, basis, centre: false })];
@@ -154,6 +187,39 @@ describe('key', () => {
     }
     expect(a.carriers).toEqual({ kind: 'uniform', dimension: 6 });
     expect(b.statistic).toEqual({ kind: 'white-box', centre: false, rcond: 1e-6 });
+  });
+
+  it('fixes the black-box test with all its options, in version 3', async () => {
+    const recipe = { ...defaultMarkingRecipe(224), iterations: 30 };
+    const blackBox = { combine: 'sum', decoys: 99, perClass: 30, recipe, references: ['ab'.repeat(32)] } as const;
+    const key = await createKey({ ...uniformOptions, blackBox: { ...blackBox, references: [...blackBox.references] } });
+    expect(key).toMatchObject({ version: 3, statistic: { kind: 'black-box', ...blackBox } });
+    const text = serializeKey(key);
+    expect(await parseKey(text, 'x.key')).toEqual(key);
+    const { statistic } = key;
+    const seen = new Set<string>([await commitment(key)]);
+    for (const change of [
+      { combine: 'fisher' },
+      { decoys: 98 },
+      { perClass: 29 },
+      { recipe: { ...recipe, iterations: 31 } },
+      { recipe: { ...recipe, crop: null } },
+      { references: null },
+      { references: [] },
+    ])
+      seen.add(await commitment({ ...key, statistic: { ...statistic, ...change } as Key['statistic'] }));
+    expect(seen.size).toBe(8);
+    for (const [change, message] of [
+      [{ version: 2 }, "statistic.kind: expected 'white-box' in a key of version 2"],
+      [{ statistic: { kind: 'other' } }, "statistic.kind: expected 'white-box' or 'black-box'"],
+      [{ statistic: { ...statistic, decoys: 0 } }, 'statistic.decoys: expected at least 1'],
+      [{ statistic: { ...statistic, combine: 'max' } }, "statistic.combine: expected 'sum' or 'fisher'"],
+      [{ statistic: { ...statistic, recipe: { ...recipe, crop: 1 } } }, 'statistic.recipe.crop: expected an object'],
+      [{ statistic: { ...statistic, recipe: { ...recipe, more: 1 } } }, 'statistic.recipe.more: unknown field'],
+      [{ statistic: { ...statistic, references: ['ab'] } }, 'statistic.references.0: expected 64'],
+      [{ statistic: { ...statistic, references: undefined } }, 'statistic.references: missing'],
+    ] as const)
+      await expect(parseKey(JSON.stringify({ ...key, ...change }), 'x.key')).rejects.toThrow(`x.key: ${message}`);
   });
 
   it('keeps the basis bit for bit and marks inside it', async () => {
@@ -204,6 +270,8 @@ describe('key', () => {
   it('commits to every field', async () => {
     const key = vectors.commitments[0]!.key;
     const other = '11'.repeat(32);
+    const { statistic: whiteBox } = key;
+    if (whiteBox.kind !== 'white-box') expect.fail('the vector is not of the white-box test');
     const changes: Partial<Key>[] = [
       {},
       { secret: other },
@@ -216,8 +284,8 @@ describe('key', () => {
       { carriers: { kind: 'uniform', dimension: 2 } },
       { carriers: { ...key.carriers, dimension: 1 } },
       { carriers: { kind: 'subspace', dimension: 2, basis: '', basisSha256: other } },
-      { statistic: { ...key.statistic, centre: false } },
-      { statistic: { ...key.statistic, rcond: 1e-5 } },
+      { statistic: { ...whiteBox, centre: false } },
+      { statistic: { ...whiteBox, rcond: 1e-5 } },
       { created: '2024-01-02T03:04:05.679Z' },
       { version: 2, heldOut: null },
       { version: 2, heldOut: { kind: 'name', name: 'later' } },
@@ -245,7 +313,7 @@ describe('key', () => {
       ['5', 'expected an object'],
       [JSON.stringify(withoutNonce), 'nonce: missing'],
       [edit({ format: good.secret }), "format: expected 'radioactive-key'"],
-      [edit({ version: 3 }), 'version: expected 1 or 2'],
+      [edit({ version: 4 }), 'version: expected 1, 2 or 3: a later version of this program made the key'],
       [edit({ version: 1 }), 'heldOut: unknown field'],
       [edit({ heldOut: undefined }), 'heldOut: missing'],
       [edit({ heldOut: { kind: 'other' } }), "heldOut.kind: expected 'content' or 'name'"],

@@ -85,7 +85,12 @@ describe('after the first step nothing is created on the device', () => {
   }
 
   it.each([false, true])('when training; the last layer alone: %s', async (freezeFeatures) => {
-    const recipe = { ...defaultRecipe(model.config, freezeFeatures), epochs: 2, batchSize: 3, learningRate: 0.01 };
+    const recipe = {
+      ...defaultRecipe(model.config, freezeFeatures ? 'linear' : 'from scratch'),
+      epochs: 2,
+      batchSize: 3,
+      learningRate: 0.01,
+    };
     expectNothingNew(await createdAfterEach((onProgress) => train(model, loader, { recipe, onProgress })), 8);
   });
 

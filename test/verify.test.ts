@@ -175,7 +175,7 @@ describe('from keygen to verify', () => {
     const wrong = await runLine('verify --key @owner.key --result @owner.key');
     expect(wrong.exitCode).toBe(3);
     expect(ownLines(wrong)).toEqual([
-      expect.stringMatching(/^error: .*owner\.key: format: .*; give a result that detect wrote$/),
+      expect.stringMatching(/^error: .*owner\.key: is no result of a test; give a result that detect wrote$/),
     ]);
   });
 });

@@ -1,26 +1,41 @@
 import { openDataset } from '../datasets/dataset.ts';
 import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
-import { calibrateWhiteBox } from '../detection/calibrate.ts';
+import { calibrateBlackBox, calibrateWhiteBox } from '../detection/calibrate.ts';
 import { heldOutFeatures } from '../detection/detect.ts';
+import { keyCombination, probeResponses } from '../detection/detect_blackbox.ts';
 import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
 import type { Calibration } from '../detection/statistic.ts';
 import { UsageError } from '../errors.ts';
 import { jsonDocument } from '../formats/json.ts';
-import { keyCarriers } from '../marking/key.ts';
+import { keyAlignment, keyCarriers } from '../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../marking/keygen.ts';
 import { classIrrelevantSubspace } from '../marking/subspace.ts';
-import { openModel } from '../nn/open_model.ts';
 import { type Context, columns, defineCommand, type Result } from './command.ts';
-import { checkBelong, decodeOptions, imageOptions, load, openKey, requireVanilla, splitOption } from './inputs.ts';
+import { blackBoxOptions, checkTestOptions, gatherScores } from './detect_blackbox.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  openKey,
+  openMarkingNetwork,
+  openNetwork,
+  requireVanilla,
+  splitOption,
+} from './inputs.ts';
 import { openSuspect, suspectOptions } from './suspect.ts';
 
 export const calibrate = defineCommand({
   name: 'calibrate',
   summary: 'Tests a model with keys that marked nothing: are the p-values what they claim to be?',
   options: {
-    model: { type: 'string', value: 'MARKER', required: true, description: 'the marking network' },
-    data: { type: 'string', value: 'HELDOUT', required: true, description: 'unmarked images, as for detect' },
+    model: { type: 'string', value: 'MARKER', description: 'the marking network; needed but with --black-box' },
+    data: {
+      type: 'string',
+      value: 'HELDOUT',
+      description: 'unmarked images, as for detect; needed but with --black-box',
+    },
+    ...blackBoxOptions,
     keys: {
       type: 'integer',
       value: 'N',
@@ -32,7 +47,8 @@ export const calibrate = defineCommand({
     key: {
       type: 'string',
       value: 'KEY',
-      description: "calibrate this key's kind of carriers and alignment; default: both kinds",
+      description:
+        "calibrate this key's kind of carriers and alignment; default: both kinds. With --black-box: the key of the probes",
     },
     dimension: {
       type: 'integer',
@@ -45,22 +61,46 @@ export const calibrate = defineCommand({
     ...imageOptions,
     ...suspectOptions,
   },
-  examples: ['--model weights/marker.safetensors --suspect suspect.safetensors --data data'],
+  examples: [
+    '--model weights/marker.safetensors --suspect suspect.safetensors --data data',
+    '--black-box --key owner.key --probes probes --suspect suspect.safetensors --reference innocent.safetensors --keys 1000',
+  ],
   async run(context) {
-    const { options, openDevice, progress, log, signal } = context;
+    const { options, progress, log, signal } = context;
+    checkTestOptions(options);
     if (options.output) await requireNewFile(options.output);
     if (options.key !== undefined && options.dimension !== undefined)
       throw new UsageError('--dimension goes without --key, which has its own');
     const key = options.key === undefined ? undefined : await openKey(options.key);
-    const dataset = await openDataset(options.data, {
+    if (options.blackBox) {
+      if (!key) throw new UsageError('--key KEY is missing, the key of the probes');
+      const gathered = await gatherScores(context, options, key);
+      const { probes, suspect, references, suspectRecord } = gathered;
+      const { labelOnly, keys } = options;
+      const responses = await probeResponses(key, probes.manifest, suspect, references, { labelOnly });
+      const testing = progress('fresh keys', keys, 'tests');
+      const calibrations = await calibrateBlackBox({
+        ...responses,
+        combine: keyCombination(key),
+        keys,
+        onProgress: (done) => testing.update(done),
+        signal,
+      });
+      testing.done();
+      const about = { suspect: suspectRecord, references: gathered.referenceRecords, probesSha256: probes.sha256 };
+      return await finish(options.output, calibrations, about, log);
+    }
+    const [modelPath, dataPath] = [options.model!, options.data!];
+    const dataset = await openDataset(dataPath, {
       split: options.split,
       ...(key && { classes: key.classes }),
       decode: decodeOptions(options),
     });
     await requireVanilla(dataset);
-    const marking = await openModel(await openDevice(), options.model);
+    const marking = key
+      ? await openMarkingNetwork(context, modelPath, key, dataset)
+      : await openNetwork(context, modelPath);
     try {
-      if (key) checkBelong(key, { path: options.model, sha256: marking.sha256 }, dataset);
       const heldOut = await load(dataset, marking.model.config.channels, progress);
       const opened = await openSuspect(context, options, dataset.classes, heldOut);
       try {
@@ -92,8 +132,7 @@ export const calibrate = defineCommand({
           featureDimension: marking.model.featureDimension,
           suspect: features.suspect,
           carriers,
-          centre: key?.statistic.centre ?? true,
-          rcond: key?.statistic.rcond,
+          ...(key ? keyAlignment(key) : { centre: true }),
           keys: options.keys,
           onProgress: (done) => testing.update(done),
           signal,

@@ -18,9 +18,9 @@ interface StringOption extends Described {
   /** What stands for the value in the help: `FILE`. */
   readonly value: string;
   readonly required?: true;
-  /** Written without its name: what the command is about. At most one option of a table, and required. */
-  readonly positional?: true;
   readonly default?: string;
+  /** Given by itself, without a flag. */
+  readonly positional?: true;
   /** The only values allowed. */
   readonly choices?: readonly string[];
 }
@@ -119,16 +119,21 @@ export const commonOptions = {
   help: { type: 'flag', short: 'h', description: 'show this help' },
 } as const satisfies Options;
 
-const flagOf = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+/** How an option is written. */
+export const flagOf = (name: string): string =>
+  `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 const isPositional = (option: Option): boolean => option.type === 'string' && option.positional === true;
 const writtenOf = (name: string, option: Option): string =>
   option.type === 'flag' ? flagOf(name) : isPositional(option) ? option.value : `${flagOf(name)} ${option.value}`;
 
 /** Reads arguments by a table. Throws UsageError, naming the nearest option where one is unknown. */
 export function parseOptions<T extends Options>(table: T, args: readonly string[]): Values<T> {
-  const named = Object.entries(table).filter(([, option]) => !isPositional(option));
-  const byFlag = new Map(named.map(([name, option]) => [flagOf(name), { name, option }]));
-  const positional = Object.keys(table).find((name) => isPositional(table[name]!));
+  const positional = Object.entries(table).filter(([, option]) => isPositional(option));
+  const byFlag = new Map(
+    Object.entries(table).flatMap(([name, option]) =>
+      isPositional(option) ? [] : [[flagOf(name), { name, option }] as const],
+    ),
+  );
   const { tokens } = parseArgs({
     args: [...args],
     options: Object.fromEntries(
@@ -146,10 +151,9 @@ export function parseOptions<T extends Options>(table: T, args: readonly string[
     values[name] = option.type === 'flag' ? false : 'default' in option ? option.default : undefined;
   for (const token of tokens) {
     if (token.kind === 'positional') {
-      if (positional === undefined || values[positional] !== undefined)
-        throw new UsageError(`unexpected argument ${token.value}`);
-      values[positional] = token.value;
-      continue;
+      const name = positional.shift()?.[0];
+      if (name === undefined) throw new UsageError(`unexpected argument ${token.value}`);
+      values[name] = token.value;
     }
     if (token.kind !== 'option') continue;
     const found = byFlag.get(`--${token.name}`);

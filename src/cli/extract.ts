@@ -3,10 +3,17 @@ import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { serializeNpy } from '../formats/npy.ts';
 import { infer } from '../nn/inference.ts';
-import { openModel } from '../nn/open_model.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand } from './command.ts';
-import { decodeOptions, imageOptions, load, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  networkOptions,
+  networkOverrides,
+  openNetwork,
+  splitOption,
+} from './inputs.ts';
 import { describeTiming } from './output.ts';
 
 export const extract = defineCommand({
@@ -29,11 +36,11 @@ export const extract = defineCommand({
     ...networkOptions,
   },
   examples: ['--model weights/marker.safetensors --data data --split test -o features.npy --labels labels.npy'],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options, progress, log, signal } = context;
     for (const path of [options.output, options.labels, options.logits]) if (path) await requireNewFile(path);
     const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const { model, sha256 } = await openNetwork(context, options.model, networkOverrides(options));
     try {
       const loader = await load(dataset, model.config.channels, progress);
       const stopwatch = new Stopwatch();

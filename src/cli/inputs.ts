@@ -8,10 +8,11 @@ import { MANIFEST_NAME, parseManifest } from '../datasets/manifest.ts';
 import { InputError, IntegrityError, RadioactiveError, UsageError } from '../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../images/decode.ts';
 import { checkKeyMatches, type Key, parseKey } from '../marking/key.ts';
-import type { ConfigOverrides } from '../nn/model_file.ts';
+import { type ConfigOverrides, describeInferred } from '../nn/model_file.ts';
 import type { NetworkOption } from '../nn/network.ts';
-import { type NetworkOptionValues, networks } from '../nn/networks.ts';
-import type { Option, Values } from './command.ts';
+import { type NetworkConfig, type NetworkOptionValues, networks } from '../nn/networks.ts';
+import { type OpenedModel, openModel } from '../nn/open_model.ts';
+import type { Context, Option, Values } from './command.ts';
 import type { Progress } from './progress.ts';
 
 /** Options that several commands share: what the files they name are. */
@@ -124,15 +125,48 @@ export async function openKey(path: string): Promise<Key> {
   }
 }
 
-/** Refuses a marking network or a data set that is not the key's. */
-export function checkBelong(key: Key, model: { path: string; sha256: string }, dataset: Dataset): void {
-  try {
-    checkKeyMatches(key, { modelSha256: model.sha256, classes: dataset.classes });
-  } catch (error) {
-    if (error instanceof IntegrityError)
-      throw withContext(error, `${model.path}: `, 'give the network that the key was made with');
-    throw withContext(error, `${dataset.path}: `, 'give a data set of those classes, or make a key for these');
+/** Opens a model file, and tells what it does not say itself. */
+export async function openNetwork(
+  { openDevice, log }: Pick<Context<unknown>, 'openDevice' | 'log'>,
+  path: string,
+  overrides?: ConfigOverrides,
+  check?: (sha256: string) => void,
+): Promise<OpenedModel> {
+  const opened = await openModel(await openDevice(), path, overrides, check);
+  if (opened.inferred.length > 0) log(describeInferred(path, opened.inferred));
+  return opened;
+}
+
+/**
+ * Opens a key's marking network as the key describes it. Refuses another file, a data set that is not the key's, and flags that
+ * contradict the key.
+ */
+export async function openMarkingNetwork(
+  context: Pick<Context<unknown>, 'openDevice' | 'log'>,
+  path: string,
+  key: Key,
+  dataset: Dataset,
+  flags: ConfigOverrides = {},
+): Promise<OpenedModel> {
+  const belong = (modelSha256: string): void => {
+    try {
+      checkKeyMatches(key, { modelSha256, classes: dataset.classes });
+    } catch (error) {
+      if (error instanceof IntegrityError)
+        throw withContext(error, `${path}: `, 'give the network that the key was made with');
+      throw withContext(error, `${dataset.path}: `, 'give a data set of those classes, or make a key for these');
+    }
+  };
+  const opened = await openNetwork(context, path, { ...flags, ...key.model.network }, belong);
+  for (const [name, value] of Object.entries(flags)) {
+    const used = opened.model.config[name as keyof NetworkConfig];
+    if (JSON.stringify(used) === JSON.stringify(value)) continue;
+    opened.model.destroy();
+    throw new IntegrityError(
+      `${path}: ${name} is ${String(value)} by a flag and ${String(used)} by the key; leave the flag out`,
+    );
   }
+  return opened;
 }
 
 /**

@@ -1,21 +1,54 @@
 import { openDataset } from '../datasets/dataset.ts';
 import { requireNewFile } from '../datasets/files.ts';
-import { hashDataset, writeAtomic } from '../datasets/write.ts';
+import { hashDataset, hashFile, writeAtomic } from '../datasets/write.ts';
+import { DEFAULT_COMBINATION } from '../detection/detect_blackbox.ts';
 import { UsageError } from '../errors.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
-import { commitment, type HeldOutImages, serializeKey } from '../marking/key.ts';
-import { DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
-import { openModel } from '../nn/open_model.ts';
-import { defineCommand } from './command.ts';
+import { type BlackBoxStatistic, commitment, type HeldOutImages, type Key, serializeKey } from '../marking/key.ts';
+import { BLACK_BOX_SUBSPACE_DIMENSION, DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../marking/keygen.ts';
+import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../marking/make_probes.ts';
+import type { NetworkConfig } from '../nn/networks.ts';
+import { defineCommand, flagOf, type Values } from './command.ts';
 import {
   decodeOptions,
   imageOptions,
   load,
   networkOptions,
   networkOverrides,
+  openNetwork,
   readClasses,
   splitOption,
 } from './inputs.ts';
+import { probeRecipe, probeRecipeOptions } from './recipe.ts';
+
+/** What a key fixes of the black-box test. */
+const fixedOptions = {
+  decoys: {
+    type: 'integer',
+    value: 'M',
+    minimum: 1,
+    maximum: 100_000,
+    description: `with --statistic black-box: carrier sets that the true one is compared with; default ${DEFAULT_DECOYS}`,
+  },
+  perClass: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: `likewise: probe images of each class; default ${DEFAULT_PROBES_PER_CLASS}`,
+  },
+  combine: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['sum', 'fisher'],
+    description: `likewise: classes are combined by the sum of their responses, or by Fisher's method from their ranks; default ${DEFAULT_COMBINATION}`,
+  },
+  reference: {
+    type: 'string',
+    value: 'MODEL,…',
+    description: 'likewise: the reference models that will be used; left open where absent',
+  },
+  ...probeRecipeOptions,
+} as const;
 
 export const keygen = defineCommand({
   name: 'keygen',
@@ -48,8 +81,16 @@ export const keygen = defineCommand({
       value: 'K',
       minimum: 2,
       maximum: 65536,
-      description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}`,
+      description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}, for the black-box test ${BLACK_BOX_SUBSPACE_DIMENSION}`,
     },
+    statistic: {
+      type: 'string',
+      value: 'NAME',
+      choices: ['white-box', 'black-box'],
+      default: 'white-box',
+      description: 'the test that counts: on the weights of suspects, or on their scores',
+    },
+    ...fixedOptions,
     vanilla: {
       type: 'string',
       value: 'DATASET',
@@ -73,8 +114,10 @@ export const keygen = defineCommand({
   examples: [
     '--classes data --model weights/marker.safetensors --held-out held-out -o owner.key',
     '--classes classes.txt --vanilla photos --model resnet18.safetensors -o owner.key',
+    '--classes data --model weights/marker.safetensors --statistic black-box --held-out held-out -o owner.key',
   ],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options, progress, log, signal } = context;
     await requireNewFile(options.output);
     const register = registerPath(options.output);
     await requireNewFile(register);
@@ -82,6 +125,9 @@ export const keygen = defineCommand({
       throw new UsageError('--held-out and --held-out-name say the same; give one');
     if (options.carriers === 'uniform' && options.dimension !== undefined)
       throw new UsageError('--dimension goes with --carriers subspace');
+    const stray = Object.keys(fixedOptions).find((name) => options[name as keyof typeof fixedOptions] !== undefined);
+    if (options.statistic === 'white-box' && stray !== undefined)
+      throw new UsageError(`${flagOf(stray)} goes with --statistic black-box`);
     const { classes, dataset } = await readClasses(options.classes, options.split, decodeOptions(options));
     const vanilla =
       options.vanilla === undefined
@@ -94,13 +140,15 @@ export const keygen = defineCommand({
       log(
         'the images to test on are left open; fix them with --held-out, so that nobody can say they were chosen later',
       );
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const overrides = networkOverrides(options);
+    const { model, sha256 } = await openNetwork(context, options.model, overrides);
     try {
       const subspace =
         options.carriers === 'subspace'
           ? {
-              dimension: options.dimension ?? DEFAULT_SUBSPACE_DIMENSION,
+              dimension:
+                options.dimension ??
+                (options.statistic === 'black-box' ? BLACK_BOX_SUBSPACE_DIMENSION : DEFAULT_SUBSPACE_DIMENSION),
               vanilla: await load(vanilla!, model.config.channels, progress),
             }
           : undefined;
@@ -109,7 +157,9 @@ export const keygen = defineCommand({
         classes,
         model,
         modelSha256: sha256,
+        network: overrides,
         ...(subspace && { subspace }),
+        ...(options.statistic === 'black-box' && { blackBox: await fixBlackBox(options, model.config) }),
         heldOut,
         onProgress: (done) => display.update(done),
         signal,
@@ -126,11 +176,13 @@ export const keygen = defineCommand({
           classes,
           carriers: { kind: key.carriers.kind, dimension: key.carriers.dimension },
           model: key.model,
+          statistic: key.statistic,
           heldOut,
         },
         text: [
           `commitment ${published}`,
           `${classes.length} classes, carriers ${key.carriers.kind} in ${key.carriers.dimension} of ${model.featureDimension} dimensions`,
+          describeStatistic(key.statistic),
           heldOut
             ? `to be tested on ${heldOut.kind === 'name' ? heldOut.name : `${heldOut.count} images, sha256 ${heldOut.sha256}`}`
             : 'to be tested on images that are left open',
@@ -142,6 +194,28 @@ export const keygen = defineCommand({
     }
   },
 });
+
+async function fixBlackBox(
+  options: Values<typeof fixedOptions>,
+  config: NetworkConfig,
+): Promise<Omit<BlackBoxStatistic, 'kind'>> {
+  const references =
+    options.reference === undefined ? null : await Promise.all(options.reference.split(',').map(hashFile));
+  return {
+    combine: options.combine ?? DEFAULT_COMBINATION,
+    decoys: options.decoys ?? DEFAULT_DECOYS,
+    perClass: options.perClass ?? DEFAULT_PROBES_PER_CLASS,
+    recipe: probeRecipe(options, probeRecipeFor(config)),
+    references,
+  };
+}
+
+function describeStatistic(statistic: Key['statistic']): string {
+  if (statistic.kind === 'white-box') return 'the test that counts: white-box';
+  const { decoys, perClass, references } = statistic;
+  const models = references === null ? 'left open' : `${references.length} fixed`;
+  return `the test that counts: black-box, ${decoys} decoys, ${perClass} probe images a class, reference models ${models}`;
+}
 
 async function fixHeldOut(
   options: {

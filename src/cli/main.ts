@@ -7,15 +7,18 @@ import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
 import { experiment } from './experiment.ts';
 import { extract } from './extract.ts';
+import { frequencies } from './frequencies.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
 import { power } from './power.ts';
 import { preview } from './preview.ts';
+import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { report } from './report.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
+import { weights } from './weights.ts';
 
 await runProgram(
   {
@@ -24,11 +27,13 @@ await runProgram(
     version,
     commands: [
       doctor,
+      frequencies,
       keygen,
       extract,
       preview,
       mark,
       train,
+      probes,
       detect,
       commit,
       verify,
@@ -37,6 +42,7 @@ await runProgram(
       power,
       experiment,
       demo,
+      weights,
       profile,
     ],
   },

@@ -2,16 +2,17 @@ import { openDataset } from '../datasets/dataset.ts';
 import { MANIFEST_NAME } from '../datasets/manifest.ts';
 import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
-import { openModel } from '../nn/open_model.ts';
+import type { Model } from '../nn/model.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand } from './command.ts';
 import {
-  checkBelong,
   decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
   openKey,
+  openMarkingNetwork,
+  openNetwork,
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
@@ -36,6 +37,12 @@ export const mark = defineCommand({
       maximum: 1,
       description: "share of each class's images to mark",
     },
+    hardest: {
+      type: 'string',
+      value: 'CLASSIFIER',
+      description:
+        'mark the images of each class that this model of the same classes, trained on others, finds hardest; they leave much more of a trace. Default: images at random',
+    },
     output: {
       type: 'string',
       short: 'o',
@@ -58,20 +65,28 @@ export const mark = defineCommand({
     ...networkOptions,
   },
   afterInterrupt: 'run the same command again to go on',
-  examples: ['--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked'],
-  async run({ options, openDevice, progress, log, signal }) {
+  examples: [
+    '--key owner.key --model weights/marker.safetensors --data data --fraction 0.02 --hardest weights/marker.safetensors -o marked',
+    '--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked',
+  ],
+  async run(context) {
+    const { options, progress, log, signal } = context;
     const key = await openKey(options.key);
     const dataset = await openDataset(options.data, {
       split: options.split,
       decode: decodeOptions(options),
       keepFaults: true,
     });
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
+    let hardest: { readonly classifier: Model; readonly sha256: string } | undefined;
     try {
-      checkBelong(key, { path: options.model, sha256 }, dataset);
+      if (options.hardest !== undefined) {
+        const opened = await openNetwork(context, options.hardest);
+        hardest = { classifier: opened.model, sha256: opened.sha256 };
+      }
       const reading = progress(`reading ${dataset.path}`, dataset.length, 'images');
       const display = { current: undefined as ReturnType<typeof progress> | undefined };
+      let choosing: ReturnType<typeof progress> | undefined;
       const stopwatch = new Stopwatch();
       let resumed = 0;
       const manifest = await markDataset({
@@ -79,13 +94,19 @@ export const mark = defineCommand({
         model,
         dataset,
         fraction: options.fraction,
-        recipe: { ...markingRecipe(options, model.config.inputSize), radiusLevels: options.radius },
+        hardest,
+        recipe: { ...markingRecipe(options, model.config), radiusLevels: options.radius },
         out: options.output,
         ...(options.batch !== undefined && { batchSize: options.batch }),
         stopwatch,
         onRead: (done, total) => {
           reading.update(done);
           if (done === total) reading.done();
+        },
+        onChoose: (done, total) => {
+          choosing ??= progress('choosing', total, 'images');
+          choosing.update(done);
+          if (done === total) choosing.done();
         },
         onResume: (done) => {
           resumed = done;
@@ -125,6 +146,7 @@ export const mark = defineCommand({
         ...(skipped.length > 0 && { exitCode: 3 }),
       };
     } finally {
+      hardest?.classifier.destroy();
       model.destroy();
     }
   },

@@ -3,16 +3,15 @@ import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { UsageError } from '../errors.ts';
 import { previewMarks } from '../marking/preview.ts';
-import { openModel } from '../nn/open_model.ts';
 import { columns, defineCommand } from './command.ts';
 import {
-  checkBelong,
   decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
   numberList,
   openKey,
+  openMarkingNetwork,
   splitOption,
 } from './inputs.ts';
 import { DEFAULT_RADIUS, markingRecipe, recipeOptions } from './recipe.ts';
@@ -44,7 +43,8 @@ export const preview = defineCommand({
     ...networkOptions,
   },
   examples: ['--key owner.key --model weights/marker.safetensors --data data --radius 6,10 -o preview.svg'],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options, progress, signal } = context;
     await requireNewFile(options.output);
     const radii = numberList('--radius', options.radius);
     if (radii.some((radius) => radius < 1 || radius > 255))
@@ -55,10 +55,8 @@ export const preview = defineCommand({
       decode: decodeOptions(options),
       keepFaults: true,
     });
-    const { model, sha256, inferred } = await openModel(await openDevice(), options.model, networkOverrides(options));
-    if (inferred.length > 0) log(`${options.model}: taken from its shapes: ${inferred.join(', ')}`);
+    const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
-      checkBelong(key, { path: options.model, sha256 }, dataset);
       const display = { current: undefined as ReturnType<typeof progress> | undefined };
       const { marks, svg } = await previewMarks({
         key,
@@ -66,7 +64,7 @@ export const preview = defineCommand({
         dataset,
         radii,
         count: options.images,
-        recipe: markingRecipe(options, model.config.inputSize),
+        recipe: markingRecipe(options, model.config),
         onProgress: (done, total) => {
           display.current ??= progress('preview', total, 'marks');
           display.current.update(done);

@@ -1,19 +1,17 @@
 import { writeAtomic } from '../datasets/write.ts';
 import { UsageError } from '../errors.ts';
-import type { Device } from '../gpu/device.ts';
 import { defaultBatchSize } from '../nn/inference.ts';
 import { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
 import { type NetworkConfig, optionNames } from '../nn/networks.ts';
-import { openModel } from '../nn/open_model.ts';
 import { requireTimestamps } from '../profiling/ceilings.ts';
 import { type CachedCeilings, cachedCeilings, userCacheFolder } from '../profiling/ceilings_cache.ts';
 import { groupLaunches, type ProfileRow, profileStep } from '../profiling/profile.ts';
 import { prepareStep, stepNames } from '../profiling/steps.ts';
 import { tableLines } from '../profiling/table.ts';
 import { chromeTrace } from '../profiling/trace.ts';
-import { columns, defineCommand } from './command.ts';
-import { networkOptions, networkOverrides } from './inputs.ts';
+import { type Context, columns, defineCommand } from './command.ts';
+import { networkOptions, networkOverrides, openNetwork } from './inputs.ts';
 
 export const profile = defineCommand({
   name: 'profile',
@@ -40,8 +38,9 @@ export const profile = defineCommand({
     '--step mark --model weights/marker.safetensors --batch 128',
     '--step train --arch resnet18 --width 64 --stem cifar --input-size 32 --classes 10 --layers --trace step.json',
   ],
-  async run({ options, openDevice, progress, log, signal }) {
-    const device = await openDevice();
+  async run(context) {
+    const { options, progress, log, signal } = context;
+    const device = await context.openDevice();
     requireTimestamps(device);
     const ceilings = await cachedCeilings(device, { folder: userCacheFolder(), remeasure: options.remeasure });
     const overrides = {
@@ -49,7 +48,7 @@ export const profile = defineCommand({
       ...(options.channels !== undefined && { channels: Number(options.channels) }),
       ...(options.classes !== undefined && { numClasses: options.classes }),
     };
-    const model = await modelOf(device, options.model, overrides, log);
+    const model = await modelOf(context, options.model, overrides);
     try {
       const { config } = model;
       const batch = options.batch ?? defaultBatchSize(config);
@@ -101,16 +100,11 @@ export const profile = defineCommand({
 
 /** The file's model, or one with fresh weights: torchvision's ResNet-18, as far as the flags do not say otherwise. */
 async function modelOf(
-  device: Device,
+  context: Pick<Context<unknown>, 'openDevice' | 'log'>,
   file: string | undefined,
   overrides: ConfigOverrides,
-  log: (line: string) => void,
 ): Promise<Model> {
-  if (file !== undefined) {
-    const { model, inferred } = await openModel(device, file, overrides);
-    if (inferred.length > 0) log(`${file}: taken from its shapes: ${inferred.join(', ')}`);
-    return model;
-  }
+  if (file !== undefined) return (await openNetwork(context, file, overrides)).model;
   const { inputSize = 224, channels = 3 } = overrides;
   const config = {
     architecture: 'resnet18',
@@ -123,7 +117,7 @@ async function modelOf(
   } as const;
   if (config.mean.length !== channels || config.std.length !== channels)
     throw new UsageError(`--mean and --std need ${channels} values for ${channels} channels`);
-  return await Model.create(device, config, 0);
+  return await Model.create(await context.openDevice(), config, 0);
 }
 
 interface Report {

@@ -5,10 +5,10 @@ import { hashBytes } from '../datasets/write.ts';
 import type { HeldOut } from '../detection/detect.ts';
 import { InputError, UsageError } from '../errors.ts';
 import { parseNpy } from '../formats/npy.ts';
-import { parseSafetensors, toFloat64 } from '../formats/safetensors.ts';
-import { openModel } from '../nn/open_model.ts';
+import { toFloat64 } from '../formats/safetensors.ts';
+import { parseWeights } from '../nn/model_file.ts';
 import type { Context, Values } from './command.ts';
-import { load, networkOptions, networkOverrides } from './inputs.ts';
+import { load, networkOptions, networkOverrides, openNetwork } from './inputs.ts';
 
 /** What is tested: a model that runs here, or what any framework made of the images. */
 export const suspectOptions = {
@@ -17,7 +17,7 @@ export const suspectOptions = {
     type: 'string',
     value: 'FILE',
     description:
-      'instead of --suspect: what its last layer is given, [N, dt] in the order of --data; .npy, or .safetensors#NAME',
+      'instead of --suspect: what its last layer is given, [N, dt] in the order of --data; .npy, or #NAME after a .safetensors or .pth file',
   },
   suspectClassifier: {
     type: 'string',
@@ -37,7 +37,7 @@ export interface OpenedSuspect {
 
 /** Opens what `suspectOptions` name. Throws UsageError unless exactly one suspect is named, InputError where it does not fit the data. */
 export async function openSuspect(
-  { openDevice, progress, log }: Pick<Context<unknown>, 'openDevice' | 'progress' | 'log'>,
+  context: Pick<Context<unknown>, 'openDevice' | 'progress' | 'log'>,
   options: Values<typeof suspectOptions>,
   classes: readonly string[],
   heldOut: Loader,
@@ -49,13 +49,12 @@ export async function openSuspect(
   if ((path === undefined) === (suspectFeatures === undefined))
     throw new UsageError('give --suspect MODEL, or --suspect-features FILE with --suspect-classifier FILE');
   if (path === undefined) return await readFeatures(suspectFeatures!, suspectClassifier!, classes, dataset);
-  const { model, sha256, inferred } = await openModel(await openDevice(), path, networkOverrides(options));
-  if (inferred.length > 0) log(`${path}: taken from its shapes: ${inferred.join(', ')}`);
+  const { model, sha256 } = await openNetwork(context, path, networkOverrides(options));
   try {
     if (model.config.numClasses !== classes.length) throw otherClasses(path, model.config.numClasses, classes);
     const same = model.config.channels === heldOut.channels;
     return {
-      suspect: { model, heldOut: same ? heldOut : await load(dataset, model.config.channels, progress) },
+      suspect: { model, heldOut: same ? heldOut : await load(dataset, model.config.channels, context.progress) },
       record: { path, sha256 },
       destroy: () => model.destroy(),
     };
@@ -103,11 +102,11 @@ interface Matrix {
   readonly sha256: string;
 }
 
-/** A matrix of floating-point numbers from `FILE.npy`, `FILE.safetensors#NAME`, or `FILE.safetensors` where it is the only one. */
+/** A matrix of floating-point numbers from `FILE.npy`, `FILE#NAME` of a file of weights, or such a `FILE` where it is the only one. */
 async function readMatrix(given: string): Promise<Matrix> {
-  const [, path, name] = /^(.*\.safetensors)(?:#(.*))?$/s.exec(given) ?? [];
+  const [, path, name] = /^(.*\.(?:safetensors|pth|pt))(?:#(.*))?$/s.exec(given) ?? [];
   const bytes = await readBytes(path ?? given);
-  const { shape, data } = path === undefined ? npyArray(bytes, given) : namedTensor(bytes, path, name);
+  const { shape, data } = path === undefined ? npyArray(bytes, given) : await namedTensor(bytes, path, name);
   if (shape.length !== 2) throw new InputError(`${given}: is [${shape.join(', ')}]; give a matrix, a row each`);
   const bad = data.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
@@ -123,8 +122,8 @@ function npyArray(bytes: Uint8Array, path: string) {
   return { shape, data: Float64Array.from(data as Float32Array | Float64Array) };
 }
 
-function namedTensor(bytes: Uint8Array, path: string, name: string | undefined) {
-  const { tensors } = parseSafetensors(bytes, path);
+async function namedTensor(bytes: Uint8Array, path: string, name: string | undefined) {
+  const { tensors } = await parseWeights(bytes, path);
   const matrices = [...tensors.values()].filter(({ shape }) => shape.length === 2).map((tensor) => tensor.name);
   const chosen = tensors.get(name ?? (matrices.length === 1 ? matrices[0]! : ''));
   if (chosen === undefined) {

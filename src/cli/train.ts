@@ -1,11 +1,12 @@
 import { openDataset } from '../datasets/dataset.ts';
+import { UsageError } from '../errors.ts';
 import { runTraining } from '../training/training_run.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
 export const train = defineCommand({
   name: 'train',
-  summary: 'Trains a network on a data set, all of it or the last layer alone',
+  summary: 'Trains a network on a data set: from scratch, from other weights, its last layer alone, or by a teacher',
   options: {
     data: {
       type: 'string',
@@ -26,10 +27,10 @@ export const train = defineCommand({
       type: 'integer',
       value: 'N',
       minimum: 1,
-      description: 'default 10 for images up to 64 pixels, else 90; 30 with --freeze-features',
+      description: 'default 10 for images up to 64 pixels, else 90, or 30 with --init; 30 with --freeze-features',
     },
     batchSize: { type: 'integer', value: 'N', minimum: 2, description: 'default 128' },
-    lr: { type: 'number', value: 'X', minimum: 0, description: 'peak learning rate; default 0.1' },
+    lr: { type: 'number', value: 'X', minimum: 0, description: 'peak learning rate; default 0.1, or 0.01 with --init' },
     weightDecay: {
       type: 'number',
       value: 'X',
@@ -43,10 +44,30 @@ export const train = defineCommand({
       minimum: 0,
       description: 'of the initial weights, the order and the crops',
     },
-    init: { type: 'string', value: 'WEIGHTS', description: 'a model file to start from' },
+    init: {
+      type: 'string',
+      value: 'MODEL',
+      description: 'a model file to start from; where the classes are others, with a new last layer',
+    },
     freezeFeatures: {
       type: 'flag',
       description: 'learn a new last layer on the features of --init (the linear setting)',
+    },
+    teacher: {
+      type: 'string',
+      value: 'MODEL',
+      description: 'learn what this model says of each crop instead of the labels (distillation)',
+    },
+    teacherScores: {
+      type: 'string',
+      value: 'FILE',
+      description: 'likewise, from logits or probabilities of any classifier, .npy [N, K] in the order of --data',
+    },
+    temperature: {
+      type: 'number',
+      value: 'T',
+      minimum: 0.01,
+      description: "divides the teacher's logits and those that learn them; default 1",
     },
     resume: { type: 'flag', description: 'go on from MODEL.checkpoint, where there is one' },
     checkpointSteps: {
@@ -64,6 +85,8 @@ export const train = defineCommand({
   examples: [
     '--data data --val data --arch resnet18 --width 16 --epochs 10 -o model.safetensors',
     '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',
+    '--data photos --init resnet18-f37072fd.pth --epochs 5 -o fine-tuned.safetensors',
+    '--data photos --teacher suspect.safetensors --temperature 2 -o student.safetensors',
   ],
   async run({ options, openDevice, progress, log, signal }) {
     const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
@@ -75,6 +98,16 @@ export const train = defineCommand({
             classes: dataset.classes,
             decode: decodeOptions(options),
           });
+    if (options.teacher !== undefined && options.teacherScores !== undefined)
+      throw new UsageError('--teacher and --teacher-scores exclude each other');
+    const teacher =
+      options.teacher !== undefined
+        ? { model: options.teacher }
+        : options.teacherScores !== undefined
+          ? { scores: options.teacherScores }
+          : undefined;
+    if (options.temperature !== undefined && !teacher)
+      throw new UsageError('--temperature goes with --teacher or --teacher-scores');
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
     const report = await runTraining({
       device: await openDevice(),
@@ -82,6 +115,7 @@ export const train = defineCommand({
       validation,
       out: options.output,
       init: options.init,
+      teacher,
       network: networkOverrides(options),
       recipe: {
         freezeFeatures: options.freezeFeatures,
@@ -89,6 +123,7 @@ export const train = defineCommand({
         ...(options.epochs !== undefined && { epochs: options.epochs }),
         ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
         ...(options.lr !== undefined && { learningRate: options.lr }),
+        ...(options.temperature !== undefined && { temperature: options.temperature }),
         ...(options.weightDecay !== undefined && { weightDecay: options.weightDecay }),
       },
       resume: options.resume,
@@ -97,6 +132,7 @@ export const train = defineCommand({
         display.current ??= progress('training', total, 'images');
         display.current.update(done);
       },
+      onRemark: log,
       onEpoch: (epoch, loss) => log(`epoch ${epoch}: loss ${loss.toFixed(4)}`),
       signal,
     });

@@ -10,6 +10,7 @@ import { concludeVerification } from '../evidence/verification.ts';
 import { type Check, verifyEvidence } from '../evidence/verify.ts';
 import { jsonDocument } from '../formats/json.ts';
 import { commitment } from '../marking/key.ts';
+import { openProbeImages, openProbes } from '../marking/make_probes.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, openKey, splitOption } from './inputs.ts';
 
@@ -38,12 +39,13 @@ export const verify = defineCommand({
       value: 'DATASET',
       description: 'the same before it was marked, to measure the changes again',
     },
+    probes: { type: 'string', value: 'PROBES', description: 'the probes of a black-box test' },
     sample: {
       type: 'integer',
       value: 'N',
       default: 1000,
       minimum: 1,
-      description: 'how many marked images are compared with their originals',
+      description: 'how many marked images, and how many probes, are compared with their originals',
     },
     split: { ...splitOption, description: 'of --marked and --original, where a folder holds both' },
     data: { type: 'string', value: 'HELDOUT', description: 'the images that the test ran on' },
@@ -89,6 +91,7 @@ export const verify = defineCommand({
           ? undefined
           : { folder: await openMarked(options.marked), dataset: await open(options.marked, options.split) },
       original: options.original === undefined ? undefined : await open(options.original, options.split),
+      probes: options.probes === undefined ? undefined : await openProbeFolder(options.probes),
       sample: options.sample,
       heldOut: options.data === undefined ? undefined : await open(options.data, options.dataSplit),
       replies: options.reply?.split(','),
@@ -110,6 +113,11 @@ export const verify = defineCommand({
     };
   },
 });
+
+async function openProbeFolder(path: string) {
+  const opened = await openProbes(path);
+  return { opened, dataset: await openProbeImages(opened) };
+}
 
 function table(checks: readonly Check[]): string[] {
   const width = Math.max(...checks.map(({ check }) => check.length));

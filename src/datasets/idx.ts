@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
-import { isGzip, parseIdx } from '../formats/idx.ts';
+import { isGzip } from '../formats/gzip.ts';
+import { parseIdx } from '../formats/idx.ts';
 import type { Dataset, OpenDatasetOptions } from './dataset.ts';
 import { exists, readBytes } from './files.ts';
 

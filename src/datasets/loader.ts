@@ -41,21 +41,24 @@ export class Loader {
 
   /**
    * Reads the header of every image, to know the largest and to find damaged files before any long work begins.
-   * `channels` is what the network takes: grey images are repeated to colour, colour images are refused by a grey network.
+   * `channels` is what the network takes: grey images are repeated to colour, colour images are refused by a grey network. Without it
+   * they are colour if any image is.
    */
-  static async open(dataset: Dataset, channels: number, onProgress?: (done: number) => void): Promise<Loader> {
+  static async open(dataset: Dataset, channels?: number, onProgress?: (done: number) => void): Promise<Loader> {
     const extent = { height: 0, width: 0 };
     let pixels = 0;
+    let most = 1;
     let done = 0;
     await inParallel(dataset.length, async (index) => {
       const { height, width, channels: found } = await dataset.shape(index);
-      checkChannels(found, channels, dataset.id(index));
+      most = Math.max(most, found);
+      checkChannels(found, channels ?? found, dataset.id(index));
       extent.height = Math.max(extent.height, height);
       extent.width = Math.max(extent.width, width);
       pixels = Math.max(pixels, height * width);
       onProgress?.(++done);
     });
-    return new Loader(dataset, channels, extent, pixels);
+    return new Loader(dataset, channels ?? most, extent, pixels);
   }
 
   /** A decoded image with the network's channels. */

@@ -25,6 +25,34 @@ export function selectStratified(
   amount: Amount,
   seed: number,
 ): Selection {
+  return selectFirst(labels, classCount, amount, (members, label) => derive(seed, 'select', label).shuffle(members));
+}
+
+/**
+ * Selects the items of every class whose value is largest, as many as `selectStratified` does; of equal values the first. What a
+ * smaller amount selects, a larger one selects too.
+ *
+ * @param values one per item.
+ * @throws InputError as `selectStratified` does.
+ */
+export function selectLargest(
+  labels: ArrayLike<number>,
+  classCount: number,
+  amount: Amount,
+  values: ArrayLike<number>,
+): Selection {
+  return selectFirst(labels, classCount, amount, (members) => {
+    members.sort((a, b) => values[b] - values[a] || a - b);
+  });
+}
+
+/** Selects the first items of every class in the order that `arrange` gives them. */
+function selectFirst(
+  labels: ArrayLike<number>,
+  classCount: number,
+  amount: Amount,
+  arrange: (members: number[], label: number) => void,
+): Selection {
   const count = 'fraction' in amount ? fractionOf(amount.fraction) : () => amount.perClass;
   const members: number[][] = Array.from({ length: classCount }, () => []);
   for (let i = 0; i < labels.length; i++) {
@@ -43,7 +71,7 @@ export function selectStratified(
         `select: cannot take ${wanted} of the ${indices.length} items of class ${label}; ask for fewer`,
       );
     }
-    derive(seed, 'select', label).shuffle(indices);
+    arrange(indices, label);
     for (const index of indices.slice(0, wanted)) isSelected[index] = 1;
   });
   const all = Uint32Array.from({ length: labels.length }, (_, i) => i);

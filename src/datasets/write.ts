@@ -3,7 +3,8 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { InputError, IntegrityError, RadioactiveError } from '../errors.ts';
-import { gzip, parseIdx, serializeIdx } from '../formats/idx.ts';
+import { gzip } from '../formats/gzip.ts';
+import { parseIdx, serializeIdx } from '../formats/idx.ts';
 import { checkImage, type Image8 } from '../images/image.ts';
 import { decodeImage, encodePng } from '../images/sharp.ts';
 import type { Dataset } from './dataset.ts';
@@ -78,10 +79,17 @@ export async function hashDataset(dataset: Dataset): Promise<string> {
       throw error;
     });
   });
+  return hashListing(
+    hashes.map((sha256, i) => ({ id: dataset.id(i), class: dataset.classes[dataset.labels[i]], sha256 })),
+  );
+}
+
+/** The same of a listing that is at hand. */
+export function hashListing(
+  items: readonly { readonly id: string; readonly class: string; readonly sha256: string | null }[],
+): string {
   const hash = createHash('sha256');
-  hashes.forEach((sha256, i) => {
-    hash.update(`${JSON.stringify([dataset.id(i), dataset.classes[dataset.labels[i]], sha256])}\n`);
-  });
+  for (const item of items) hash.update(`${JSON.stringify([item.id, item.class, item.sha256])}\n`);
   return hash.digest('hex');
 }
 

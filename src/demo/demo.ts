@@ -6,9 +6,12 @@ import { Loader } from '../datasets/loader.ts';
 import { hashDataset, writeAtomic } from '../datasets/write.ts';
 import { suspectFeatures, testFeatures } from '../detection/detect.ts';
 import { InputError } from '../errors.ts';
+import { openMarked } from '../evidence/commitment.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
-import { concludeTest, RESULT_NAME } from '../evidence/result.ts';
+import { concludeTest, RESULT_NAME, readResult } from '../evidence/result.ts';
 import { saveFeatures } from '../evidence/saved.ts';
+import { concludeVerification, type Verification } from '../evidence/verification.ts';
+import { verifyEvidence } from '../evidence/verify.ts';
 import { jsonDocument } from '../formats/json.ts';
 import type { Device } from '../gpu/device.ts';
 import { psnr } from '../images/metrics.ts';
@@ -16,9 +19,10 @@ import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
 import { commitment, createKey, type Key, serializeKey } from '../marking/key.ts';
 import { vanillaSubspace } from '../marking/keygen.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
-import { defaultMarkingRecipe } from '../marking/marker.ts';
+import { markingRecipeFor } from '../marking/marker.ts';
 import { infer, type OnProgress } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
+import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
 import { runTraining, type TrainingReport } from '../training/training_run.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from './fashion_mnist.ts';
 
@@ -30,7 +34,7 @@ export interface DemoOptions {
   readonly data?: string | undefined;
   /** Everything is written here; must not exist. */
   readonly out: string;
-  /** Share of each class's images that are marked. */
+  /** Share of each class's images that are marked: those that the marking network finds hardest. */
   readonly fraction: number;
   /** The owner's images, a range of the training set that the marking network has not seen. */
   readonly ownerRange: readonly [number, number];
@@ -59,12 +63,14 @@ export interface DemoResult {
   readonly secondsByStage: Readonly<Record<string, number>>;
   readonly seconds: number;
   readonly results: readonly DemoRow[];
+  /** What a third party could check, and whether it holds. */
+  readonly verification: Pick<Verification, 'passed' | 'failed' | 'notChecked'>;
 }
 
 /**
  * The whole story on Fashion-MNIST: an owner marks a share of their images with a fresh key; a third party trains on them; the
  * test finds the mark. Beside it two controls through the same code: a model trained on the unmarked images, and a key that was
- * never used. Leaves the marked images, keys, models, reports and a picture in `out`.
+ * never used. Verifies the evidence. Leaves the marked images, keys, models, results, a report and a picture in `out`.
  */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const { device, out, log, signal } = options;
@@ -123,7 +129,9 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         model: marker,
         dataset: owner,
         fraction: options.fraction,
-        recipe: defaultMarkingRecipe(marker.config.inputSize),
+        // It was trained on other images of these classes.
+        hardest: { classifier: marker, sha256 },
+        recipe: markingRecipeFor(marker.config),
         out: markedFolder,
         onProgress,
         ...(signal && { signal }),
@@ -186,7 +194,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         const report = await testFeatures(usedKey, featuresMarking, tested);
         const keyPath = join(out, keyName);
         // Of the one that found the mark, all that it was made from, for `radioactive verify`.
-        const evidence = name === 'marked' ? join(out, 'evidence') : undefined;
+        const evidence = name === 'marked' ? join(out, EVIDENCE) : undefined;
         const saved =
           evidence === undefined
             ? undefined
@@ -207,7 +215,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
           registerPath(keyPath),
         );
         const document = encode(jsonDocument(result));
-        await writeAtomic(join(out, `report-${name.replace('control: ', '').replace(' ', '-')}.json`), document);
+        await writeAtomic(join(out, `result-${name.replace('control: ', '').replace(' ', '-')}.json`), document);
         if (evidence) await writeAtomic(join(evidence, RESULT_NAME), document);
         const { log10p, meanCosine, statistics } = report;
         rows.push({
@@ -223,6 +231,39 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       return rows;
     });
 
+    const tested = await readResult(join(out, EVIDENCE, RESULT_NAME));
+    const register = registerPath(join(out, OWNER_KEY));
+    const markedImages = { folder: await openMarked(markedFolder), dataset: marked, original: owner };
+    const verification = await stage('verify', 'images', async (onProgress) =>
+      concludeVerification(
+        await verifyEvidence({
+          key,
+          keyPath: join(out, OWNER_KEY),
+          published,
+          modelPath: options.marker,
+          result: tested,
+          features: join(out, EVIDENCE),
+          register,
+          marked: markedImages,
+          original: owner,
+          sample: VERIFIED_SAMPLE,
+          heldOut,
+          onProgress,
+          signal,
+        }),
+        { keyCommitment: published, result: tested.json },
+      ),
+    );
+    await writeAtomic(join(out, 'verification.json'), encode(jsonDocument(verification)));
+    const { page } = await assembleReport({
+      result: tested,
+      register,
+      marked: { ...markedImages, count: DEFAULT_SHOWN },
+      verification,
+    });
+    await writeAtomic(join(out, 'report.html'), encode(page));
+
+    const { passed, failed, notChecked } = verification;
     const result: DemoResult = {
       out,
       adapter: device.name,
@@ -234,6 +275,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       secondsByStage: stages,
       seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
       results,
+      verification: { passed, failed, notChecked },
     };
     await writeAtomic(join(out, 'demo.json'), encode(jsonDocument(result)));
     return result;
@@ -249,6 +291,10 @@ const PICTURE_CELL = 112;
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
+/** Marked images that are compared with their originals. */
+const VERIFIED_SAMPLE = 1000;
+
+const EVIDENCE = 'evidence';
 const OWNER_KEY = 'owner.key';
 const UNUSED_KEY = 'unused.key';
 

@@ -1,4 +1,4 @@
-/** Exact p-values by ranking the true carriers among decoys drawn the same way (docs/method.md, 4, black box). */
+/** Exact p-values by ranking the true carriers among decoys drawn the same way (docs/method.md, 6). */
 
 import { InputError } from '../errors.ts';
 import { fisherLog10P } from '../statistics/fisher.ts';

@@ -1,6 +1,6 @@
 import type { Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
-import { type Key, keyCarriers } from '../marking/key.ts';
+import { type Key, keyAlignment, keyCarriers } from '../marking/key.ts';
 import { infer, type OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import type { Elements } from '../statistics/linalg.ts';
@@ -98,8 +98,7 @@ export async function testFeatures(
     dt,
     weight: suspect.weight,
     carriers: await keyCarriers(key),
-    centre: key.statistic.centre,
-    rcond: key.statistic.rcond,
+    ...keyAlignment(key),
     classes: key.classes,
   });
   const fresh = await freshKeyTests(rows, K, options.freshKeys ?? DEFAULT_FRESH_KEYS, options);

@@ -6,7 +6,8 @@ import type { Statistic } from '../detection/statistic.ts';
 import { InputError } from '../errors.ts';
 import { canonicalJson } from '../formats/canonical.ts';
 import { jsonDocument } from '../formats/json.ts';
-import { commitment, type Key, keyCarriers } from '../marking/key.ts';
+import { commitment, type Key, keyAlignment, keyCarriers } from '../marking/key.ts';
+import { recipeRecord } from '../marking/marker.ts';
 import { appendLook, bonferroni, type Register } from './register.ts';
 
 const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
@@ -72,6 +73,25 @@ export const ResultSchema = v.looseObject({
   dimension: v.exactOptional(v.pipe(count, v.description('of the space in which cosines are taken'))),
   meanCosine: v.exactOptional(real),
   perClass: v.exactOptional(v.array(v.object({ class: v.string(), cosine: real, log10p: real }))),
+  blackBox: v.exactOptional(
+    v.object({
+      sets: v.pipe(count, v.description('the true carrier set and its decoys')),
+      imagesPerClass: count,
+      scores: v.pipe(v.string(), v.description('what the suspect was asked for: logits, probabilities or labels')),
+      control: v.object({
+        beta: v.pipe(list(real), v.description("one coefficient a reference model's response")),
+        explained: v.pipe(real, v.description('share of the variation between sets that they explain')),
+      }),
+      marksLog10P: v.pipe(
+        real,
+        v.description(
+          "log10 p of a check of the probes: are the true set's marks like the decoys'? Small values forbid the test",
+        ),
+      ),
+      probes: v.object({ path: v.string(), sha256: v.pipe(hex32, v.description('of probes.json')) }),
+      references: list(v.record(v.string(), v.string())),
+    }),
+  ),
   key: v.object({
     created: time,
     classes: v.array(v.string()),
@@ -92,7 +112,14 @@ export const ResultSchema = v.looseObject({
     sha256: v.pipe(hex32, v.description('of their coordinates [K,k] as float64, little-endian')),
   }),
   keyCommitment: hex32,
-  markingModel: v.object({ sha256: hex32, architecture: v.string(), featureDimension: count }),
+  markingModel: v.object({
+    sha256: hex32,
+    architecture: v.string(),
+    featureDimension: count,
+    network: v.exactOptional(
+      v.pipe(v.record(v.string(), v.any()), v.description('what the key says of it beside its file')),
+    ),
+  }),
   suspect: v.pipe(
     v.record(v.string(), v.string()),
     v.description('the model under test: paths and SHA-256 of its files'),
@@ -135,10 +162,25 @@ export interface Finding {
   readonly statistics: readonly Statistic[];
 }
 
+/** A statistic with its options as plain values. */
+export type StatisticRecord = Readonly<Record<string, string | number | boolean>>;
+
+/** A key's statistic as plain values; what it leaves open is not there. */
+export function statisticRecord(statistic: Key['statistic']): StatisticRecord {
+  if (statistic.kind === 'white-box') return statistic;
+  const { recipe, references, ...rest } = statistic;
+  return { ...rest, ...recipeRecord(recipe), ...(references && { references: joinReferences(references) }) };
+}
+
+/** Hashes of reference models as one value, whatever their order. */
+export const joinReferences = (sha256: readonly string[]): string => [...sha256].sort().join(' ');
+
 /** What was tested. */
 export interface Circumstances {
   readonly key: Key;
   readonly test: string;
+  /** The options it was made with; default: those of the white-box test with the key. */
+  readonly options?: StatisticRecord | undefined;
   readonly suspect: Readonly<Record<string, string>>;
   readonly data: Result['data'];
   readonly adapter: string;
@@ -157,7 +199,8 @@ export async function concludeTest(
   registerPath: string,
 ): Promise<Result> {
   const { key, test, suspect, data, adapter, command, saved } = circumstances;
-  const deviations = deviationsOf(key, test, data);
+  const options = circumstances.options ?? { kind: 'white-box', ...keyAlignment(key) };
+  const deviations = deviationsOf(key, test, options, data);
   const { coordinates } = await keyCarriers(key);
   const keyCommitment = await commitment(key);
   const body = {
@@ -174,7 +217,7 @@ export async function concludeTest(
     key: {
       created: key.created,
       classes: key.classes,
-      statistic: key.statistic,
+      statistic: statisticRecord(key.statistic),
       heldOut: key.heldOut ?? null,
     },
     carriers: {
@@ -191,7 +234,7 @@ export async function concludeTest(
   const register = await appendLook(registerPath, keyCommitment, {
     test,
     primary: body.primary,
-    options: key.statistic,
+    options,
     suspect: suspectHash(suspect),
     data: data.sha256,
     log10p: Number.isFinite(finding.log10p) ? finding.log10p : null,
@@ -209,9 +252,13 @@ const registerSection = (log10p: number, { looks, hashes, withKey }: Register): 
 });
 
 /** Where a test is not the one that the key fixes. */
-function deviationsOf({ statistic, heldOut }: Key, test: string, data: Result['data']): string[] {
+function deviationsOf(key: Key, test: string, options: StatisticRecord, data: Result['data']): string[] {
+  const { statistic, heldOut } = key;
   const found: string[] = [];
   if (statistic.kind !== test) found.push(`the key fixes the ${statistic.kind} test, this is the ${test} test`);
+  else
+    for (const [name, value] of Object.entries(statisticRecord(statistic)))
+      if (options[name] !== value) found.push(`the key fixes ${name} ${value}, here it was ${options[name] || 'none'}`);
   if (heldOut?.kind === 'content' && heldOut.sha256 !== data.sha256) {
     found.push(`the key fixes ${heldOut.count} images with sha256 ${heldOut.sha256}, these are others`);
   }

@@ -5,14 +5,17 @@ import { readBytes } from '../datasets/files.ts';
 import { merkleRoot } from '../datasets/merkle.ts';
 import { hashBytes, hashDataset, hashFile } from '../datasets/write.ts';
 import { testFeatures } from '../detection/detect.ts';
+import { testScores } from '../detection/detect_blackbox.ts';
 import { IntegrityError } from '../errors.ts';
 import { commitment, type Key, keyCarriers } from '../marking/key.ts';
+import type { OpenedProbes } from '../marking/make_probes.ts';
+import { PROBES_NAME } from '../marking/probe_manifest.ts';
 import { derive } from '../random.ts';
 import { datasetCommitment, type MarkedFolder } from './commitment.ts';
 import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, type Register, readRegister } from './register.ts';
 import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
-import { loadFeatures } from './saved.ts';
+import { loadFeatures, loadScores } from './saved.ts';
 import { stampedHash, verifyReply } from './timestamp.ts';
 
 /** One row of the table. `ok` is null where the material for it was not given. */
@@ -39,7 +42,9 @@ export interface VerifyOptions {
   readonly marked?: { readonly folder: MarkedFolder; readonly dataset: Dataset } | undefined;
   /** The same before it was marked, in the same order. */
   readonly original?: Dataset | undefined;
-  /** How many marked images are compared with their originals. */
+  /** The probes of a black-box test. */
+  readonly probes?: { readonly opened: OpenedProbes; readonly dataset: Dataset } | undefined;
+  /** How many marked images are compared with their originals, and how many probes. */
   readonly sample: number;
   /** The held-out images. */
   readonly heldOut?: Dataset | undefined;
@@ -249,6 +254,7 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
           `the key ${fixed ? `only says ${JSON.stringify(fixed.name)}` : 'left them open'}; tested on ${images}`,
         ),
     ...(await checkHeldOut(options, value, heldOut)),
+    ...(await checkProbes(options, value)),
     await checkStatistics(options, value),
   ];
 }
@@ -270,33 +276,103 @@ async function checkHeldOut({ marked }: VerifyOptions, value: Result, heldOut: D
   ];
 }
 
-async function checkStatistics({ key, features, signal }: VerifyOptions, value: Result): Promise<Check> {
-  if (value.test !== 'white-box') return unknown('statistics', `not computed again: a ${value.test} test`);
+async function checkStatistics(options: VerifyOptions, value: Result): Promise<Check> {
+  const { features } = options;
+  const again = { 'white-box': testAgain, 'black-box': testScoresAgain }[value.test];
+  if (!again) return unknown('statistics', `not computed again: a ${value.test} test`);
   if (features === undefined || !value.saved)
     return unknown('statistics', 'detect --save keeps the arrays; give their folder with --features');
   try {
-    const saved = await loadFeatures(features, value.saved);
-    const again = await testFeatures(key, saved.marking, saved, { freshKeys: 0, signal });
-    const told = value.perClass ?? [];
-    const pairs = [
-      [again.log10p, numberOf(value.log10p)] as const,
-      ...again.perClass.flatMap(({ cosine, log10p }, c) => [
-        [cosine, numberOf(told[c]?.cosine ?? 'NaN')] as const,
-        [log10p, numberOf(told[c]?.log10p ?? 'NaN')] as const,
-      ]),
-    ];
-    const same = pairs.every(([a, b]) => a === b || Math.abs(a - b) <= RELATIVE_TOLERANCE * Math.max(1, Math.abs(a)));
-    const n = `from ${saved.n} images' features of both networks`;
-    return compared(
-      'statistics',
-      same && told.length === again.perClass.length,
-      `computed again ${n}: log10 p ${again.log10p.toFixed(3)} and every class's cosine are the same`,
-      `computed again ${n}, log10 p is ${again.log10p}; the result says ${numberOf(value.log10p)}, or a class differs`,
-    );
+    return await again(options, value, features, value.saved);
   } catch (error) {
     if (error instanceof IntegrityError) return failed('statistics', error.message);
     throw error;
   }
+}
+
+type Again = (
+  options: VerifyOptions,
+  value: Result,
+  folder: string,
+  hashes: Readonly<Record<string, string>>,
+) => Promise<Check>;
+
+/** Whether two numbers are equal but for rounding. */
+const close = (a: number, b: number): boolean =>
+  a === b || Math.abs(a - b) <= RELATIVE_TOLERANCE * Math.max(1, Math.abs(a));
+
+const testAgain: Again = async ({ key, signal }, value, folder, hashes) => {
+  const saved = await loadFeatures(folder, hashes);
+  const again = await testFeatures(key, saved.marking, saved, { freshKeys: 0, signal });
+  const told = value.perClass ?? [];
+  const pairs = [
+    [again.log10p, numberOf(value.log10p)] as const,
+    ...again.perClass.flatMap(({ cosine, log10p }, c) => [
+      [cosine, numberOf(told[c]?.cosine ?? 'NaN')] as const,
+      [log10p, numberOf(told[c]?.log10p ?? 'NaN')] as const,
+    ]),
+  ];
+  const n = `from ${saved.n} images' features of both networks`;
+  return compared(
+    'statistics',
+    pairs.every(([a, b]) => close(a, b)) && told.length === again.perClass.length,
+    `computed again ${n}: log10 p ${again.log10p.toFixed(3)} and every class's cosine are the same`,
+    `computed again ${n}, log10 p is ${again.log10p}; the result says ${numberOf(value.log10p)}, or a class differs`,
+  );
+};
+
+const testScoresAgain: Again = async ({ key }, value, folder, hashes) => {
+  const { probes, suspect, references } = await loadScores(folder, hashes);
+  const labelOnly = value.blackBox?.scores === 'labels';
+  const again = await testScores(key, probes, suspect, references, { labelOnly });
+  type Numbers = Pick<Result['statistics'][number], 'log10p'> & {
+    readonly perClass: readonly Pick<Result['statistics'][number]['perClass'][number], 'score' | 'log10p'>[];
+  };
+  const numbers = (statistics: readonly Numbers[]): number[] =>
+    statistics.flatMap(({ log10p, perClass }) => [
+      numberOf(log10p),
+      ...perClass.flatMap((entry) => [numberOf(entry.score), numberOf(entry.log10p ?? 'NaN')]),
+    ]);
+  const [ours, theirs] = [numbers(again.statistics), numbers(value.statistics)];
+  const same =
+    close(again.log10p, numberOf(value.log10p)) &&
+    hashes[PROBES_NAME] === value.blackBox?.probes.sha256 &&
+    ours.length === theirs.length &&
+    ours.every((x, i) => Object.is(x, theirs[i]) || close(x, theirs[i]));
+  const from = `from the scores on ${probes.sets} carrier sets and the order that the secret gives`;
+  return compared(
+    'statistics',
+    same,
+    `computed again ${from}: log10 p ${again.log10p.toFixed(3)} and every class's response are the same`,
+    `computed again ${from}, log10 p is ${again.log10p}; the result says ${numberOf(value.log10p)}, or a class or the probes differ`,
+  );
+};
+
+/** The probes' images are those that `probes.json` tells of, within the radius of their vanilla versions. */
+async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Result): Promise<Check[]> {
+  if (value.test !== 'black-box') return [];
+  if (!probes) return [unknown('probes', 'give their folder with --probes')];
+  const { manifest, sha256 } = probes.opened;
+  const images = probes.dataset;
+  const found = await hashDataset(images);
+  const rows = Array.from({ length: images.length }, (_, row) => row).filter((row) => row % (manifest.sets + 1) > 0);
+  derive(0, 'verify').shuffle(rows);
+  rows.length = Math.min(sample, rows.length);
+  let largest = 0;
+  for (const row of rows) {
+    signal?.throwIfAborted();
+    const vanilla = row - (row % (manifest.sets + 1));
+    largest = Math.max(largest, measureChange(await images.image(vanilla), await images.image(row)).changeLevels);
+  }
+  const radius = Number(manifest.options.radiusLevels);
+  return [
+    compared(
+      'probes',
+      found === manifest.sha256 && sha256 === value.blackBox?.probes.sha256 && largest <= radius,
+      `${images.length} images are those of the result; ${rows.length} compared with their originals change by at most ${largest} levels`,
+      `have sha256 ${found} (probes.json says ${manifest.sha256}, and is${sha256 === value.blackBox?.probes.sha256 ? '' : ' not'} that of the result), or change by ${largest} levels, the radius being ${radius}`,
+    ),
+  ];
 }
 
 async function checkRegister({ register, result }: VerifyOptions, keyCommitment: string): Promise<Check[]> {

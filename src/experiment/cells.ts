@@ -290,6 +290,7 @@ export async function testCell(shop: Shop, cell: Cell, test: CellTest, onProgres
       marking: { model: materials.marker.model, features: await materials.features(materials.marker, 'heldOut') },
       heldOut: materials.heldOut,
       vanilla: materials.vanilla,
+      probes: materials.probes,
       suspect: {
         ...(await onDisk(modelFile(cell))),
         features: (await readMatrix(suspectFeatures)) as Float32Array,

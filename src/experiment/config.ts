@@ -124,6 +124,8 @@ const ConfigSchema = v.pipe(
         {
           /** Of the subspace that carriers are drawn in; null: all of the feature space. */
           dimension: v.nullable(v.pipe(count, v.minValue(2, 'expected at least 2'))),
+          /** Mark what this classifier finds hardest: `marker`, or a model file beside the configuration. Default: images at random. */
+          hardest: v.exactOptional(text),
           radiusLevels: v.exactOptional(v.pipe(positive, v.maxValue(255, 'expected at most 255'))),
           iterations: v.exactOptional(count),
           learningRate: v.exactOptional(positive),
@@ -135,6 +137,11 @@ const ConfigSchema = v.pipe(
           seed: v.exactOptional(seed),
         },
         fields,
+      ),
+      /** Of the black-box test: carrier sets beside the true one, and images of each class. */
+      probes: v.exactOptional(
+        v.strictObject({ decoys: v.exactOptional(count), perClass: v.exactOptional(count) }, fields),
+        {},
       ),
       settings: v.pipe(
         v.array(setting, 'expected a list'),
@@ -156,6 +163,8 @@ const ConfigSchema = v.pipe(
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
     const { settings, data, seeds, statistics: wanted } = dataset.value;
+    if (wanted.some((each) => statistics[each]!.vanilla) && !data.vanilla)
+      addIssue({ message: 'data.vanilla: missing, and probes are made of such images' });
     settings.forEach(({ network, references }, i) => {
       if (network) {
         const wrong = networkProblem(network);

@@ -131,7 +131,7 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
   const { materials, config, out } = shop;
   const { marker, owner, heldOut } = materials;
   const [n, h] = [owner.dataset.length, heldOut.dataset.length];
-  const largest = materials.selected(materials.largestFraction).length;
+  const largest = materials.count(materials.largestFraction);
   const needed = config.statistics.filter((each) => statistics[each]!.references);
 
   const shared: Step[] = [
@@ -148,6 +148,13 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
       make: async (onProgress) => void (await materials.features(marker, 'heldOut', onProgress)),
     },
   ];
+  if (config.marking.hardest !== undefined)
+    shared.push({
+      title: "how hard the owner's images are",
+      file: materials.hardnessFile,
+      passes: n,
+      make: async (onProgress) => void (await materials.hardness(onProgress)),
+    });
   const marking = (key: number): Step => ({
     title: `key ${key}: marking ${largest} images`,
     file: materials.markedFolder(key),
@@ -223,7 +230,11 @@ async function checkIdentity({ config, out }: ExperimentOptions, materials: Mate
     ...(materials.sha256.vanilla !== null && { 'data.vanilla': materials.sha256.vanilla }),
     classes: materials.classes,
     marker: materials.marker.sha256,
-    marking: { dimension: config.marking.dimension, ...materials.recipe },
+    marking: {
+      dimension: config.marking.dimension,
+      hardest: (await materials.classifier())?.sha256 ?? null,
+      ...materials.recipe,
+    },
     ...settings,
   };
   const path = join(out, IDENTITY);

@@ -4,16 +4,18 @@ import { type Dataset, openDataset, subset } from '../datasets/dataset.ts';
 import { exists, readBytes } from '../datasets/files.ts';
 import { Loader } from '../datasets/loader.ts';
 import { MANIFEST_NAME, type Manifest, parseManifest } from '../datasets/manifest.ts';
-import { selectStratified } from '../datasets/select.ts';
+import { selectLargest, selectStratified } from '../datasets/select.ts';
 import { hashDataset, writeAtomic } from '../datasets/write.ts';
 import { FASHION_MNIST_CLASSES } from '../demo/fashion_mnist.ts';
 import { InputError } from '../errors.ts';
 import { parseNpy, serializeNpy } from '../formats/npy.ts';
 import type { Device } from '../gpu/device.ts';
+import { hardness } from '../marking/hardness.ts';
 import type { Key } from '../marking/key.ts';
 import { serializeKey } from '../marking/key.ts';
+import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeOf } from '../marking/make_probes.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
-import { defaultMarkingRecipe, type MarkingRecipe } from '../marking/marker.ts';
+import { type MarkingRecipe, markingRecipeFor } from '../marking/marker.ts';
 import { classIrrelevantSubspace } from '../marking/subspace.ts';
 import { infer, type OnProgress } from '../nn/inference.ts';
 import { type OpenedModel, openModel } from '../nn/open_model.ts';
@@ -53,10 +55,13 @@ export class Materials {
   readonly sha256: Readonly<Record<'owner' | 'heldOut' | 'vanilla', string | null>>;
   readonly marker: OpenNetwork;
   readonly recipe: MarkingRecipe;
+  /** How probes are marked, how many, and towards how many decoys. */
+  readonly probes: { readonly recipe: MarkingRecipe; readonly decoys: number; readonly perClass: number };
   /** Share that is marked; smaller ones are taken from it. */
   readonly largestFraction: number;
   readonly #networks: Map<string, OpenNetwork>;
   readonly #features = new Map<string, Float32Array>();
+  #hardness: Float64Array | undefined;
   readonly #keys = new Map<number, Key>();
   readonly #marked = new Map<number, { readonly marked: Dataset; readonly manifest: Manifest }>();
 
@@ -74,8 +79,10 @@ export class Materials {
     this.sha256 = sha256;
     this.marker = marker;
     this.#networks = new Map([[marker.path, marker]]);
-    const { dimension: _, ...given } = config.marking;
-    this.recipe = { ...defaultMarkingRecipe(marker.model.config.inputSize), ...given };
+    const { dimension: _, hardest: __, ...given } = config.marking;
+    this.recipe = { ...markingRecipeFor(marker.model.config), ...given };
+    const { decoys = DEFAULT_DECOYS, perClass = DEFAULT_PROBES_PER_CLASS } = config.probes;
+    this.probes = { recipe: probeRecipeOf(this.recipe), decoys, perClass };
     this.largestFraction = Math.max(...config.settings.flatMap(({ fractions }) => fractions));
   }
 
@@ -195,6 +202,7 @@ export class Materials {
       model: this.marker.model,
       dataset: this.owner.dataset,
       fraction: this.largestFraction,
+      hardest: await this.classifier(),
       recipe: this.recipe,
       out: this.markedFolder(index),
       onProgress,
@@ -202,17 +210,50 @@ export class Materials {
     });
   }
 
-  /** Indices of the owner's images that a share has marked: the choice that `markDataset` makes. */
-  selected(fraction: number): Uint32Array {
+  /** What decides which images are marked; undefined: chance does. */
+  async classifier() {
+    const { hardest } = this.#options.config.marking;
+    if (hardest === undefined) return undefined;
+    const { model, sha256 } = await this.network(hardest);
+    return { classifier: model, sha256 };
+  }
+
+  get hardnessFile(): string {
+    return join(this.#options.out, 'hardness.npy');
+  }
+
+  /** How hard each of the owner's images is for the classifier, [N]. */
+  async hardness(onProgress?: OnProgress): Promise<Float64Array> {
+    if (this.#hardness) return this.#hardness;
+    if (!(await exists(this.hardnessFile))) {
+      const { classifier } = (await this.classifier())!;
+      const { signal } = this.#options;
+      const values = await hardness(classifier, this.owner.dataset, new Map(), { onProgress, signal });
+      await writeNew(this.hardnessFile, serializeNpy([values.length, 1], values));
+    }
+    this.#hardness = (await readMatrix(this.hardnessFile)) as Float64Array;
+    return this.#hardness;
+  }
+
+  /** How many of the owner's images a share is. */
+  count(fraction: number): number {
     const { labels, classes } = this.owner.dataset;
-    return selectStratified(labels, classes.length, { fraction }, this.recipe.seed).selected;
+    return selectStratified(labels, classes.length, { fraction }, this.recipe.seed).selected.length;
+  }
+
+  /** Indices of the owner's images that a share has marked: the choice that `markDataset` makes. */
+  async selected(fraction: number): Promise<Uint32Array> {
+    const { labels, classes } = this.owner.dataset;
+    return this.#options.config.marking.hardest === undefined
+      ? selectStratified(labels, classes.length, { fraction }, this.recipe.seed).selected
+      : selectLargest(labels, classes.length, { fraction }, await this.hardness()).selected;
   }
 
   /** The owner's data with a share marked by a key: what `markDataset` would give. */
   async marked(index: number, fraction: number): Promise<Nested> {
     const data = await this.#openMarked(index);
     // Without the place it lies in, which what is trained on it need not know.
-    return nestedDataset(this.owner.dataset, data, this.selected(fraction), `key-${index}/marked-${fraction}`);
+    return nestedDataset(this.owner.dataset, data, await this.selected(fraction), `key-${index}/marked-${fraction}`);
   }
 
   markedFeaturesFile(index: number, { sha256 }: OpenNetwork): string {
@@ -222,7 +263,7 @@ export class Materials {
   /** Features [N, d] of the same. Only the marked images' are new; they are computed for the largest share. */
   async markedFeatures(index: number, fraction: number, network: OpenNetwork, onProgress?: OnProgress) {
     const all = await this.marked(index, this.largestFraction);
-    const positions = this.selected(this.largestFraction);
+    const positions = await this.selected(this.largestFraction);
     const fresh = await this.#computed(
       this.markedFeaturesFile(index, network),
       network,
@@ -231,7 +272,7 @@ export class Materials {
     );
     const d = network.model.featureDimension;
     const features = (await this.features(network, 'owner')).slice();
-    const chosen = new Set(this.selected(fraction));
+    const chosen = new Set(await this.selected(fraction));
     positions.forEach((position, row) => {
       if (chosen.has(position)) features.set(fresh.subarray(row * d, (row + 1) * d), position * d);
     });

@@ -1,11 +1,19 @@
 /** The statistics that an experiment can compute, by the name that its configuration gives. */
 
-import type { Loader } from '../datasets/loader.ts';
+import { join } from 'node:path';
+import { exists } from '../datasets/files.ts';
+import { Loader } from '../datasets/loader.ts';
 import { testFeatures } from '../detection/detect.ts';
+import { probeScores, testScores } from '../detection/detect_blackbox.ts';
+import type { ModelScores } from '../detection/scores.ts';
 import type { Statistic } from '../detection/statistic.ts';
+import { serializeNpy } from '../formats/npy.ts';
 import type { Key } from '../marking/key.ts';
+import { makeProbes, type OpenedProbes, openProbeImages, openProbes } from '../marking/make_probes.ts';
+import type { MarkingRecipe } from '../marking/marker.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
+import { readMatrix, writeNew } from './materials.ts';
 
 /** A model file, opened when it is asked for and closed by the experiment. */
 export interface ModelOnDisk {
@@ -26,6 +34,7 @@ export interface Tested {
   readonly references: readonly ModelOnDisk[];
   /** Unmarked images beside the owner's, where the configuration names some. */
   readonly vanilla: Loader | undefined;
+  readonly probes: { readonly recipe: MarkingRecipe; readonly decoys: number; readonly perClass: number };
   /** Folder for what serves all tests with this key, such as marked probes; exists. */
   readonly keyFolder: string;
   /** Folder for what serves all tests, whatever the key; exists. */
@@ -47,6 +56,8 @@ export interface Outcome {
 export interface ExperimentStatistic {
   /** Whether it compares with reference models: these are trained first. */
   readonly references?: true;
+  /** Whether it needs unmarked images beside the owner's. */
+  readonly vanilla?: true;
   /** About how many images it puts through networks, for the time left; `images` are held out. Default: none. */
   readonly passes?: (images: number) => number;
   run(tested: Tested): Promise<Outcome>;
@@ -62,4 +73,62 @@ export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
       return { statistics: found.statistics, warnings, details: { alignment, dimension } };
     },
   },
+  'black-box': {
+    references: true,
+    vanilla: true,
+    async run(tested) {
+      const { key, references, suspect, save } = tested;
+      const probes = await probesOf(tested);
+      const images = await Loader.open(await openProbeImages(probes), tested.marking.model.config.channels);
+      const shared = (each: ModelOnDisk): string => join(probes.path, 'scores', `${each.sha256.slice(0, 16)}.npy`);
+      const ofSuspect = await scoresOf(suspect, tested, images, undefined);
+      const ofReferences: Float32Array[] = [];
+      for (const each of references) ofReferences.push(await scoresOf(each, tested, images, shared(each)));
+      await save('scores', [images.dataset.length, key.classes.length], ofSuspect);
+      const found = await testScores(key, probes.manifest, asScores(ofSuspect), ofReferences.map(asScores));
+      const { sets, imagesPerClass, control, marksLog10P } = found.blackBox;
+      return {
+        statistics: found.statistics.map((each) => ({ ...each, null: null })),
+        warnings: found.warnings,
+        details: {
+          probes: { sha256: probes.sha256, sets, imagesPerClass, marksLog10P },
+          references: references.map(({ sha256 }) => sha256),
+          control,
+        },
+      };
+    },
+  },
 };
+
+const asScores = (scores: Float32Array): ModelScores => ({ kind: 'scores', scores });
+
+/** The probes of a key, made when they are first asked for. */
+async function probesOf({
+  key,
+  keyFolder,
+  vanilla,
+  marking,
+  probes,
+  onProgress,
+  signal,
+}: Tested): Promise<OpenedProbes> {
+  const out = join(keyFolder, 'probes');
+  if (!(await exists(out))) {
+    const { dataset } = vanilla!;
+    await makeProbes({ ...probes, key, model: marking.model, dataset, out, onProgress, signal });
+  }
+  return await openProbes(out);
+}
+
+/** A model's scores [rows, K] on the probes; kept in `file`, where one is named, and taken from it. */
+async function scoresOf(
+  { model }: ModelOnDisk,
+  { key, onProgress, signal }: Tested,
+  images: Loader,
+  file: string | undefined,
+): Promise<Float32Array> {
+  if (file !== undefined && (await exists(file))) return (await readMatrix(file)) as Float32Array;
+  const { scores } = await probeScores(key, await model(), images, { onProgress, signal });
+  if (file !== undefined) await writeNew(file, serializeNpy([images.dataset.length, key.classes.length], scores));
+  return scores;
+}

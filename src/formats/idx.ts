@@ -1,4 +1,5 @@
 import { InputError } from '../errors.ts';
+import { concatBytes, gunzip, isGzip } from './gzip.ts';
 import { elementCount } from './shape.ts';
 
 /**
@@ -35,14 +36,14 @@ const MAX_HEADER_BYTES = 20;
  */
 export async function parseIdx(bytes: Uint8Array, fileName: string, options: ParseIdxOptions = {}): Promise<IdxArray> {
   const packed = isGzip(bytes);
-  const content = packed ? await gunzip(bytes, fileName, options.maxBytes ?? 2 ** 32) : bytes;
+  const content = packed ? await unpack(bytes, fileName, options.maxBytes ?? 2 ** 32) : bytes;
   const { shape, headerBytes, totalBytes } = parseHeader(content, fileName);
   if (content.length !== totalBytes) throw wrongSize(fileName, shape, totalBytes, content.length, packed);
   return { shape, data: content.subarray(headerBytes) };
 }
 
 /**
- * Writes an IDX file of unsigned bytes, not compressed; see `gzip`.
+ * Writes an IDX file of unsigned bytes, not compressed; see `gzip` in gzip.ts.
  *
  * @throws InputError if `data` does not have one byte per entry of `shape`.
  */
@@ -59,21 +60,6 @@ export function serializeIdx({ shape, data }: IdxArray): Uint8Array {
     view.setUint32(4 + 4 * axis, size);
   });
   file.set(data, 4 + 4 * shape.length);
-  return file;
-}
-
-/** Whether bytes begin like a gzip file. */
-export function isGzip(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x1f && bytes[1] === 0x8b;
-}
-
-/** Compresses bytes to a gzip file without time, name or operating system, so that one machine gives the same bytes twice. */
-export async function gzip(bytes: Uint8Array): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  for await (const part of transform(bytes, new CompressionStream('gzip'))) parts.push(part);
-  const file = concat(parts);
-  file.fill(0, 4, 9);
-  file[9] = 255;
   return file;
 }
 
@@ -113,16 +99,16 @@ function wrongSize(fileName: string, shape: readonly number[], expected: number,
   return new InputError(`${fileName}: ${what}: header says ${items} (${expected} bytes), ${has}; download it again`);
 }
 
-async function gunzip(bytes: Uint8Array, fileName: string, maxBytes: number): Promise<Uint8Array> {
+async function unpack(bytes: Uint8Array, fileName: string, maxBytes: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let size = 0;
   let header: IdxHeader | undefined;
   try {
-    for await (const part of transform(bytes, new DecompressionStream('gzip'))) {
+    for await (const part of gunzip(bytes)) {
       parts.push(part);
       size += part.length;
       if (header === undefined && size >= MAX_HEADER_BYTES) {
-        header = parseHeader(concat(parts), fileName);
+        header = parseHeader(concatBytes(parts), fileName);
         if (header.totalBytes > maxBytes) {
           throw new InputError(
             `${fileName}: its header promises ${header.totalBytes} bytes, the limit for compressed files is ${maxBytes}; unpack it with gunzip first`,
@@ -137,36 +123,5 @@ async function gunzip(bytes: Uint8Array, fileName: string, maxBytes: number): Pr
     if (error instanceof InputError) throw error;
     throw new InputError(`${fileName}: damaged gzip file: ${(error as Error).message}; download it again`);
   }
-  return concat(parts);
-}
-
-/** The output of a compression stream, as it comes; leaving the loop early cancels the rest. */
-async function* transform(bytes: Uint8Array, stream: CompressionStream | DecompressionStream) {
-  const source = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    start(controller) {
-      controller.enqueue(bytes as Uint8Array<ArrayBuffer>);
-      controller.close();
-    },
-  });
-  const reader = source.pipeThrough(stream).getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    // Already closed or failed: nothing is left to cancel, and the loop above has reported why.
-    await reader.cancel().catch(() => {});
-  }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
+  return concatBytes(parts);
 }

@@ -2,7 +2,7 @@ import { InputError } from '../errors.ts';
 import { elementCount, isCount } from './shape.ts';
 
 /** Bytes per element of every element type this project reads or writes. */
-const DTYPE_BYTES = {
+export const DTYPE_BYTES = {
   BOOL: 1,
   U8: 1,
   I8: 1,
@@ -285,9 +285,17 @@ function aligned(data: Uint8Array, elementBytes: number): Uint8Array {
   return data.byteOffset % elementBytes === 0 ? data : new Uint8Array(data);
 }
 
+/** What all numbers of 16 bits mean, by the function that says it. */
+const tables = new Map<(bits: number) => number, Float32Array>();
+
 function halves(tensor: SafetensorsTensor, value: (bits: number) => number): Float32Array {
+  const table = tables.get(value) ?? Float32Array.from({ length: 2 ** 16 }, (_, bits) => value(bits));
+  tables.set(value, table);
   const { buffer, byteOffset, byteLength } = aligned(tensor.data, 2);
-  return Float32Array.from(new Uint16Array(buffer, byteOffset, byteLength / 2), value);
+  const words = new Uint16Array(buffer, byteOffset, byteLength / 2);
+  const values = new Float32Array(words.length);
+  for (let i = 0; i < words.length; i++) values[i] = table[words[i]!]!;
+  return values;
 }
 
 function float16Value(bits: number): number {

@@ -1,3 +1,4 @@
+import { crc32 } from '../formats/crc32.ts';
 import type { Damaged, ImageHeader } from './decode.ts';
 import { exifOrientation } from './exif.ts';
 
@@ -89,17 +90,4 @@ function readHeader(chunks: readonly Chunk[], damaged: Damaged): Header {
   }
   if (interlace > 1) damaged(`interlace method ${interlace} does not exist`);
   return { width, height, depth, colorType };
-}
-
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  return crc;
-});
-
-/** The checksum of PNG (ISO 3309); node:zlib has it only from Node 20.15 on. */
-function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) crc = CRC_TABLE[(crc ^ byte) & 0xff] ^ (crc >>> 8);
-  return ~crc >>> 0;
 }

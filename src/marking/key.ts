@@ -8,6 +8,7 @@ import { InputError, IntegrityError } from '../errors.ts';
 import { canonicalJson } from '../formats/canonical.ts';
 import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../statistics/linalg.ts';
 import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
+import { probeOrder } from './probe_order.ts';
 
 /** What is hashed begins with it: no other use of SHA-256 here hashes the same bytes. */
 const commitmentPrefix = (version: Key['version']): string => `radioactive-key-commitment/v${version}`;
@@ -36,9 +37,55 @@ const HeldOutSchema = v.variant(
   "expected 'content' or 'name'",
 );
 
+const WhiteBoxSchema = v.strictObject({
+  kind: v.literal('white-box'),
+  centre: v.boolean('expected true or false'),
+  rcond: v.pipe(
+    v.number('expected a number'),
+    v.minValue(MIN_RCOND, `expected at least ${MIN_RCOND}`),
+    v.maxValue(0.1, 'expected at most 0.1'),
+  ),
+});
+
+const number = v.pipe(v.number('expected a number'), v.finite('expected a finite number'));
+const notNegative = v.pipe(number, v.minValue(0, 'expected 0 or more'));
+const range = v.pipe(v.strictTuple([notNegative, notNegative], 'expected two numbers'), v.readonly());
+
+/** Every field of a `MarkingRecipe`. */
+const RecipeSchema = v.strictObject({
+  radiusLevels: v.pipe(notNegative, v.maxValue(255, 'expected 255 or less')),
+  iterations: count,
+  learningRate: notNegative,
+  lambdaFeatures: notNegative,
+  lambdaImage: notNegative,
+  roundEvery: count,
+  crop: v.nullable(
+    v.strictObject(
+      { scale: range, ratio: range, flip: v.boolean('expected true or false') },
+      'expected an object or null',
+    ),
+  ),
+  vanillaCrop: v.picklist(['same', 'evaluation'], "expected 'same' or 'evaluation'"),
+  seed: v.pipe(notNegative, v.safeInteger('expected an integer')),
+});
+
+const BlackBoxSchema = v.strictObject({
+  kind: v.literal('black-box'),
+  /** How the classes' evidence becomes one p-value. */
+  combine: v.picklist(['sum', 'fisher'], "expected 'sum' or 'fisher'"),
+  /** Carrier sets that the true one is compared with. */
+  decoys: count,
+  /** Held-out images of each class that are marked towards every set. */
+  perClass: count,
+  /** How they are marked. */
+  recipe: RecipeSchema,
+  /** SHA-256 of the reference models' files; null: left open. */
+  references: v.nullable(v.array(hex32, 'expected a list or null')),
+});
+
 const KeySchema = v.strictObject({
   format: v.literal('radioactive-key', "expected 'radioactive-key'"),
-  version: v.picklist([1, 2], 'expected 1 or 2: a later version of this program made the key'),
+  version: v.picklist([1, 2, 3], 'expected 1, 2 or 3: a later version of this program made the key'),
   secret: hex32,
   nonce: hex32,
   classes: v.pipe(
@@ -46,7 +93,21 @@ const KeySchema = v.strictObject({
     v.minLength(1, 'expected at least one class'),
     v.check((classes) => new Set(classes).size === classes.length, 'expected every class once'),
   ),
-  model: v.strictObject({ sha256: hex32, architecture: name, featureDimension: count }),
+  model: v.strictObject({
+    sha256: hex32,
+    architecture: name,
+    featureDimension: count,
+    /** What was said of the network beside its file, by flags. Of version 2. */
+    network: v.exactOptional(
+      v.record(
+        v.string(),
+        v.union(
+          [v.string(), v.number(), v.array(v.number('expected a number'), 'expected a list')],
+          'expected a name, a number or a list of numbers',
+        ),
+      ),
+    ),
+  }),
   carriers: v.variant(
     'kind',
     [
@@ -60,16 +121,9 @@ const KeySchema = v.strictObject({
     ],
     "expected 'uniform' or 'subspace'",
   ),
-  statistic: v.strictObject({
-    kind: v.literal('white-box', "expected 'white-box'"),
-    centre: v.boolean('expected true or false'),
-    rcond: v.pipe(
-      v.number('expected a number'),
-      v.minValue(MIN_RCOND, `expected at least ${MIN_RCOND}`),
-      v.maxValue(0.1, 'expected at most 0.1'),
-    ),
-  }),
-  /** Of version 2. */
+  /** Black-box: of version 3. */
+  statistic: v.variant('kind', [WhiteBoxSchema, BlackBoxSchema], "expected 'white-box' or 'black-box'"),
+  /** From version 2 on. */
   heldOut: v.exactOptional(v.nullable(HeldOutSchema)),
   created: v.pipe(v.string('expected a string'), v.isoTimestamp('expected an ISO 8601 time')),
 });
@@ -83,11 +137,14 @@ export type Key = v.InferOutput<typeof KeySchema>;
 /** Which images the test will run on: by `hashDataset` of what they hold and their number, or by a name that people understand. */
 export type HeldOutImages = v.InferOutput<typeof HeldOutSchema>;
 
+/** The black-box test as a key fixes it. */
+export type BlackBoxStatistic = v.InferOutput<typeof BlackBoxSchema>;
+
 /** What {@link createKey} fixes. */
 export interface KeyOptions {
   /** in the order of the data's labels */
   classes: readonly string[];
-  /** the marking network: SHA-256 of its file in hex, architecture, d */
+  /** the marking network: SHA-256 of its file in hex, architecture, d, and what its file does not say */
   model: Key['model'];
   /** null: uniform in the whole feature space; else B [k,d], orthonormal rows */
   basis: Float64Array | null;
@@ -95,6 +152,8 @@ export interface KeyOptions {
   centre: boolean;
   /** truncation of the alignment, default {@link DEFAULT_RCOND} */
   rcond?: number;
+  /** the black-box test is the one that counts, with these options; absent: the white-box test */
+  blackBox?: Omit<BlackBoxStatistic, 'kind'> | undefined;
   /** the images to test on; default null: the key leaves them open */
   heldOut?: HeldOutImages | null | undefined;
 }
@@ -104,7 +163,7 @@ export interface KeyOptions {
  * @throws InputError if an option is not what the key file takes, e.g. a basis that is not orthonormal
  */
 export async function createKey(options: KeyOptions): Promise<Key> {
-  const { classes, model, basis, centre, rcond = DEFAULT_RCOND, heldOut = null } = options;
+  const { classes, model, basis, centre, rcond = DEFAULT_RCOND, blackBox, heldOut = null } = options;
   let carriers: Key['carriers'] = { kind: 'uniform', dimension: model.featureDimension };
   if (basis !== null) {
     const bytes = encodeFloats(basis);
@@ -117,13 +176,13 @@ export async function createKey(options: KeyOptions): Promise<Key> {
   }
   const key: Key = {
     format: 'radioactive-key',
-    version: 2,
+    version: blackBox ? 3 : 2,
     secret: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
     nonce: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
     classes: [...classes],
     model,
     carriers,
-    statistic: { kind: 'white-box', centre, rcond },
+    statistic: blackBox ? { kind: 'black-box', ...blackBox } : { kind: 'white-box', centre, rcond },
     heldOut,
     created: new Date().toISOString(),
   };
@@ -161,7 +220,10 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
   }
   const key = parsed.output;
   if (key.version === 1 && key.heldOut !== undefined) throw new InputError(`${fileName}: heldOut: unknown field`);
-  if (key.version === 2 && key.heldOut === undefined) throw new InputError(`${fileName}: heldOut: missing`);
+  if (key.version >= 2 && key.heldOut === undefined) throw new InputError(`${fileName}: heldOut: missing`);
+  if (key.version < 3 && key.statistic.kind === 'black-box')
+    throw new InputError(`${fileName}: statistic.kind: expected 'white-box' in a key of version ${key.version}`);
+  if (key.version === 1 && key.model.network) throw new InputError(`${fileName}: model.network: unknown field`);
   const d = key.model.featureDimension;
   const k = key.carriers.dimension;
   if (key.carriers.kind === 'uniform') {
@@ -204,6 +266,7 @@ export async function commitment(key: Key): Promise<string> {
 
 /** What version 1 hashes: the fields one after another, each with its length, so that no two keys have the same encoding. */
 function encodeFields(prefix: string, key: Key): Uint8Array<ArrayBuffer> {
+  const { centre, rcond } = keyAlignment(key);
   const fields = [
     encodeText(prefix),
     fromHex(key.secret),
@@ -217,8 +280,8 @@ function encodeFields(prefix: string, key: Key): Uint8Array<ArrayBuffer> {
     encodeCount(key.carriers.dimension),
     key.carriers.kind === 'subspace' ? fromHex(key.carriers.basisSha256) : new Uint8Array(0),
     encodeText(key.statistic.kind),
-    Uint8Array.of(key.statistic.centre ? 1 : 0),
-    encodeFloat(key.statistic.rcond),
+    Uint8Array.of(centre ? 1 : 0),
+    encodeFloat(rcond),
     encodeText(key.created),
   ];
   const bytes = new Uint8Array(fields.reduce((size, field) => size + 4 + field.length, 0));
@@ -246,6 +309,19 @@ export async function keyCarriers(key: Key, purpose: CarrierPurpose = 'mark', dr
   const basis = key.carriers.kind === 'subspace' ? decodeFloats(fromBase64(key.carriers.basis)) : null;
   const options = { classCount: key.classes.length, dimension, purpose, draw };
   return placeCarriers(await deriveCarriers(keySecret(key), options), dimension, basis);
+}
+
+/** How the white-box test aligns: as the key fixes it, or by default where the key fixes another test. */
+export function keyAlignment({ statistic }: Key): { readonly centre: boolean; readonly rcond: number } {
+  return statistic.kind === 'white-box' ? statistic : { centre: true, rcond: DEFAULT_RCOND };
+}
+
+/**
+ * The order of the carrier sets in the key's probes, by class, see {@link probeOrder}.
+ * @param sets S
+ */
+export async function keyProbeOrders(key: Key, sets: number): Promise<Uint32Array[]> {
+  return await Promise.all(key.classes.map((_, c) => probeOrder(keySecret(key), c, sets)));
 }
 
 /**

@@ -1,8 +1,8 @@
-import { type FileHandle, open, readFile, rename, rm, truncate } from 'node:fs/promises';
+import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../datasets/dataset.ts';
-import { exists, fileError } from '../datasets/files.ts';
-import { ahead, checkChannels, chunks, inParallel, toChannels } from '../datasets/loader.ts';
+import { exists } from '../datasets/files.ts';
+import { checkChannels, inParallel } from '../datasets/loader.ts';
 import {
   MANIFEST_NAME,
   type Manifest,
@@ -11,23 +11,23 @@ import {
   serializeManifest,
 } from '../datasets/manifest.ts';
 import { merkleRoot } from '../datasets/merkle.ts';
-import { selectStratified } from '../datasets/select.ts';
+import { type Selection, selectLargest, selectStratified } from '../datasets/select.ts';
 import {
   createOutputFolder,
   type DatasetWriter,
+  hashBytes,
   hashDataset,
   openDatasetWriter,
   writeAtomic,
 } from '../datasets/write.ts';
-import { DeviceError, InputError, IntegrityError } from '../errors.ts';
-import type { Image8 } from '../images/image.ts';
-import { psnr, ssim } from '../images/metrics.ts';
-import { cutRegion } from '../images/region.ts';
-import { defaultBatchSize, evaluationCrop, FeatureExtractor, fitBatch, type OnProgress } from '../nn/inference.ts';
+import { InputError } from '../errors.ts';
+import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { Stopwatch } from '../stopwatch.ts';
+import { hardness } from './hardness.ts';
 import { commitment, type Key, keyCarriers } from './key.ts';
-import { Marker, type MarkingJob, type MarkingRecipe } from './marker.ts';
+import { type MarkingRecipe, recipeRecord } from './marker.ts';
+import { type Begun, JOURNAL_NAME, markImages, type Outcome, readJournal, unlessFaulty } from './marking_run.ts';
 
 export interface MarkDatasetOptions {
   readonly key: Key;
@@ -37,6 +37,8 @@ export interface MarkDatasetOptions {
   readonly dataset: Dataset;
   /** Share of each class's images to mark. */
   readonly fraction: number;
+  /** Mark the images that this classifier of the same classes finds hardest, see `hardness`; absent: images at random. */
+  readonly hardest?: { readonly classifier: Model; readonly sha256: string } | undefined;
   readonly recipe: MarkingRecipe;
   /** The new data set's folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;
@@ -46,6 +48,8 @@ export interface MarkDatasetOptions {
   readonly onProgress?: OnProgress;
   /** Follows the reading of all files before that. */
   readonly onRead?: OnProgress;
+  /** Follows the classifier on all images, after that. */
+  readonly onChoose?: OnProgress;
   readonly onResume?: (done: number) => void;
   /** Ends the work when the images under way are saved. */
   readonly signal?: AbortSignal;
@@ -53,19 +57,14 @@ export interface MarkDatasetOptions {
   readonly stopwatch?: Stopwatch;
 }
 
-/** Name of the file, in the partial folder, that lists the marked images so far. */
-const JOURNAL_NAME = '.journal.ndjson';
-
-/** What became of an image that was selected. */
-type Outcome = ManifestImage | { readonly skipped: string };
-
 /**
  * Marks a share of a data set and writes a data set of the same layout beside a manifest. Images keep their sizes; images of
  * nearly one size share a batch. What is reported of an image (change, PSNR, SSIM, gain along the carrier) is measured on the
  * saved file, decoded again.
  *
  * Which images are marked is decided by the seed over all items of a class, sound or not, so that a damaged file changes nothing
- * for the others: it is reported, and copied like an unmarked image if it can be read.
+ * for the others: it is reported, and copied like an unmarked image if it can be read. With `hardest` a classifier decides, and a
+ * damaged file is never chosen.
  *
  * Killed at any moment and started again with the same arguments, it goes on and ends with the same bytes: every image is
  * journalled once it is safely written, and the folder gets its name only when it is complete.
@@ -74,21 +73,26 @@ type Outcome = ManifestImage | { readonly skipped: string };
  * IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function markDataset(options: MarkDatasetOptions): Promise<Manifest> {
-  const { key, dataset, fraction, recipe, out, signal } = options;
+  const { key, model, dataset, fraction, hardest, recipe, out, signal } = options;
   const stopwatch = options.stopwatch ?? new Stopwatch();
   const partial = `${out}.partial`;
   if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder, or remove it`);
-  const { selected, rest } = selectStratified(dataset.labels, dataset.classes.length, { fraction }, recipe.seed);
+  const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
+  const { selected, rest } = await stopwatch.time('choosing', choose(options, faults));
   if (selected.length === 0)
     throw new InputError(`${dataset.path}: a fraction of ${fraction} marks no image; give a larger one`);
-
-  const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
   const head = {
     format: 'radioactive-manifest' as const,
     version: 2 as const,
     source: { layout: dataset.layout, count: dataset.length, sha256 },
     keyCommitment: await commitment(key),
-    options: optionsRecord(recipe, fraction, key.model.sha256),
+    options: {
+      fraction,
+      ...recipeRecord(recipe),
+      modelSha256: key.model.sha256,
+      // The choice depends on the adapter's rounding: a run is not gone on with after another one.
+      ...(hardest && { classifierSha256: hardest.sha256, chosenSha256: hashBytes(encode(selected.join())) }),
+    },
     classes: [...dataset.classes],
   };
 
@@ -113,20 +117,40 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
     const sound = [...selected].filter((index) => !faults.has(index));
     if (sound.some((index) => !done.has(index))) {
       const { directions, featureDimension: d } = await keyCarriers(key);
-      const carriers = dataset.classes.map((_, c) => Float64Array.from(directions.subarray(c * d, (c + 1) * d)));
-      const counts = { total: sound.length, passed: done.size };
-      const journal = await open(journalPath, 'a');
-      try {
-        await markAll({ options, stopwatch, writer, journal, carriers, pixels, done, counts }, sound);
-      } finally {
-        await journal.close();
-      }
+      const carriers = dataset.classes.map((_, c) => directions.slice(c * d, (c + 1) * d));
+      await markImages(
+        {
+          model,
+          recipe,
+          dataset,
+          carrierOf: (index) => carriers[dataset.labels[index]],
+          cropStreamOf: (index) => dataset.id(index),
+          pixels,
+          writer,
+          journalPath,
+          done,
+          batchSize: options.batchSize,
+          onProgress: options.onProgress,
+          signal,
+          stopwatch,
+        },
+        sound,
+      );
     }
     const images: ManifestImage[] = [];
     for (const index of sound) {
       const outcome = done.get(index)!;
       if ('skipped' in outcome) faults.set(index, outcome.skipped);
-      else images.push(outcome);
+      else {
+        const source = dataset.id(index);
+        const { id, ...measured } = outcome;
+        images.push({
+          id,
+          ...(id !== source && { source }),
+          class: dataset.classes[dataset.labels[index]],
+          ...measured,
+        });
+      }
     }
     if (images.length === 0) {
       const [[index, reason]] = faults;
@@ -178,212 +202,13 @@ async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<S
   return { sha256: await hashDataset(dataset), pixels, faults };
 }
 
-/** Does `work`; where an item turns out to be faulty this is noted, if the data set may have faults, and else thrown. */
-async function unlessFaulty<T>(
-  dataset: Dataset,
-  index: number,
-  faults: Map<number, string>,
-  work: () => Promise<T>,
-): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!dataset.faults || !(error instanceof InputError)) throw error;
-    // Without the file's name, which stands beside it in reports.
-    const at = error.message.indexOf(`${dataset.id(index)}: `);
-    faults.set(index, at < 0 ? error.message : error.message.slice(at + dataset.id(index).length + 2));
-    return undefined;
-  }
-}
-
-/** What all batches of a run share. */
-interface Run {
-  readonly options: MarkDatasetOptions;
-  readonly stopwatch: Stopwatch;
-  readonly writer: DatasetWriter;
-  readonly journal: FileHandle;
-  /** By class, [d] each. */
-  readonly carriers: readonly Float64Array[];
-  readonly pixels: ReadonlyMap<number, number>;
-  readonly done: Map<number, Outcome>;
-  /** Counts images to be marked: all of them, and those that the device is through with, now or in an earlier run. */
-  readonly counts: { readonly total: number; passed: number };
-}
-
-/** Marks what is not done yet, smallest images first: one program serves images of up to twice the smallest one's pixels. */
-async function markAll(run: Run, indices: readonly number[]): Promise<void> {
-  const { options, pixels, counts } = run;
-  const sorted = indices.toSorted((a, b) => pixels.get(a)! - pixels.get(b)! || a - b);
-  options.onProgress?.(counts.passed, counts.total);
-  while (sorted.length > 0) {
-    const most = 2 * pixels.get(sorted[0])!;
-    const end = sorted.findIndex((index) => pixels.get(index)! > most);
-    await markSimilar(run, sorted.splice(0, end < 0 ? sorted.length : end));
-  }
-}
-
-/** Marks images of similar size, sorted. Those too large for the device are skipped, unless nothing at all fits. */
-async function markSimilar(run: Run, indices: readonly number[]): Promise<void> {
-  const { options, stopwatch, pixels, done, counts } = run;
-  const { model, recipe, signal } = options;
-  // The batches are those of all images, whichever are left: resumed or not, the device runs the same programs.
-  if (indices.every((index) => done.has(index))) return;
-  signal?.throwIfAborted();
-  const pixelsOf = (batch: readonly number[]): number => batch.reduce((sum, index) => sum + pixels.get(index)!, 0);
-  const build = async (size: number) => {
-    const most = Math.max(...chunks(indices, size).map(pixelsOf));
-    const marker = await Marker.create(model, most, size, recipe);
-    try {
-      return { marker, extractor: await FeatureExtractor.create(model, pixels.get(indices.at(-1)!)!, size) };
-    } catch (error) {
-      marker.destroy();
-      throw error;
-    }
-  };
-  const wanted = Math.min(options.batchSize ?? defaultBatchSize(model.config), indices.length);
-  let built: Awaited<ReturnType<typeof build>>;
-  let batchSize: number;
-  try {
-    ({ built, batchSize } = await stopwatch.time('preparing', fitBatch(wanted, build)));
-  } catch (error) {
-    model.device.check();
-    const anyFits = [...done.values()].some((outcome) => !('skipped' in outcome));
-    if (!(error instanceof DeviceError) || (indices.length === 1 && !anyFits)) throw error;
-    if (indices.length > 1) {
-      const middle = Math.ceil(indices.length / 2);
-      await markSimilar(run, indices.slice(0, middle));
-      return markSimilar(run, indices.slice(middle));
-    }
-    const reason = `its ${pixelsOf(indices)} pixels are too many for the device; scale it down, or use an adapter or a --memory that allows more`;
-    return note(run, [[indices[0], { skipped: reason }]]);
-  }
-  const { marker, extractor } = built;
-  const todo = chunks(indices, batchSize)
-    .map((batch) => batch.filter((index) => !done.has(index)))
-    .filter((batch) => batch.length > 0);
-  // While the device marks a batch, the next one is decoded and the one before is saved.
-  let saving = Promise.resolve();
-  try {
-    const batches = ahead(todo, (batch) => stopwatch.time('decoding*', decode(run, batch)));
-    for (;;) {
-      const { value: batch, done: ended } = await stopwatch.time('waiting for images', batches.next());
-      if (ended) break;
-      signal?.throwIfAborted();
-      const jobs = batch.jobs.map(({ job }) => job);
-      const onIteration = (iteration: number): void =>
-        options.onProgress?.(
-          counts.passed + Math.floor((jobs.length * iteration) / (recipe.iterations + 1)),
-          counts.total,
-        );
-      const marked = jobs.length > 0 ? await stopwatch.time('device', marker.mark(jobs, { onIteration })) : [];
-      await stopwatch.time('waiting for saving', saving);
-      saving = stopwatch.time('saving*', save(run, extractor, batch, marked));
-      saving.catch(() => undefined);
-      counts.passed += jobs.length + batch.skipped.length;
-      if (counts.passed < counts.total) options.onProgress?.(counts.passed, counts.total);
-    }
-    await stopwatch.time('waiting for saving', saving);
-    options.onProgress?.(counts.passed, counts.total);
-  } finally {
-    await saving.catch(() => undefined);
-    extractor.destroy();
-    marker.destroy();
-  }
-}
-
-/** Images of a batch, decoded, and those that turned out to be damaged. */
-interface Decoded {
-  readonly jobs: readonly { readonly index: number; readonly job: MarkingJob }[];
-  readonly skipped: readonly (readonly [index: number, outcome: Outcome])[];
-}
-
-async function decode({ options: { dataset, model }, carriers }: Run, batch: readonly number[]): Promise<Decoded> {
-  const faults = new Map<number, string>();
-  const found: ({ index: number; job: MarkingJob } | undefined)[] = new Array(batch.length);
-  await inParallel(batch.length, async (row) => {
-    const index = batch[row];
-    const image = await unlessFaulty(dataset, index, faults, async () =>
-      toChannels(await dataset.image(index), model.config.channels, dataset.id(index)),
-    );
-    const direction = Float32Array.from(carriers[dataset.labels[index]]);
-    if (image) found[row] = { index, job: { id: dataset.id(index), image, direction } };
-  });
-  return {
-    jobs: found.filter((entry) => entry !== undefined),
-    skipped: batch.flatMap((index) => (faults.has(index) ? [[index, { skipped: faults.get(index)! }] as const] : [])),
-  };
-}
-
-/** Writes marked images, reads them back, measures what was written, and journals it. */
-async function save(
-  run: Run,
-  extractor: FeatureExtractor,
-  { jobs, skipped }: Decoded,
-  marked: readonly Image8[],
-): Promise<void> {
-  const { options, stopwatch, writer, carriers } = run;
-  const { dataset, model, recipe } = options;
-  const { config, featureDimension: d } = model;
-  const saved: { id: string; sha256: string; image: Image8 }[] = new Array(jobs.length);
-  await inParallel(jobs.length, async (row) => {
-    const { index } = jobs[row];
-    const written = await stopwatch.time('encoding and writing*', writer.writeImage(index, marked[row]));
-    const image = toChannels(await stopwatch.time('reading back*', writer.read(index)), config.channels, written.id);
-    saved[row] = { ...written, image };
-  });
-  const features = async (images: readonly Image8[]): Promise<Float32Array> =>
-    (await extractor.run(images.map((image) => cutRegion(image, evaluationCrop(image, config), config.inputSize))))
-      .features;
-  const [before, after] =
-    jobs.length === 0
-      ? []
-      : [await features(jobs.map(({ job }) => job.image)), await features(saved.map(({ image }) => image))];
-  const outcomes: (readonly [number, Outcome])[] = [...skipped];
-  for (const [row, { index, job }] of jobs.entries()) {
-    const { id, sha256, image } = saved[row];
-    const maxChangeLevels = largestChange(job.image, image);
-    if (maxChangeLevels > recipe.radiusLevels) {
-      throw new IntegrityError(
-        `${id}: the saved image differs by ${maxChangeLevels} levels, the radius is ${recipe.radiusLevels}`,
-      );
-    }
-    const carrier = carriers[dataset.labels[index]];
-    let gain = 0;
-    for (let i = 0; i < d; i++) gain += (after![row * d + i] - before![row * d + i]) * carrier[i];
-    const ratio = psnr(job.image, image);
-    // It takes a while: the device is given its next iteration in between.
-    const similarity = await stopwatch.time(
-      'similarity*',
-      new Promise<number>((resolve) => {
-        setImmediate(() => resolve(ssim(job.image, image)));
-      }),
-    );
-    outcomes.push([
-      index,
-      {
-        id,
-        ...(id !== job.id && { source: job.id }),
-        class: dataset.classes[dataset.labels[index]],
-        psnr: Number.isFinite(ratio) ? ratio : null,
-        ssim: similarity,
-        maxChangeLevels,
-        gain,
-        sha256,
-      },
-    ]);
-  }
-  await note(run, outcomes);
-}
-
-/** Journals what became of images. Only then does a run that is started again count them as done. */
-async function note({ journal, writer, done }: Run, outcomes: readonly (readonly [number, Outcome])[]): Promise<void> {
-  try {
-    await journal.writeFile(outcomes.map((outcome) => `${JSON.stringify(outcome)}\n`).join(''));
-    await journal.datasync();
-  } catch (error) {
-    throw fileError(join(writer.root, JOURNAL_NAME), error);
-  }
-  for (const [index, outcome] of outcomes) done.set(index, outcome);
+/** Which items are marked. */
+async function choose(options: MarkDatasetOptions, faults: Map<number, string>): Promise<Selection> {
+  const { dataset, fraction, hardest, recipe, signal } = options;
+  const classCount = dataset.classes.length;
+  if (!hardest) return selectStratified(dataset.labels, classCount, { fraction }, recipe.seed);
+  const values = await hardness(hardest.classifier, dataset, faults, { signal, onProgress: options.onChoose });
+  return selectLargest(dataset.labels, classCount, { fraction }, values);
 }
 
 /** Copies items as they are. Returns those that had to be left out because they cannot be read or may not be followed. */
@@ -405,54 +230,19 @@ async function copyAll(
   return leftOut;
 }
 
-/** What an earlier run left: what it was begun with, and the images that are done. */
-interface Begun {
-  readonly head: unknown;
-  readonly entries: readonly (readonly [index: number, outcome: Outcome])[];
-}
-
-/** The journal; undefined where there is none. A last line that was cut off is removed, for the next to begin a line of its own. */
-async function readJournal(path: string): Promise<Begun | undefined> {
-  if (!(await exists(path))) return undefined;
-  const bytes = await readFile(path);
-  const end = bytes.lastIndexOf('\n') + 1;
-  if (end < bytes.length) await truncate(path, end);
-  const lines = bytes.toString('utf8', 0, end).trimEnd().split('\n');
-  try {
-    const [head, ...entries] = lines.map((line) => JSON.parse(line) as unknown);
-    return { head, entries: entries as [number, Outcome][] };
-  } catch {
-    throw new InputError(`${path}: damaged; remove the folder and mark again`);
-  }
-}
-
 /** The manifest where it has outlived the journal: a run was killed between removing that and naming the folder. */
 async function readFinished(path: string, dataset: Dataset, selected: Uint32Array): Promise<Begun | undefined> {
   if (!(await exists(path))) return undefined;
   const { summary, skipped = [], merkleRoot: _, images, ...head } = parseManifest(await readFile(path, 'utf8'), path);
   const outcomes = new Map<string, Outcome>([
     ...skipped.map(({ id, reason }) => [id, { skipped: reason }] as const),
-    ...images.map((image) => [image.source ?? image.id, image] as const),
+    ...images.map(({ source, class: _, ...mark }) => [source ?? mark.id, mark] as const),
   ]);
   const entries = [...selected].flatMap((index) => {
     const outcome = outcomes.get(dataset.id(index));
     return outcome ? [[index, outcome] as const] : [];
   });
   return { head, entries };
-}
-
-function optionsRecord(
-  recipe: MarkingRecipe,
-  fraction: number,
-  modelSha256: string,
-): Record<string, string | number | boolean> {
-  const { crop, ...rest } = recipe;
-  return {
-    fraction,
-    ...rest,
-    crop: crop ? `scale ${crop.scale.join('-')} ratio ${crop.ratio.join('-')}${crop.flip ? ' flip' : ''}` : 'none',
-    modelSha256,
-  };
 }
 
 function summarise(images: readonly ManifestImage[], count: number): Record<string, number> {
@@ -466,12 +256,6 @@ function summarise(images: readonly ManifestImage[], count: number): Record<stri
     gainMean: mean(images.map(({ gain }) => gain)),
     maxChangeLevels: Math.max(...images.map(({ maxChangeLevels }) => maxChangeLevels)),
   };
-}
-
-function largestChange(a: Image8, b: Image8): number {
-  let largest = 0;
-  for (let i = 0; i < a.data.length; i++) largest = Math.max(largest, Math.abs(a.data[i] - b.data[i]));
-  return largest;
 }
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -5,6 +5,7 @@ import { packLevels } from '../images/region.ts';
 import { backward } from '../nn/backward.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
+import type { NetworkConfig } from '../nn/networks.ts';
 import { derive } from '../random.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
 import { markingLoss } from '../shaders/marking_loss/marking_loss.ts';
@@ -46,6 +47,39 @@ export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
     crop: inputSize <= 64 ? null : { scale: [0.08, 1], ratio: [3 / 4, 4 / 3], flip: true },
     vanillaCrop: 'same',
     seed: 0,
+  };
+}
+
+/** A recipe as plain values, for manifests, keys' options and reports. */
+export function recipeRecord({ crop, ...rest }: MarkingRecipe): Record<string, string | number> {
+  return {
+    ...rest,
+    crop: crop ? `scale ${crop.scale.join('-')} ratio ${crop.ratio.join('-')}${crop.flip ? ' flip' : ''}` : 'none',
+  };
+}
+
+/** RMS of a mark along a pattern of the network `frequencies` where nothing cuts it off, in 8-bit levels. */
+const PATTERN_LEVELS = 10;
+
+/**
+ * How images are marked with a network: the recipe above, but for `frequencies`. There the features are linear, the loss has its
+ * minimum at the pattern times 1/(2 λ_img), and a mark is within 1 % of it after 10 iterations at a learning rate of 1/(4 λ_img).
+ */
+export function markingRecipeFor(
+  config: Pick<NetworkConfig, 'architecture' | 'inputSize' | 'channels' | 'std'>,
+): MarkingRecipe {
+  const recipe = defaultMarkingRecipe(config.inputSize);
+  if (config.architecture !== 'frequencies') return recipe;
+  const meanStd = config.std.reduce((sum, std) => sum + std, 0) / config.std.length;
+  const pixels = Math.sqrt(config.channels) * config.inputSize;
+  const lambdaImage = (255 * meanStd) / (2 * PATTERN_LEVELS * pixels);
+  return {
+    ...recipe,
+    iterations: 10,
+    learningRate: 1 / (4 * lambdaImage),
+    lambdaFeatures: 0,
+    lambdaImage,
+    crop: null,
   };
 }
 

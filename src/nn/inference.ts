@@ -208,7 +208,7 @@ export function padTo<T>(values: readonly T[], length: number): T[] {
 }
 
 /** Index of the largest of each row of [N, K]; NaN never wins. */
-export function argmaxRows(values: Float32Array, K: number): Uint32Array {
+export function argmaxRows(values: ArrayLike<number>, K: number): Uint32Array {
   return Uint32Array.from({ length: values.length / K }, (_, row) => {
     let best = 0;
     for (let k = 1; k < K; k++) if (values[row * K + k] > values[row * K + best]) best = k;

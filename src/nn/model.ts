@@ -45,7 +45,7 @@ export class Model {
     file: string,
   ): Promise<Model> {
     const specs = parameterSpecs(config);
-    checkStateDict(specs, tensors, file);
+    checkStateDict(config, tensors, file);
     const bytes = specs.reduce((sum, { shape }) => sum + bytesOf(shape), 0);
     if (device.liveBytes + bytes > device.memoryLimitBytes) {
       throw new DeviceError(
@@ -55,13 +55,7 @@ export class Model {
     const parameters = new Map<string, Parameter>();
     try {
       for (const spec of specs) {
-        const values = toFloat32(tensors.get(spec.name)!);
-        const bad = firstBad(values, spec.kind === 'runningVar');
-        if (bad >= 0) {
-          throw new InputError(
-            `${file}: ${spec.name} has ${values[bad]} at element ${bad}: the weights are damaged or training diverged; use another file`,
-          );
-        }
+        const values = valuesOf(spec, tensors.get(spec.name)!, file);
         parameters.set(spec.name, await Parameter.create(device, spec, values));
       }
     } catch (error) {
@@ -171,6 +165,26 @@ function firstBad(values: Float32Array, variance: boolean): number {
   return -1;
 }
 
+/** A parameter's values. Throws InputError for one that is not finite, a negative variance, and tensors of integers. */
+function valuesOf({ name, kind }: ParameterSpec, tensor: SafetensorsTensor, file: string): Float32Array {
+  const values = toFloat32(tensor);
+  const bad = firstBad(values, kind === 'runningVar');
+  if (bad >= 0)
+    throw new InputError(
+      `${file}: ${name} has ${values[bad]} at element ${bad}: the weights are damaged or training diverged; use another file`,
+    );
+  return values;
+}
+
+/** Throws InputError where a network cannot have these values in its state dict, which has its names and shapes. */
+export function checkValues(
+  config: NetworkConfig,
+  tensors: ReadonlyMap<string, SafetensorsTensor>,
+  file: string,
+): void {
+  for (const spec of parameterSpecs(config)) valuesOf(spec, tensors.get(spec.name)!, file);
+}
+
 /** What keeps a state dict from being one of these tensors: missing, misshapen and unknown ones, a phrase each. */
 export function stateDictProblems(
   specs: readonly ParameterSpec[],
@@ -190,16 +204,33 @@ export function stateDictProblems(
   return problems;
 }
 
-function checkStateDict(
-  specs: readonly ParameterSpec[],
+/** Throws InputError, with all that is wrong, unless a state dict is one of this network. */
+export function checkStateDict(
+  config: NetworkConfig,
   tensors: ReadonlyMap<string, SafetensorsTensor>,
   file: string,
 ): void {
-  const problems = stateDictProblems(specs, tensors);
-  if (problems.length === 0) return;
-  const shown = problems.slice(0, 8).join('; ');
-  const more = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
-  throw new InputError(`${file}: the weights do not fit the architecture: ${shown}${more}`);
+  const problems = stateDictProblems(parameterSpecs(config), tensors);
+  if (problems.length > 0) throw new MisfitError(file, config.architecture, problems);
+}
+
+/** Problems that are named in a message. */
+const SHOWN_PROBLEMS = 8;
+
+/** Weights that are not those of a network. */
+export class MisfitError extends InputError {
+  /** Without what is wrong. */
+  readonly headline: string;
+  /** All that is wrong, a phrase each. */
+  readonly problems: readonly string[];
+  constructor(file: string, what: string, problems: readonly string[]) {
+    const headline = `${file}: the weights do not fit ${what}`;
+    const rest = problems.length - SHOWN_PROBLEMS;
+    const more = rest > 0 ? `; and ${rest} more, listed by: radioactive weights` : '';
+    super(`${headline}: ${problems.slice(0, SHOWN_PROBLEMS).join('; ')}${more}`);
+    this.headline = headline;
+    this.problems = problems;
+  }
 }
 
 /** Fresh weights from a seed, from the distributions that torchvision draws them from; batch norms begin as the identity. */
@@ -213,7 +244,8 @@ export function initialStateDict(config: NetworkConfig, seed: number): Map<strin
       const initial: Initial = isNorm(kind)
         ? { constant: kind === 'gamma' || kind === 'runningVar' ? 1 : 0 }
         : network.initial(spec);
-      if ('constant' in initial) values.fill(initial.constant);
+      if ('values' in initial) values.set(initial.values);
+      else if ('constant' in initial) values.fill(initial.constant);
       else if ('gaussian' in initial)
         for (let i = 0; i < values.length; i++) values[i] = random.gaussian() * initial.gaussian;
       else for (let i = 0; i < values.length; i++) values[i] = (2 * random.uniform() - 1) * initial.uniform;

@@ -1,6 +1,12 @@
 import { InputError } from '../errors.ts';
-import { parseSafetensors, type SafetensorsTensor, serializeSafetensors } from '../formats/safetensors.ts';
-import { type Model, parameterSpecs, stateDictProblems } from './model.ts';
+import { isPth, PTH_EXTENSION, parsePth } from '../formats/pth.ts';
+import {
+  parseSafetensors,
+  type SafetensorsTensor,
+  serializeSafetensors,
+  type TensorData,
+} from '../formats/safetensors.ts';
+import { checkStateDict, MisfitError, type Model, parameterSpecs, stateDictProblems } from './model.ts';
 import { defaultOf, type Network, type NetworkOption, parseOption, type ShapeOf } from './network.ts';
 import {
   checkOptionNames,
@@ -15,51 +21,114 @@ import {
 export type ConfigOverrides = Partial<NetworkConfig>;
 
 export interface ModelFile {
+  /** How it is stored. `legacy` is PyTorch's own format before 1.6. */
+  readonly container: 'safetensors' | 'pth' | 'legacy pth';
   readonly config: NetworkConfig;
   readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
-  /** What neither the file nor the flags said and was concluded from the shapes, for the user to see: `stem imagenet`. */
+  /** What neither the file nor the flags said and was concluded from names and shapes, for the user to see: `stem imagenet`. */
   readonly inferred: readonly string[];
 }
+
+/** `ModelFile.inferred` as a line for the user. */
+export const describeInferred = (file: string, inferred: readonly string[]): string =>
+  `${file}: concluded from its names and shapes: ${inferred.join(', ')}`;
 
 const IMAGENET_MEAN = [0.485, 0.456, 0.406];
 const IMAGENET_STD = [0.229, 0.224, 0.225];
 
+/** What a file of weights holds, whatever network they are of. */
+export interface StoredWeights extends Pick<ModelFile, 'container' | 'tensors'> {
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The key of a checkpoint that the weights stand under; null where they are all there is. */
+  readonly entry: string | null;
+  /** What a checkpoint holds beside them, in words. */
+  readonly beside: Readonly<Record<string, string>>;
+  /** What stood before all names and is left out: `module.`; empty where nothing did. */
+  readonly prefix: string;
+}
+
+/** What wrappers put before every name: DataParallel, torch.compile, Lightning modules. */
+const PREFIXES = ['module.', '_orig_mod.', 'model.'];
+
 /**
- * Reads a model file: safetensors with torchvision names and our metadata (architecture, its options like width and stem,
- * num_classes, input_size, channels, mean, std). What is missing is concluded from the tensors' names and shapes where they decide it.
- * Throws InputError where the file is damaged or something can be neither read nor concluded.
+ * Reads a file of weights: safetensors, or a state dict or checkpoint of torch.save, which of both is told by its first bytes.
+ *
+ * @throws InputError if the file is damaged, or asks for something to be executed, which nothing here is.
  */
-export function parseModelFile(bytes: Uint8Array, file: string, overrides: ConfigOverrides = {}): ModelFile {
-  const { metadata, tensors: stored } = parseSafetensors(bytes, file);
+export async function parseWeights(bytes: Uint8Array, file: string): Promise<StoredWeights> {
+  if (!isPth(bytes) && !PTH_EXTENSION.test(file)) {
+    const { metadata, tensors } = parseSafetensors(bytes, file);
+    return { container: 'safetensors', metadata, entry: null, beside: {}, ...withoutPrefix(tensors) };
+  }
+  const { container, entry, tensors, beside } = await parsePth(bytes, file);
+  return {
+    container: container === 'zip' ? 'pth' : 'legacy pth',
+    metadata: {},
+    entry,
+    beside,
+    ...withoutPrefix(tensors),
+  };
+}
+
+function withoutPrefix(tensors: ReadonlyMap<string, SafetensorsTensor>) {
+  let prefix = '';
+  for (;;) {
+    const next = PREFIXES.find((part) => [...tensors.keys()].every((name) => name.startsWith(prefix + part)));
+    if (!next || tensors.size === 0) break;
+    prefix += next;
+  }
+  return { prefix, tensors: new Map([...tensors].map(([name, tensor]) => [name.slice(prefix.length), tensor])) };
+}
+
+/**
+ * Reads a model file: weights with torchvision names (see `parseWeights`) and, in safetensors, our metadata (architecture, its options
+ * like width and stem, num_classes, input_size, channels, mean, std). What is missing is concluded from the tensors' names and shapes
+ * where they decide it.
+ * Throws InputError where the file is damaged, something can be neither read nor concluded, or the names and shapes are not the
+ * architecture's.
+ */
+export async function parseModelFile(
+  bytes: Uint8Array,
+  file: string,
+  overrides: ConfigOverrides = {},
+): Promise<ModelFile> {
+  return describeModel(await parseWeights(bytes, file), file, overrides);
+}
+
+/** What model weights are of, as `parseModelFile` finds it. */
+export function describeModel(weights: StoredWeights, file: string, overrides: ConfigOverrides = {}): ModelFile {
+  const { container, metadata, tensors: stored, entry, prefix } = weights;
   const inferred: string[] = [];
+  if (entry !== null) inferred.push(`state dict ${entry}`);
+  if (prefix) inferred.push(`names without ${prefix}`);
   const infer = <T>(what: string, value: T): T => {
     inferred.push(`${what} ${Array.isArray(value) ? value.join(',') : value}`);
     return value;
   };
   const missing = (what: string, flag: string): never => {
-    throw new InputError(`${file}: the file does not tell its ${what}; give ${flag}`);
+    throw new InputError(
+      `${file}: the file does not tell its ${what}; give ${flag}, or write it into the file with: radioactive weights`,
+    );
   };
 
   const architecture =
-    overrides.architecture ??
-    text(metadata.architecture) ??
-    recognise(stored, infer) ??
-    missing('architecture, nor do its tensors', `--arch (${Object.keys(networks).join(', ')})`);
+    overrides.architecture ?? text(metadata.architecture) ?? infer('architecture', recognise(stored, file));
   const network = networkOf(architecture, `${file}: `);
   checkOptionNames(network, overrides);
   const tensors = renamed(network, stored);
   const shapeOf: ShapeOf = (name) => tensors.get(name)?.shape;
+  // Without the layers that show what follows nothing is asked for; what is wrong is told.
+  if (!firstShape(network, shapeOf) || !headShape(network, shapeOf))
+    throw new MisfitError(file, architecture, leastProblems(network, tensors));
 
   const channels =
     overrides.channels ??
     count(metadata.channels, 'channels', file) ??
-    mapped(firstShape(network, shapeOf)?.[1], (shown) => infer('channels', shown)) ??
-    missing('channels', '--channels');
+    infer('channels', firstShape(network, shapeOf)![1]!);
   const numClasses =
     overrides.numClasses ??
     count(metadata.num_classes, 'num_classes', file) ??
-    mapped(headShape(network, shapeOf)?.[0], (shown) => infer('classes', shown)) ??
-    missing('number of classes', '--classes');
+    infer('classes', headShape(network, shapeOf)![0]!);
   const optionValue = (name: string, option: NetworkOption): number | string => {
     const given = overrides[name as keyof NetworkOptionValues] ?? text(metadata[name]);
     if (given !== undefined) return parseOption(option, given, `${file}: ${name}`);
@@ -89,32 +158,44 @@ export function parseModelFile(bytes: Uint8Array, file: string, overrides: Confi
       throw new InputError(`${file}: ${what} has ${values.length} values for ${channels} channels`);
   }
   if (std.some((value) => value <= 0)) throw new InputError(`${file}: std must be positive, it is ${std.join(', ')}`);
-  return { config: { architecture, ...options, numClasses, inputSize, channels, mean, std }, tensors, inferred };
+  const config = { architecture, ...options, numClasses, inputSize, channels, mean, std };
+  checkStateDict(config, tensors, file);
+  return { container, config, tensors, inferred };
 }
 
-/** The architecture whose tensors these are, by all names and shapes; undefined where none has exactly these. */
-function recognise(
-  stored: ReadonlyMap<string, SafetensorsTensor>,
-  infer: (what: string, value: string) => string,
-): string | undefined {
-  const found = Object.values(networks).find((network) => {
-    const tensors = renamed(network, stored);
-    const shapeOf: ShapeOf = (name) => tensors.get(name)?.shape;
-    const channels = firstShape(network, shapeOf)?.[1];
-    const numClasses = headShape(network, shapeOf)?.[0];
-    if (!channels || !numClasses) return false;
-    const config = { architecture: network.name, numClasses, inputSize: 224, channels, mean: [], std: [] };
-    return possibleOptions(network, shapeOf).some((options) => {
-      try {
-        return stateDictProblems(parameterSpecs({ ...config, ...options }), tensors).length === 0;
-      } catch (error) {
-        // Shapes that no network of this architecture can have.
-        if (error instanceof InputError) return false;
-        throw error;
-      }
-    });
-  });
-  return found && infer('architecture', found.name);
+/** The architecture that has exactly these names and shapes. Throws InputError, with what is wrong by the nearest, where none has. */
+function recognise(stored: ReadonlyMap<string, SafetensorsTensor>, file: string): string {
+  let nearest: { name: string; problems: readonly string[] } | undefined;
+  for (const network of Object.values(networks)) {
+    const problems = leastProblems(network, renamed(network, stored));
+    if (problems.length === 0) return network.name;
+    if (problems.length < (nearest?.problems.length ?? stored.size)) nearest = { name: network.name, problems };
+  }
+  if (nearest) throw new MisfitError(file, `any network known here, nearest ${nearest.name}`, nearest.problems);
+  throw new InputError(
+    `${file}: its tensors are of no network known here; known are ${Object.keys(networks).join(', ')}`,
+  );
+}
+
+/** What keeps tensors from being a network's, with those of its options that fit best. */
+function leastProblems(network: Network, tensors: ReadonlyMap<string, SafetensorsTensor>): string[] {
+  const shapeOf: ShapeOf = (name) => tensors.get(name)?.shape;
+  const channels = firstShape(network, shapeOf)?.[1] ?? 3;
+  const numClasses = headShape(network, shapeOf)?.[0] ?? 1000;
+  const config = { architecture: network.name, numClasses, inputSize: 224, channels, mean: [], std: [] };
+  let least: string[] | undefined;
+  for (const options of possibleOptions(network, shapeOf)) {
+    let problems: string[];
+    try {
+      problems = stateDictProblems(parameterSpecs({ ...config, ...options }), tensors);
+    } catch (error) {
+      // Shapes that no network of this architecture can have.
+      if (!(error instanceof InputError)) throw error;
+      problems = [...tensors.keys()].map((name) => `${name} has another shape`);
+    }
+    if (problems.length < (least?.length ?? Number.POSITIVE_INFINITY)) least = problems;
+  }
+  return least!;
 }
 
 /** The options that a state dict shows, with every choice where it shows none. */
@@ -130,7 +211,7 @@ function possibleOptions(network: Network, shapeOf: ShapeOf): NetworkOptionValue
 
 const firstShape = ({ first }: Network, shapeOf: ShapeOf): readonly number[] | undefined => {
   const shape = shapeOf(`${first}.weight`);
-  return shape?.length === 4 ? shape : undefined;
+  return shape && shape.length >= 2 ? shape : undefined;
 };
 const headShape = ({ head }: Network, shapeOf: ShapeOf): readonly number[] | undefined => {
   const shape = shapeOf(`${head}.weight`);
@@ -141,16 +222,22 @@ function renamed(
   { rename }: Network,
   tensors: ReadonlyMap<string, SafetensorsTensor>,
 ): ReadonlyMap<string, SafetensorsTensor> {
-  return rename ? new Map([...tensors].map(([name, tensor]) => [rename(name), tensor])) : tensors;
+  // A name that is there already stays another's.
+  const nameOf = (name: string): string => (rename && !tensors.has(rename(name)) ? rename(name) : name);
+  return new Map([...tensors].map(([name, tensor]) => [nameOf(name), tensor]));
 }
 
-const mapped = <T>(value: T | undefined, map: (value: T) => T): T | undefined =>
-  value === undefined ? undefined : map(value);
-
-/** A model as a file. `notes` become further metadata: what the model was made from. */
+/** A model as a safetensors file. `notes` become further metadata: what the model was made from. */
 export async function serializeModel(model: Model, notes: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {
-  const { config } = model;
-  return serializeSafetensors(await model.stateDict(), {
+  return serializeModelFile({ config: model.config, tensors: await model.stateDict() }, notes);
+}
+
+/** Weights with what they are of as a safetensors file; the element types stay. `notes` become further metadata. */
+export function serializeModelFile(
+  { config, tensors }: { readonly config: NetworkConfig; readonly tensors: Iterable<readonly [string, TensorData]> },
+  notes: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  return serializeSafetensors(tensors, {
     ...notes,
     architecture: config.architecture,
     ...Object.fromEntries(optionNames(config).map((name) => [name, String(config[name as keyof NetworkOptionValues])])),

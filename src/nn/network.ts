@@ -40,13 +40,17 @@ type OptionValue<O> = O extends { choices: readonly (infer Choice)[] } ? Choice 
 export type OptionValues<T extends NetworkOptions> = { readonly [K in keyof T]: OptionValue<T[K]> };
 
 /** The distribution a fresh weight is drawn from: normal with a standard deviation, uniform to either side of 0, or nothing random. */
-export type Initial = { readonly gaussian: number } | { readonly uniform: number } | { readonly constant: number };
+export type Initial =
+  | { readonly gaussian: number }
+  | { readonly uniform: number }
+  | { readonly constant: number }
+  | { readonly values: Float32Array };
 
 /** An architecture: one file each, registered in networks.ts. */
 export interface Network<T extends NetworkOptions = NetworkOptions> {
   /** torchvision's name. */
   readonly name: string;
-  /** torchvision's name of the first convolution. */
+  /** torchvision's name of the first layer, a convolution where channels are to be concluded from it. */
   readonly first: string;
   /** torchvision's name of the last linear layer. */
   readonly head: string;

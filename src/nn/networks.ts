@@ -1,11 +1,12 @@
 import { InputError } from '../errors.ts';
 import { densenet121 } from './densenet.ts';
+import { frequencies } from './frequencies.ts';
 import { defaultOf, type Network, type OptionValues, parseOption } from './network.ts';
 import { resnet18, resnet34, resnet50 } from './resnet.ts';
 import { vgg16, vgg16Bn } from './vgg.ts';
 
 /** Every architecture there is. */
-const all = [resnet18, resnet34, resnet50, vgg16, vgg16Bn, densenet121] as const;
+const all = [resnet18, resnet34, resnet50, vgg16, vgg16Bn, densenet121, frequencies] as const;
 
 export const networks: Readonly<Record<string, Network>> = Object.fromEntries(
   all.map((network) => [network.name, network as unknown as Network]),

@@ -50,6 +50,8 @@ export interface Points {
     /** Shown by a browser when pointed at. */
     readonly title?: string | undefined;
   }[];
+  /** For very many. */
+  readonly small?: boolean;
   readonly series?: Series;
   readonly name?: string;
 }
@@ -91,6 +93,7 @@ const TICK = 6;
 const TICK_WIDTH = 74;
 const TICK_HEIGHT = 38;
 const MARKER = 4;
+const SMALL_MARKER = 2;
 const LEGEND_KEY = 18;
 
 /** An SVG element, for a page that has {@link PLOT_STYLE}. */
@@ -203,7 +206,7 @@ function drawLayer(layer: Layer, frame: Frame): Piece {
           low !== undefined &&
             high !== undefined &&
             markup`<line class="whisker" x1="${px(cx)}" x2="${px(cx)}" y1="${px(up(low))}" y2="${px(up(high))}"/>`,
-          markup`<path class="point" d="${beyond === null ? markerOf(layer.series ?? 1, cx, cy) : arrowAt(cx, cy, beyond)}">${title !== undefined && markup`<title>${title}</title>`}</path>`,
+          markup`<path class="point${layer.small === true && ' small'}" d="${beyond === null ? markerOf(layer, cx, cy) : arrowAt(cx, cy, beyond)}">${title !== undefined && markup`<title>${title}</title>`}</path>`,
         ];
       })}</g>`;
     case 'rule': {
@@ -247,8 +250,8 @@ function pathOf(points: readonly (readonly [number, number])[]): string {
 }
 
 /** Series differ in the shape of their markers too. */
-function markerOf(series: Series, x: number, y: number): string {
-  const r = MARKER;
+function markerOf({ series = 1, small = false }: Pick<Points, 'series' | 'small'>, x: number, y: number): string {
+  const r = small ? SMALL_MARKER : MARKER;
   switch (series === 0 ? 0 : (series - 1) % 4) {
     case 1:
       return `M${px(x - r)} ${px(y - r)}h${2 * r}v${2 * r}h${-2 * r}Z`;
@@ -321,7 +324,7 @@ function drawLegendEntry({ layer, under, name, x }: PlacedLegend['entries'][numb
       case 'line':
         return markup`<path class="line ${seriesOf(layer)}${layer.dashed === true && ' dashed'}" d="M${px(x)} ${px(y)}H${px(end)}"/>`;
       case 'points':
-        return markup`<g class="${seriesOf(layer)}"><path class="point" d="${markerOf(layer.series ?? 1, middle, y)}"/></g>`;
+        return markup`<g class="${seriesOf(layer)}"><path class="point" d="${markerOf({ series: layer.series ?? 1 }, middle, y)}"/></g>`;
       case 'rule':
         return null;
     }

@@ -69,7 +69,7 @@ export const plainNumber = (value: number): string =>
   (Math.abs(value) >= 10_000 && Math.abs(value) < 1e15
     ? String(value).replaceAll(/\B(?=(\d{3})+(?!\d))/g, ' ')
     : String(value)
-  ).replace('-', '−');
+  ).replaceAll('-', '−');
 
 const SUPERSCRIPTS: Readonly<Record<string, string>> = Object.fromEntries(
   [...'0123456789-.'].map((character, i) => [character, [...'⁰¹²³⁴⁵⁶⁷⁸⁹⁻·'][i]!]),

@@ -18,6 +18,8 @@ const BINS = 16;
 const TO_SCALE = 8;
 /** More classes than these are shown in order of their scores, not by name. */
 export const NAMED_CLASSES = 40;
+/** More than these get small markers. */
+const CROWDED = 150;
 /** Shares of classes that chance leaves within the shaded ranges, the outer first. */
 const CENTRAL = [0.99, 0.9] as const;
 /** Places at which the band around many classes is computed. */
@@ -199,10 +201,11 @@ function orderedClasses({ name, perClass }: Statistic, scale: ClassScale, width:
       {
         kind: 'points',
         series: 0,
+        small: count > CROWDED,
         points: sorted.map((entry, i) => ({
           x: i + 1,
           y: entry.value,
-          title: `${entry.class}: ${written(entry.value)}`,
+          title: count > CROWDED ? undefined : `${entry.class}: ${written(entry.value)}`,
         })),
         name: 'this model',
       },

@@ -4,7 +4,7 @@ import { numberOf, type Result, ResultSchema } from '../evidence/result.ts';
 import { escapeMarkup, Markup, markup, type Piece } from '../formats/markup.ts';
 import { PLOT_STYLE } from '../plots/plot.ts';
 import { classFigure, NAMED_CLASSES, nullFigure } from './figures.ts';
-import { suspectName } from './report.ts';
+import { FRESH_KEYS, suspectName } from './report.ts';
 import type { Report } from './schema.ts';
 import STYLE from './style.css?raw';
 import {
@@ -90,16 +90,18 @@ ${content}
 </section>`;
 
 /**
- * A text with its powers of ten set high. The caret is there for those who copy it, and the minus as they write it; what is seen in
- * its place is a true minus, from the style sheet.
+ * A text with its hashes set small and its powers of ten set high. The caret is there for those who copy it, and the minus as they
+ * write it; what is seen in its place is a true minus, from the style sheet.
  */
 function prose(text: string): Markup {
   return new Markup(
-    escapeMarkup(text).replaceAll(
-      /\b10\^(-?)(\d+(?:\.\d+)?)/g,
-      (_, sign: string, exponent: string) =>
-        `<span class="power">10<span class="caret">^${sign}</span><sup${sign && ' class="minus"'}>${exponent}</sup></span>`,
-    ),
+    escapeMarkup(text)
+      .replaceAll(/\b[0-9a-f]{64}\b/g, (digits) => `<code>${digits}</code>`)
+      .replaceAll(
+        /\b10\^(-?)(\d+(?:\.\d+)?)/g,
+        (_, sign: string, exponent: string) =>
+          `<span class="power">10<span class="caret">^${sign}</span><sup${sign && ' class="minus"'}>${exponent}</sup></span>`,
+      ),
   );
 }
 
@@ -110,14 +112,14 @@ const facts = (rows: readonly (readonly [string, Piece] | null)[]): Markup =>
   markup`<dl class="facts">
 ${rows.map((row) => row && markup`<dt>${row[0]}</dt><dd>${row[1]}</dd>\n`)}</dl>`;
 
-function numbers({ raw, corrected, statistics }: Report): Markup {
+function numbers({ raw, corrected, statistics, evidence }: Report): Markup {
   const sample = statistics.find(({ decides }) => decides)?.null;
   return markup`<dl class="numbers">
 <div><dt>Probability of such a result if the carriers were independent of the model</dt><dd>${prose(raw.written)}<small>log10 p ${writtenLog10(numberOf(raw.log10p))}</small></dd></div>
-<div class="first"><dt>Corrected for ${corrected.complete ? counted(corrected.looks, 'test') : `the ${counted(corrected.looks, 'test')} that ${corrected.looks === 1 ? 'is' : 'are'} known`} with the key</dt><dd>${prose(corrected.written)}<small>log10 p ${writtenLog10(numberOf(corrected.log10p))}</small></dd></div>
+<div${evidence === 'strong' && markup` class="strong"`}><dt>Corrected for ${corrected.complete ? counted(corrected.looks, 'test') : `the ${counted(corrected.looks, 'test')} that ${corrected.looks === 1 ? 'is' : 'are'} known`} with the key</dt><dd>${prose(corrected.written)}<small>log10 p ${writtenLog10(numberOf(corrected.log10p))}</small></dd></div>
 ${
   sample &&
-  markup`<div><dt>${sample.kind === 'fresh keys' ? 'Keys that marked nothing' : sample.kind} with a result as strong</dt><dd>${groupDigits(sample.atMost)}<small>of ${groupDigits(sample.count)}</small></dd></div>\n`
+  markup`<div><dt>${sample.kind === FRESH_KEYS ? 'Keys that marked nothing' : sample.kind} with a result as strong</dt><dd>${groupDigits(sample.atMost)}<small>of ${groupDigits(sample.count)}</small></dd></div>\n`
 }</dl>`;
 }
 
@@ -261,7 +263,7 @@ const responsive = (wide: Markup, narrow: Markup | null): Markup =>
 
 function nullCaption({ kind, count, atMost, uniformity }: NonNullable<Report['statistics'][number]['null']>): Piece {
   const what =
-    kind === 'fresh keys'
+    kind === FRESH_KEYS
       ? `The same statistic of the same model under ${groupDigits(count)} keys that marked nothing. `
       : kind === 'decoys'
         ? `Each of ${counted(count, 'set')} of decoys taken for the true one. `
@@ -365,7 +367,7 @@ function verification({
 <thead><tr><th>check</th><th>finding</th><th></th></tr></thead>
 <tbody>${checks.map(
     ({ check, ok, detail }) =>
-      markup`<tr><td class="what">${check}</td><td>${detail}</td><td>${
+      markup`<tr><td class="what">${check}</td><td>${prose(detail)}</td><td>${
         ok === null
           ? markup`<span class="mark open">– not checked</span>`
           : ok

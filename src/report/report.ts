@@ -276,19 +276,25 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
     const told = failed.length > 0 ? failed : rows;
     return { check: `Verified: ${told.map(({ detail }) => detail).join('; ')}.`, holds: failed.length === 0 };
   };
+  const published = verified(['commitment']);
+  const stamp = checks.find(({ check }) => check === 'time stamp');
   const { key, alignment, markingModel, carriers, register: section } = result;
   const options = Object.entries(key.statistic).map(([name, value]) => (name === 'kind' ? value : `${name} ${value}`));
   return [
     {
       assumption: 'When the key was fixed is proved',
       ...(verified(['time stamp']) ?? {
-        check: `The key says that it was made on ${writtenTime(key.created)}. ${
-          verified(['commitment'])?.check ?? ''
-        } A time stamp on its commitment proves when it was there, and so does its publication at a known time; no time stamp was at hand for this report.`.replace(
-          '  ',
-          ' ',
-        ),
-        holds: verified(['commitment'])?.holds === false ? false : null,
+        check: [
+          `The key says that it was made on ${writtenTime(key.created)}.`,
+          published?.check,
+          'A time stamp on its commitment proves when it was there, and so does its publication at a known time.',
+          stamp
+            ? `Of time stamps the verification says: ${stamp.detail}.`
+            : 'No time stamp was at hand for this report.',
+        ]
+          .filter((sentence) => sentence !== undefined)
+          .join(' '),
+        holds: published?.holds === false ? false : null,
       }),
     },
     {
@@ -327,7 +333,9 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
     },
     {
       assumption: 'The images tested on were never marked',
-      ...(verified(['held-out files', 'test images']) ?? {
+      // Verify compares with marked images where it is given some.
+      ...((checks.some(({ check, ok }) => check === 'marked images' && ok !== null) &&
+        verified(['held-out files'])) || {
         check:
           'The program refuses images that a manifest beside them lists as marked. Whether copies of marked images are among them can be verified with the marked data set.',
         holds: null,
@@ -433,10 +441,19 @@ function listCommands({ result: { path, value }, files, marked, originalPath }: 
       command: verify.map((part) => (typeof part === 'string' ? part : part.map(shellQuote).join(' '))).join(' \\\n  '),
     },
     {
-      purpose: 'Run the test again, as it was run. It will be counted as another test.',
-      command: command.map(shellQuote).join(' '),
+      purpose: 'Run the test again. It will be counted as another test.',
+      command: withoutFiles(command).map(shellQuote).join(' '),
     },
   ];
+}
+
+/** A command line without the files it writes, which are there by now. */
+function withoutFiles(command: readonly string[]): string[] {
+  const writes = ['-o', '--output', '--save', '--report'];
+  return command.filter(
+    (word, i) =>
+      !writes.includes(word) && !writes.includes(command[i - 1] ?? '') && !/^--(output|save|report)=/.test(word),
+  );
 }
 
 /** A word as a POSIX shell reads it. */

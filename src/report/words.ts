@@ -6,7 +6,7 @@ const SMALLEST_DECIMAL = -3;
 const SMALLEST_COUNTED = -9;
 
 /**
- * A probability by its log10: `0.71`, `10^-22.6`, `10^-3485.3`; `0` for −∞.
+ * A probability by its log10: `0.71`, `10^-22.6`, `10^-3485.3`; `0` for −∞, `>0.999` for what rounds to 1.
  *
  * @param log10p at most 0.
  */
@@ -15,12 +15,14 @@ export function writtenProbability(log10p: number): string {
   if (log10p <= SMALLEST_DECIMAL) return `10^${log10p.toFixed(1)}`;
   const p = 10 ** log10p;
   // What is not certain is not written as if it were.
-  return p < 1 && Number(p.toPrecision(2)) === 1 ? p.toPrecision(3).replace('1.00', '0.999') : `${+p.toPrecision(2)}`;
+  if (p < 1 && p.toPrecision(3) === '1.00') return '>0.999';
+  return String(Number(p.toPrecision(p >= 0.99 ? 3 : 2)));
 }
 
 /** The same in words: `about 71 in 100`, `about one in 44 000`, `about one in 4 × 10^22, a number of 23 digits`. */
 export function probabilityInWords(log10p: number): string {
   if (log10p === Number.NEGATIVE_INFINITY) return 'too small for this arithmetic to tell from zero';
+  if (log10p === 0) return 'every time';
   const p = 10 ** log10p;
   if (p >= 0.995) return 'more than 99 in 100';
   if (p >= 0.01) return `about ${Math.round(100 * p)} in 100`;

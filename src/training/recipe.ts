@@ -16,20 +16,26 @@ export interface Recipe {
   readonly seed: number;
   /** Train the last layer only, on features computed once (the paper's linear setting). */
   readonly freezeFeatures: boolean;
+  /** Of a teacher's outputs, and of the network's that learn them: the higher, the softer. Nothing without a teacher. */
+  readonly temperature: number;
 }
 
-/** Defaults for training everything, and for the last layer alone. */
-export function defaultRecipe(config: NetworkConfig, freezeFeatures: boolean): Recipe {
-  const common = { momentum: 0.9, nesterov: false, seed: 0, freezeFeatures };
-  if (freezeFeatures) {
+/** How a network comes about: a new last layer on features that stay, everything from fresh weights, or from weights that are there. */
+export type Setting = 'linear' | 'from scratch' | 'fine-tuning';
+
+/** Defaults for a setting. */
+export function defaultRecipe(config: NetworkConfig, setting: Setting): Recipe {
+  const common = { momentum: 0.9, nesterov: false, seed: 0, freezeFeatures: setting === 'linear', temperature: 1 };
+  if (setting === 'linear') {
     return { ...common, epochs: 30, batchSize: 128, learningRate: 0.1, warmupEpochs: 0, weightDecay: 1e-4, crop: null };
   }
   const small = config.inputSize <= 64;
+  const scratch = setting === 'from scratch';
   return {
     ...common,
-    epochs: small ? 10 : 90,
+    epochs: small ? 10 : scratch ? 90 : 30,
     batchSize: 128,
-    learningRate: 0.1,
+    learningRate: scratch ? 0.1 : 0.01,
     warmupEpochs: 1,
     weightDecay: small ? 5e-4 : 1e-4,
     crop: { scale: small ? [0.7, 1] : [0.08, 1], ratio: small ? [7 / 8, 8 / 7] : [3 / 4, 4 / 3], flip: true },

@@ -7,7 +7,9 @@ import { evaluationCrop, infer, networkInput, type OnProgress, writeRegions } fr
 import type { Model } from '../nn/model.ts';
 import { Parameter } from '../nn/parameter.ts';
 import { derive } from '../random.ts';
+import { scale } from '../shaders/scale/scale.ts';
 import { sgd } from '../shaders/sgd/sgd.ts';
+import { softmax } from '../shaders/softmax/softmax.ts';
 import { softmaxCrossEntropy } from '../shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
 import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
@@ -24,10 +26,17 @@ export interface TrainingState {
   readonly losses: readonly number[];
 }
 
+/**
+ * A classifier whose outputs are learned in place of the labels: a model, which sees the very crops that the network is trained on, or
+ * its logits for every image, [N, K] in the data set's order.
+ */
+export type Teacher = { readonly model: Model } | { readonly logits: Float32Array };
+
 export interface TrainOptions {
   readonly recipe: Recipe;
   /** [N, d]: the model's features of all images, where the last layer alone is trained and they are at hand. */
   readonly features?: Float32Array | undefined;
+  readonly teacher?: Teacher | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
   /** State to go on from; `momenta` by parameter name. */
@@ -50,7 +59,7 @@ interface Step {
 }
 
 /**
- * Trains a model in place by SGD with momentum (docs/method.md, 3). Order and crops are functions of the seed,
+ * Trains a model in place by SGD with momentum (docs/method.md, 3), on labels or on what a teacher says. Order and crops are functions of the seed,
  * the epoch and the image, so a run that was interrupted ends with the same bits as one that was not.
  * Throws InputError when the loss stops being finite.
  */
@@ -70,7 +79,7 @@ export async function train(model: Model, loader: Loader, options: TrainOptions)
   try {
     step = recipe.freezeFeatures
       ? await linearStep(model, loader, momenta, batchSize, options)
-      : await fullStep(model, loader, momenta, batchSize, recipe);
+      : await fullStep(model, loader, momenta, batchSize, options);
 
     let losses = [...(options.resume?.state.losses ?? [])];
     const epochLosses = [...(options.resume?.state.epochLosses ?? [])];
@@ -140,19 +149,60 @@ async function readAll(parameters: ReadonlyMap<string, Parameter>): Promise<Map<
   return values;
 }
 
+/** What an image is to be classified as: on the tape, and written for the items of a batch. */
+interface Targets {
+  readonly labels: Tensor;
+  write(program: Program, batch: readonly number[]): void;
+}
+
+/** The labels; or probabilities that logits [N, K] of all images stand for. */
+function recordTargets(
+  tape: Tape,
+  { dataset }: Loader,
+  batchSize: number,
+  logits: Float32Array | undefined,
+  temperature: number,
+): Targets {
+  if (!logits) {
+    const labels = tape.input('labels', [batchSize], 'u32');
+    const of = (index: number): number => dataset.labels[index]!;
+    return { labels, write: (program, batch) => program.write(labels, Uint32Array.from(batch, of)) };
+  }
+  const K = logits.length / dataset.length;
+  const scores = tape.input('scores', [batchSize, K]);
+  const rows = new Float32Array(batchSize * K);
+  return {
+    labels: softmax(scores, { temperature }),
+    write: (program, batch) => {
+      batch.forEach((index, row) => {
+        rows.set(logits.subarray(index * K, (index + 1) * K), row * K);
+      });
+      program.write(scores, rows);
+    },
+  };
+}
+
 /** Forward, cross-entropy, gradients, SGD: the whole network. */
 async function fullStep(
   model: Model,
   loader: Loader,
   momenta: ReadonlyMap<string, Parameter>,
   batchSize: number,
-  recipe: Recipe,
+  { recipe, teacher }: TrainOptions,
 ): Promise<Step> {
-  const { inputSize, channels } = model.config;
+  const { channels } = model.config;
+  const watching = teacher && 'model' in teacher ? teacher.model : undefined;
+  // Regions hold what the one that takes more pixels needs.
+  const inputSize = Math.max(model.config.inputSize, watching?.config.inputSize ?? 0);
   const tape = new Tape(model.device.capabilities);
   const levels = tape.input('levels', [batchSize * regionPixels(inputSize, loader.pixels), channels]);
   const crops = tape.input('crops', [batchSize, 5], 'u32');
-  const labels = tape.input('labels', [batchSize], 'u32');
+  const { temperature } = recipe;
+  const answers = watching?.logits(watching.features(networkInput(watching, levels, crops)));
+  const targets: Targets = answers
+    ? { labels: softmax(answers, { temperature }), write: () => undefined }
+    : recordTargets(tape, loader, batchSize, teacher && 'logits' in teacher ? teacher.logits : undefined, temperature);
+  const { labels } = targets;
   const learningRate = tape.input('learning rate', [1]);
   const dropoutSeed = tape.input('dropout seed', [2], 'u32');
   const input = networkInput(model, levels, crops);
@@ -176,7 +226,7 @@ async function fullStep(
       );
       return () => {
         writeRegions(program, { levels, crops }, batch.regions);
-        program.write(labels, batch.labels);
+        targets.write(program, indices);
       };
     },
   };
@@ -188,9 +238,12 @@ async function linearStep(
   loader: Loader,
   momenta: ReadonlyMap<string, Parameter>,
   batchSize: number,
-  { recipe, signal, features: known }: TrainOptions,
+  { recipe, teacher, signal, features: known }: TrainOptions,
 ): Promise<Step> {
   const all = known ?? (await infer(model, loader, { signal })).features;
+  // Nothing is random here: a teacher says the same of an image every time.
+  const scores =
+    teacher && ('logits' in teacher ? teacher.logits : (await infer(teacher.model, loader, { signal })).logits);
   const d = model.featureDimension;
   if (all.length !== loader.dataset.length * d) {
     throw new InputError(
@@ -199,7 +252,8 @@ async function linearStep(
   }
   const tape = new Tape(model.device.capabilities);
   const features = tape.input('features', [batchSize, d]);
-  const labels = tape.input('labels', [batchSize], 'u32');
+  const targets = recordTargets(tape, loader, batchSize, scores, recipe.temperature);
+  const { labels } = targets;
   const learningRate = tape.input('learning rate', [1]);
   const loss = recordDescent(model, { logits: model.logits(features), labels, learningRate }, momenta, recipe);
   const program = await Program.build(model.device, tape, { name: 'training', outputs: [loss] });
@@ -213,26 +267,26 @@ async function linearStep(
         rows.set(all.subarray(index * d, (index + 1) * d), row * d);
       });
       program.write(features, rows);
-      program.write(
-        labels,
-        Uint32Array.from(indices, (index) => loader.dataset.labels[index]),
-      );
+      targets.write(program, indices);
     },
   };
 }
 
 /**
- * Records cross-entropy of logits [N, K] against labels [N], the gradients of the parameters that have a momentum, and a step
- * of SGD for each. Returns the loss [1].
+ * Records cross-entropy of logits [N, K] against `labels`, u32 [N], or a teacher's probabilities, f32 [N, K]; the gradients of the
+ * parameters that have a momentum; and a step of SGD for each. Returns the loss [1]. At a temperature T the logits are divided by it, as
+ * the teacher's were, and the loss is multiplied by T², which keeps gradients about as large (Hinton et al. 2015, section 2).
  */
 export function recordDescent(
   model: Model,
   { logits, labels, learningRate }: Readonly<Record<'logits' | 'labels' | 'learningRate', Tensor>>,
   momenta: ReadonlyMap<string, Parameter>,
-  { momentum, weightDecay, nesterov }: Pick<Recipe, 'momentum' | 'weightDecay' | 'nesterov'>,
+  recipe: Pick<Recipe, 'momentum' | 'weightDecay' | 'nesterov'> & Partial<Pick<Recipe, 'temperature'>>,
 ): Tensor {
   const { tape } = logits;
-  const loss = softmaxCrossEntropy(logits, labels);
+  const { momentum, weightDecay, nesterov } = recipe;
+  const temperature = labels.dtype === 'f32' ? (recipe.temperature ?? 1) : 1;
+  const loss = scale(softmaxCrossEntropy(scale(logits, 1 / temperature), labels), temperature ** 2);
   const parameters = model.trainable().filter(({ spec }) => momenta.has(spec.name));
   const weights = parameters.flatMap(({ spec, parts }) =>
     parts.map((part, index) => ({

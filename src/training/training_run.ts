@@ -14,9 +14,10 @@ import {
 import type { Device } from '../gpu/device.ts';
 import { accuracy, headLogits, infer, type OnProgress } from '../nn/inference.ts';
 import { initialStateDict, Model } from '../nn/model.ts';
-import { parseModelFile, serializeModel } from '../nn/model_file.ts';
+import { describeInferred, parseModelFile, serializeModel } from '../nn/model_file.ts';
 import { type NetworkConfig, networkOf, optionsOf } from '../nn/networks.ts';
 import { defaultRecipe, type Recipe } from './recipe.ts';
+import { type OpenedTeacher, openTeacher, type TeacherFile } from './teacher.ts';
 import { type TrainingState, train } from './train.ts';
 
 export interface TrainingRunOptions {
@@ -28,6 +29,8 @@ export interface TrainingRunOptions {
   readonly out: string;
   /** A model file to start from. Its last layer is replaced when the features are frozen or the classes are others. */
   readonly init?: string | undefined;
+  /** Whose outputs are learned in place of the labels. */
+  readonly teacher?: TeacherFile | undefined;
   /** What the network is, as far as the data or `init` do not say it. */
   readonly network?: Partial<NetworkConfig>;
   /** What differs from the default recipe. */
@@ -39,6 +42,8 @@ export interface TrainingRunOptions {
   readonly checkpointSteps?: number;
   readonly onProgress?: OnProgress;
   readonly onEpoch?: (epoch: number, loss: number) => void;
+  /** Is told what was concluded of a file that does not say it, a line each. */
+  readonly onRemark?: (line: string) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -50,6 +55,7 @@ export interface TrainingReport {
   readonly recipe: Recipe;
   readonly data: { readonly path: string; readonly count: number; readonly sha256: string };
   readonly init: { readonly path: string; readonly sha256: string } | null;
+  readonly teacher: OpenedTeacher['record'] | null;
   readonly epochLosses: readonly number[];
   /** Shares of images classified rightly. */
   readonly accuracy: { readonly training: number; readonly validation: number | null };
@@ -73,30 +79,43 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
     throw new InputError(`${checkpointPath}: a run was interrupted here; go on with --resume, or remove it`);
   }
 
-  const init = options.init === undefined ? null : await readInit(options.init);
-  const channels = options.network?.channels ?? init?.config.channels ?? (await dataset.image(0)).channels;
-  const loader = await Loader.open(dataset, channels);
+  const init = options.init === undefined ? null : await readInit(options.init, options.network);
+  if (init && init.inferred.length > 0) options.onRemark?.(describeInferred(options.init!, init.inferred));
+  const loader = await Loader.open(dataset, options.network?.channels ?? init?.config.channels);
+  const { channels } = loader;
   const network = await configure(loader, channels, init?.config, options.network ?? {});
-  const recipe: Recipe = { ...defaultRecipe(network, options.recipe?.freezeFeatures ?? false), ...options.recipe };
+  const setting = options.recipe?.freezeFeatures ? 'linear' : init ? 'fine-tuning' : 'from scratch';
+  const recipe: Recipe = { ...defaultRecipe(network, setting), ...options.recipe };
   const data = { path: dataset.path, count: dataset.length, sha256: await hashDataset(dataset) };
-  const identity = JSON.stringify({ network, recipe, data: data.sha256, init: init?.sha256 ?? null });
-
-  const checkpoint = begun ? await readCheckpoint(checkpointPath, identity) : undefined;
-  const tensors = checkpoint?.tensors ?? startingWeights(network, recipe, init?.tensors, init?.config);
-  const model = await Model.load(
-    device,
-    network,
-    tensors,
-    checkpoint ? checkpointPath : (options.init ?? 'fresh weights'),
-  );
+  const taught = options.teacher && (await openTeacher(device, options.teacher, dataset, channels));
+  if (taught?.remark) options.onRemark?.(taught.remark);
+  let model: Model | undefined;
   try {
+    const identity = JSON.stringify({
+      network,
+      recipe,
+      data: data.sha256,
+      init: init?.sha256 ?? null,
+      teacher: taught?.record.sha256 ?? null,
+    });
+
+    const checkpoint = begun ? await readCheckpoint(checkpointPath, identity) : undefined;
+    const tensors = checkpoint?.tensors ?? startingWeights(network, recipe, init?.tensors, init?.config);
+    const trained = await Model.load(
+      device,
+      network,
+      tensors,
+      checkpoint ? checkpointPath : (options.init ?? 'fresh weights'),
+    );
+    model = trained;
     const frozen = recipe.freezeFeatures;
-    const featuresOf = async (loader: Loader): Promise<Float32Array> =>
-      (await infer(model, loader, { signal })).features;
+    const featuresOf = async (images: Loader): Promise<Float32Array> =>
+      (await infer(trained, images, { signal })).features;
     const trainingFeatures = frozen ? (options.features?.training ?? (await featuresOf(loader))) : undefined;
-    const state = await train(model, loader, {
+    const state = await train(trained, loader, {
       recipe,
       features: trainingFeatures,
+      teacher: taught?.teacher,
       onProgress: options.onProgress,
       ...(options.onEpoch && { onEpoch: options.onEpoch }),
       signal,
@@ -108,11 +127,11 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
           { dtype: 'F32', shape: [values.length], data: values },
         ]);
         const metadata = { [STATE_KEY]: JSON.stringify({ identity, state }) };
-        await writeAtomic(checkpointPath, serializeSafetensors([...(await model.stateDict()), ...extra], metadata));
+        await writeAtomic(checkpointPath, serializeSafetensors([...(await trained.stateDict()), ...extra], metadata));
       },
     });
     const accuracyOf = async (loader: Loader, features: Float32Array | undefined): Promise<number> => {
-      const logits = features ? await headLogits(model, features) : (await infer(model, loader, { signal })).logits;
+      const logits = features ? await headLogits(trained, features) : (await infer(trained, loader, { signal })).logits;
       return accuracy(logits, loader.dataset.labels);
     };
     const validation = options.validation && (await Loader.open(options.validation, channels));
@@ -120,12 +139,12 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
     if (
       validation &&
       validationFeatures &&
-      validationFeatures.length !== validation.dataset.length * model.featureDimension
+      validationFeatures.length !== validation.dataset.length * trained.featureDimension
     )
       throw new InputError(
-        `${validation.dataset.path}: ${validationFeatures.length} feature values for ${validation.dataset.length} images of ${model.featureDimension}`,
+        `${validation.dataset.path}: ${validationFeatures.length} feature values for ${validation.dataset.length} images of ${trained.featureDimension}`,
       );
-    const bytes = await serializeModel(model);
+    const bytes = await serializeModel(trained);
     const report: TrainingReport = {
       model: out,
       sha256: hashBytes(bytes),
@@ -133,6 +152,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       recipe,
       data,
       init: init ? { path: options.init!, sha256: init.sha256 } : null,
+      teacher: taught?.record ?? null,
       epochLosses: state.epochLosses,
       accuracy: {
         training: await accuracyOf(loader, trainingFeatures),
@@ -147,13 +167,15 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
     await rm(checkpointPath, { force: true });
     return report;
   } finally {
-    model.destroy();
+    model?.destroy();
+    taught?.destroy();
   }
 }
 
-async function readInit(path: string) {
+/** Initial weights; of what they are the flags may say what the file does not. */
+async function readInit(path: string, network: Partial<NetworkConfig> = {}) {
   const bytes = await readBytes(path);
-  return { ...parseModelFile(bytes, path), sha256: hashBytes(bytes) };
+  return { ...(await parseModelFile(bytes, path, network)), sha256: hashBytes(bytes) };
 }
 
 /** The network: what the flags say, else what the initial weights say, else what the images say. */

@@ -1,0 +1,159 @@
+import type { Loader } from '../datasets/loader.ts';
+import { InputError, IntegrityError } from '../errors.ts';
+import { commitment, type Key, keyProbeOrders } from '../marking/key.ts';
+import { type ProbeManifest, probeLayout } from '../marking/probe_manifest.ts';
+import { type InferenceOptions, infer } from '../nn/inference.ts';
+import type { Model } from '../nn/model.ts';
+import { type BlackBoxInput, type BlackBoxResult, blackBoxTest, type Combination, marksAlike } from './blackbox.ts';
+import { type ModelScores, probeResponse, reorderSets, type ScoreKind } from './scores.ts';
+
+/** The combination where a key fixes none: over ten classes it has the most power. */
+export const DEFAULT_COMBINATION: Combination = 'sum';
+
+/** Below this, in log10, the probes' true set counts as made differently from its decoys. */
+const MARKS_DIFFER_BELOW = -3;
+
+/** A model that runs here, with the probes' images as it takes them, or its scores on them. */
+export type OnProbes = { readonly model: Model; readonly images: Loader } | ModelScores;
+
+export interface DetectBlackBoxOptions {
+  readonly key: Key;
+  readonly probes: ProbeManifest;
+  readonly suspect: OnProbes;
+  /** Models that never saw the mark. */
+  readonly references?: readonly OnProbes[];
+  /** Look at nothing but the suspect's predicted classes. */
+  readonly labelOnly?: boolean;
+  readonly onProgress?: InferenceOptions['onProgress'];
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What the black-box test finds, and what it was made from. */
+export interface BlackBoxDetection extends Omit<BlackBoxResult, 'control'> {
+  readonly blackBox: {
+    /** S: the true set and its decoys */
+    readonly sets: number;
+    readonly imagesPerClass: number;
+    readonly scores: ScoreKind;
+    readonly control: BlackBoxResult['control'];
+    /** See `marksAlike`. */
+    readonly marksLog10P: number;
+  };
+}
+
+/** The responses that a black-box test compares, set 0 being the true one. */
+export interface ProbeResponses extends Pick<BlackBoxInput, 'response' | 'classes'> {
+  readonly references: readonly Float64Array[];
+  readonly scores: ScoreKind;
+  /** log10 p of `marksAlike` */
+  readonly marksLog10P: number;
+}
+
+/**
+ * The black-box test (docs/method.md, 6): asks for nothing of the suspect but its scores on the key's probes.
+ * Throws IntegrityError for probes of another key; InputError where a model's classes or scores do not fit.
+ */
+export async function detectBlackBox(options: DetectBlackBoxOptions): Promise<BlackBoxDetection> {
+  const { key, probes, suspect, references = [], labelOnly = false, signal } = options;
+  const onModels = [suspect, ...references];
+  const rows = probeLayout(probes).labels.length * (probes.sets + 1);
+  const total = rows * onModels.filter((each) => 'model' in each).length;
+  let before = 0;
+  const scores: ModelScores[] = [];
+  for (const each of onModels) {
+    if (!('model' in each)) {
+      scores.push(each);
+      continue;
+    }
+    const onProgress = (done: number): void => options.onProgress?.(before + done, total);
+    scores.push(await probeScores(key, each.model, each.images, { onProgress, signal }));
+    before += rows;
+  }
+  return await testScores(key, probes, scores[0]!, scores.slice(1), { labelOnly });
+}
+
+/** Scores of a model that runs here, on the probes' images in the order of their list. */
+export async function probeScores(
+  key: Key,
+  model: Model,
+  images: Loader,
+  options: InferenceOptions = {},
+): Promise<{ readonly kind: 'scores'; readonly scores: Float32Array }> {
+  const { numClasses } = model.config;
+  if (numClasses !== key.classes.length)
+    throw new InputError(
+      `the model has ${numClasses} classes, the key ${key.classes.length}: ${key.classes.join(', ')}`,
+    );
+  return { kind: 'scores', scores: (await infer(model, images, options)).logits };
+}
+
+/** The same from scores that are at hand. */
+export async function testScores(
+  key: Key,
+  probes: ProbeManifest,
+  suspect: ModelScores,
+  references: readonly ModelScores[],
+  options: { readonly labelOnly?: boolean } = {},
+): Promise<BlackBoxDetection> {
+  const responses = await probeResponses(key, probes, suspect, references, options);
+  const { control, warnings, ...result } = blackBoxTest({ ...responses, combine: keyCombination(key) });
+  const { marksLog10P } = responses;
+  return {
+    ...result,
+    warnings: [
+      ...(marksLog10P < MARKS_DIFFER_BELOW
+        ? [
+            `the true set's marks are not like its decoys' (log10 p ${marksLog10P.toFixed(1)}): the probes were not all made alike, do not rely on this result`,
+          ]
+        : []),
+      ...warnings,
+    ],
+    blackBox: {
+      sets: probes.sets,
+      imagesPerClass: probes.images.length / probes.classes.length,
+      scores: responses.scores,
+      control,
+      marksLog10P,
+    },
+  };
+}
+
+/** From scores to what the test compares: responses by class and set, the sets in the order of their draws. */
+export async function probeResponses(
+  key: Key,
+  probes: ProbeManifest,
+  suspect: ModelScores,
+  references: readonly ModelScores[],
+  options: { readonly labelOnly?: boolean } = {},
+): Promise<ProbeResponses> {
+  if (probes.keyCommitment !== (await commitment(key)))
+    throw new IntegrityError('the probes are of another key; give those that were made with this one');
+  const layout = probeLayout(probes);
+  // In the list, position j has draw order[j]; wanted is the position of each draw.
+  const positions = (await keyProbeOrders(key, probes.sets)).map(inverse);
+  const tested = probeResponse(suspect, layout, { ...options, name: "the suspect's scores" });
+  const measures = [probes.marks.changeLevels, probes.marks.gain].map((rows) => Float64Array.from(rows.flat()));
+  return {
+    response: reorderSets(tested.response, positions),
+    // Whatever is known of the suspect: a reference model's scores are at hand, and tell more than its labels.
+    references: references.map((scores, j) =>
+      reorderSets(probeResponse(scores, layout, { name: `scores of reference ${j + 1}` }).response, positions),
+    ),
+    classes: key.classes,
+    scores: tested.kind,
+    marksLog10P: marksAlike(
+      measures.map((measure) => reorderSets(measure, positions)),
+      key.classes.length,
+    ),
+  };
+}
+
+/** How the key combines classes, or the default where it fixes another test. */
+export const keyCombination = ({ statistic }: Key): Combination =>
+  statistic.kind === 'black-box' ? statistic.combine : DEFAULT_COMBINATION;
+
+function inverse(order: Uint32Array): Uint32Array {
+  const positions = new Uint32Array(order.length);
+  for (const [position, draw] of order.entries()) positions[draw] = position;
+  return positions;
+}
