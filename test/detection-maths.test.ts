@@ -308,6 +308,16 @@ describe('class-irrelevant subspace', () => {
     expect(classIrrelevantSubspace({ features, labels, classCount: K, weight, k })).toEqual(basis);
   });
 
+  it('leaves the weights aside of a network with half as many classes as features', () => {
+    const [n, d, K, k] = [300, 12, 3, 8];
+    const labels = Array.from({ length: n }, (_, i) => i % K);
+    const features = normals(5, n * d);
+    const foreign = (rows: number) =>
+      classIrrelevantSubspace({ features, labels, classCount: K, weight: normals(6, rows * d), k });
+    expect(foreign(6)).toEqual(foreign(1000));
+    expect(() => foreign(5)).toThrow('8 directions asked for, 6 are left of 12');
+  });
+
   it('refuses more directions than are left, and bad labels', () => {
     const [n, d, K] = [60, 10, 3];
     const features = normals(7, n * d);

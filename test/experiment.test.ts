@@ -9,13 +9,16 @@ import { parseManifest } from '../src/datasets/manifest.ts';
 import { selectStratified } from '../src/datasets/select.ts';
 import { hashBytes, hashDataset } from '../src/datasets/write.ts';
 import { detect } from '../src/detection/detect.ts';
+import { testScores } from '../src/detection/detect_blackbox.ts';
 import { parseConfig } from '../src/experiment/config.ts';
 import { type ExperimentReport, runExperiment } from '../src/experiment/experiment.ts';
 import { nestedDataset } from '../src/experiment/nested.ts';
 import { experimentKey } from '../src/experiment/public_key.ts';
 import { parseResults, spread, summarise, toCsv } from '../src/experiment/results.ts';
 import { statistics, type Tested } from '../src/experiment/statistics.ts';
+import { parseNpy } from '../src/formats/npy.ts';
 import { parseKey } from '../src/marking/key.ts';
+import { openProbes } from '../src/marking/make_probes.ts';
 import { markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { openModel } from '../src/nn/open_model.ts';
@@ -363,6 +366,56 @@ describe('an experiment', () => {
     } finally {
       delete table.fake;
     }
+  });
+
+  it('the black-box test on the hardest images: of what the files hold, with probes and references made once', async () => {
+    const config = {
+      ...tiny,
+      data: { ...tiny.data, vanilla: { path: 'held-out' } },
+      marking: { ...tiny.marking, hardest: 'marker' },
+      probes: { decoys: 4, perClass: 3 },
+      settings: [{ ...tiny.settings[1], references: { data: 'vanilla', seeds: [8] } }],
+      statistics: ['black-box'],
+    };
+    const { rows } = await run(config, at('answers'));
+    const deciding = rows.filter((row) => row.deciding);
+    // Of each key: the unmarked model, the key's own, and the other key's.
+    expect(deciding.map(({ control }) => control)).toEqual([
+      'unmarked',
+      'unmarked',
+      null,
+      'other key',
+      null,
+      'other key',
+    ]);
+    const key = await parseKey(read(at('answers/keys/key-1/key.json')).toString(), 'key.json');
+    const { manifest } = await openProbes(at('answers/keys/key-1/probes'));
+    const scores = (path: string) => ({
+      kind: 'scores' as const,
+      scores: parseNpy(read(at(`answers/${path}`)), path).data as Float32Array,
+    });
+    const [reference] = readdirSync(at('answers/keys/key-1/probes/scores'));
+    const again = await testScores(
+      key,
+      manifest,
+      scores('cells/scratch/fraction-0.5/key-1/seed-3/black-box.key-1.scores.npy'),
+      [scores(`keys/key-1/probes/scores/${reference}`)],
+    );
+    expect(deciding[2].log10p).toBe(again.log10p);
+    expect(again.blackBox).toMatchObject({ sets: 5, imagesPerClass: 3 });
+    // The choice is that of `mark --hardest`, at random another.
+    const chosen = parseManifest(read(at('answers/keys/key-1/marked-0.5/manifest.json')).toString(), 'manifest.json');
+    expect(chosen.options).toHaveProperty('classifierSha256');
+    await expect(run({ ...config, marking: tiny.marking }, at('answers'))).rejects.toThrow(
+      'was begun with another value of marking',
+    );
+  });
+
+  it('of probes needs images to make them of', () => {
+    const config = { ...tiny, statistics: ['black-box'] };
+    expect(() => parseConfig(JSON.stringify(config), 'config.json')).toThrow(
+      'config.json: data.vanilla: missing, and probes are made of such images',
+    );
   });
 });
 

@@ -79,6 +79,34 @@ describe('planning', () => {
     expect(tape.nodes.some(({ op }) => op === 'conv2d_dweight')).toBe(false);
   });
 
+  it('finishes gradients in the pass that writes them, where nothing else needs them unfinished', () => {
+    const tape = new Tape();
+    const x = tape.input('x', [1, 6, 6, 8]);
+    const weights = ['first', 'second'].map((name) => tape.variable(stand(name, [3, 3, 8, 8])));
+    const h = conv2d(x, weights[0]!, { padding: 1, relu: true });
+    const y = conv2d(h, weights[1]!, { padding: 1, residual: h });
+    const dy = tape.input('dy', y.shape);
+    const [dx, dh] = backward(y, [x, h], dy);
+    const opsOf = (outputs: Tensor[]): string[] => planMemory(tape, outputs, target).steps.map(({ op }) => op);
+    expect(opsOf([dx!])).toEqual(['conv2d', 'conv2d_dx', 'conv2d_dx']);
+    const [, first] = planMemory(tape, [dx!], target).steps;
+    expect(first!.finishing).toEqual({ residual: dy, gate: h });
+    // dh is asked for: its sum goes into the pass, the ReLU's gradient stays.
+    expect(opsOf([dx!, dh!])).toEqual(['conv2d', 'conv2d_dx', 'relu_backward', 'conv2d_dx']);
+    // What it is computed from changes before the sum is due: it may not wait.
+    const late = new Tape();
+    const z = late.input('z', [1, 6, 6, 8]);
+    const [seed, momentum] = ['seed', 'momentum'].map((name) => late.variable(stand(name, z.shape)));
+    const [dz] = backward(conv2d(z, late.input('weight', [3, 3, 8, 8]), { padding: 1 }), [z], seed);
+    sgd({ parameter: seed, momentum, gradient: z, learningRate: late.input('learning rate', [1]) });
+    expect(planMemory(late, [add(dz, z)], target).steps.map(({ op }) => op)).toEqual([
+      'transpose',
+      'conv2d_dx',
+      'sgd',
+      'add',
+    ]);
+  });
+
   it('refuses gradients of what has no influence', () => {
     const tape = new Tape();
     const x = tape.input('x', [4]);

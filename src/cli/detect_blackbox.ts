@@ -7,6 +7,7 @@ import { saveScores } from '../evidence/saved.ts';
 import type { Key } from '../marking/key.ts';
 import { type OpenedProbes, openProbeImages, openProbes } from '../marking/make_probes.ts';
 import { probeLayout } from '../marking/probe_manifest.ts';
+import type { ConfigOverrides } from '../nn/model_file.ts';
 import { type Context, columns, flagOf, type Values } from './command.ts';
 import type { Tested } from './detect.ts';
 import { type networkOptions, networkOverrides, openNetwork } from './inputs.ts';
@@ -74,62 +75,77 @@ export interface GatheredScores {
   readonly adapter: string;
 }
 
+/** Scores, and the files they are of with their SHA-256. */
+interface Answers {
+  readonly scores: ModelScores;
+  readonly record: Readonly<Record<string, string>>;
+}
+
 /** Runs or reads everything that `blackBoxOptions` name, once `checkTestOptions` has let them pass. */
 export async function gatherScores(
-  { openDevice, progress, log, signal }: Pick<Context<unknown>, 'openDevice' | 'progress' | 'log' | 'signal'>,
+  context: Pick<Context<unknown>, 'openDevice' | 'progress' | 'log' | 'signal'>,
   options: BlackBoxValues,
   key: Key,
 ): Promise<GatheredScores> {
+  const { suspect: suspectPath, scores: scoresPath } = options;
+  const [modelPaths, scorePaths] = [listOf(options.reference), listOf(options.referenceScores)];
   const probes = await openProbes(options.probes!);
-  const modelPaths = list(options.reference);
-  const scorePaths = list(options.referenceScores);
-  const gathered: { scores: ModelScores; record: Readonly<Record<string, string>> }[] = [];
-  // Files first: what is wrong with them is found at once.
-  const files = new Map<string, (typeof gathered)[number]>();
-  for (const path of [...(options.scores === undefined ? [] : [options.scores]), ...scorePaths]) {
+  const read = async (path: string): Promise<Answers> => {
     const { scores, sha256 } = await readScores(path, probes);
-    files.set(path, { scores, record: { scores: path, scoresSha256: sha256 } });
-  }
-  const models = [...(options.suspect === undefined ? [] : [options.suspect]), ...modelPaths];
-  const ran = new Map<string, (typeof gathered)[number]>();
-  if (models.length > 0) {
-    const images = await openProbeImages(probes);
-    const loaders = new Map<number, Loader>();
-    const display = progress('scores', models.length * images.length, 'images');
-    for (const [at, path] of models.entries()) {
-      const overrides = path === options.suspect ? networkOverrides(options) : {};
-      const { model, sha256 } = await openNetwork({ openDevice, log }, path, overrides);
-      try {
-        const { channels } = model.config;
-        const loader = loaders.get(channels) ?? (await Loader.open(images, channels));
-        loaders.set(channels, loader);
-        const onProgress = (done: number): void => display.update(at * images.length + done);
-        ran.set(path, {
-          scores: await probeScores(key, model, loader, { onProgress, signal }),
-          record: { path, sha256 },
-        });
-      } catch (error) {
-        if (error instanceof InputError) throw new InputError(`${path}: ${error.message}`, { cause: error });
-        throw error;
-      } finally {
-        model.destroy();
-      }
-    }
-    display.done();
-  }
-  const suspect = options.suspect === undefined ? files.get(options.scores!)! : ran.get(options.suspect)!;
-  const references = [...modelPaths.map((path) => ran.get(path)!), ...scorePaths.map((path) => files.get(path)!)];
+    return { scores, record: { scores: path, scoresSha256: sha256 } };
+  };
+  // Files first: what is wrong with them is found at once.
+  const told = scoresPath === undefined ? undefined : await read(scoresPath);
+  const toldReferences: Answers[] = [];
+  for (const path of scorePaths) toldReferences.push(await read(path));
+  const ask = modelsOn(context, probes, key, modelPaths.length + (suspectPath === undefined ? 0 : 1));
+  const suspect = told ?? (await ask(suspectPath!, networkOverrides(options)));
+  const references: Answers[] = [];
+  for (const path of modelPaths) references.push(await ask(path));
+  references.push(...toldReferences);
   return {
     probes,
     suspect: suspect.scores,
     references: references.map(({ scores }) => scores),
     suspectRecord: suspect.record,
     referenceRecords: references.map(({ record }) => record),
-    adapter: models.length > 0 ? (await openDevice()).name : 'none',
+    adapter: suspectPath === undefined && modelPaths.length === 0 ? 'none' : (await context.openDevice()).name,
   };
 }
 
-const list = (paths: string | undefined): string[] => paths?.split(',') ?? [];
+const listOf = (paths: string | undefined): string[] => paths?.split(',') ?? [];
+
+/** What runs models on probes: `count` of them, under one progress display. */
+function modelsOn(
+  { openDevice, progress, log, signal }: Pick<Context<unknown>, 'openDevice' | 'progress' | 'log' | 'signal'>,
+  probes: OpenedProbes,
+  key: Key,
+  count: number,
+): (path: string, overrides?: ConfigOverrides) => Promise<Answers> {
+  const rows = probeRows(probeLayout(probes.manifest));
+  /** By channels. */
+  const loaders = new Map<number, Loader>();
+  let display: ReturnType<typeof progress> | undefined;
+  let asked = 0;
+  return async (path, overrides = {}) => {
+    const { model, sha256 } = await openNetwork({ openDevice, log }, path, overrides);
+    try {
+      const { channels } = model.config;
+      const loader = loaders.get(channels) ?? (await Loader.open(await openProbeImages(probes), channels));
+      loaders.set(channels, loader);
+      display ??= progress('scores', count * rows, 'images');
+      const before = rows * asked++;
+      const onProgress = (done: number): void => display!.update(before + done);
+      const scores = await probeScores(key, model, loader, { onProgress, signal });
+      if (asked === count) display.done();
+      return { scores, record: { path, sha256 } };
+    } catch (error) {
+      throw error instanceof InputError ? new InputError(`${path}: ${error.message}`, { cause: error }) : error;
+    } finally {
+      model.destroy();
+    }
+  };
+}
 
 /** The black-box test as `detect` runs it. */
 export async function detectBlackBox(

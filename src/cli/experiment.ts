@@ -34,7 +34,7 @@ export const experiment = defineCommand({
     },
   },
   afterInterrupt: 'run the same command again to go on',
-  examples: ['experiments/fashion-mnist-scratch.json -o radioactive-experiment'],
+  examples: ['experiments/fashion-mnist-scratch-hardest.json -o radioactive-experiment'],
   async run({ options, openDevice, progress, log, signal }) {
     const config = parseConfig(new TextDecoder().decode(await readBytes(options.config)), options.config);
     const data =

@@ -10,6 +10,7 @@ import { extract } from './extract.ts';
 import { frequencies } from './frequencies.ts';
 import { keygen } from './keygen.ts';
 import { mark } from './mark.ts';
+import { power } from './power.ts';
 import { preview } from './preview.ts';
 import { probes } from './probes.ts';
 import { profile } from './profile.ts';
@@ -38,6 +39,7 @@ await runProgram(
       verify,
       report,
       calibrate,
+      power,
       experiment,
       demo,
       weights,

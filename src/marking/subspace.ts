@@ -28,7 +28,8 @@ export interface SubspaceInput {
 
 /**
  * The k directions in which the marking network's features vary most, outside the span of the centred class means and of
- * the network's own centred class weights: where a suspect's last layer has little weight of its own.
+ * the network's own centred class weights: where a suspect's last layer has little weight of its own. A network of so many classes
+ * that their weights span half of its features or more (ImageNet's thousand in 512) was made for others: its weights are left aside.
  *
  * A function of public vanilla data only, to be fixed before the key is drawn: then the null distribution of cosines
  * inside it is exact with k in place of d.
@@ -51,10 +52,10 @@ export function classIrrelevantSubspace(input: SubspaceInput): Float64Array {
   if (!features.every(Number.isFinite)) throw new InputError('subspace: a feature is NaN or infinite');
   if (!weight.every(Number.isFinite)) throw new InputError('subspace: a weight is NaN or infinite');
 
-  const weightRows = weight.length / d;
+  const weightRows = weight.length / d >= d / 2 ? 0 : weight.length / d;
   const relevant = new Float64Array((classCount + weightRows) * d);
   relevant.set(centreRows(classMeans(features, labels, classCount, d), classCount, d));
-  relevant.set(centreRows(weight, weightRows, d), classCount * d);
+  if (weightRows > 0) relevant.set(centreRows(weight, weightRows, d), classCount * d);
   const { rows: E, rank } = orthonormaliseRows(relevant, classCount + weightRows, d);
 
   const columns = transpose(centreRows(features, n, d), n, d);

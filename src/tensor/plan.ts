@@ -70,7 +70,10 @@ function schedule(tape: Tape, outputs: readonly Tensor[]): Pick<Plan, 'prologue'
   };
   for (const node of tape.nodes) if (node.updates?.length && !needed.has(node)) need(node);
   outputs.forEach(visit);
-  const nodes = tape.nodes.filter((node) => needed.has(node));
+  const nodes = finishTogether(
+    tape.nodes.filter((node) => needed.has(node)),
+    outputs,
+  );
 
   const updated = new Set(nodes.flatMap((node) => node.updates ?? []));
   const varying = new Set<Tensor>([...tape.inputs, ...updated]);
@@ -82,6 +85,44 @@ function schedule(tape: Tape, outputs: readonly Tensor[]): Pick<Plan, 'prologue'
     (constant ? prologue : steps).push(node);
   }
   return { prologue, steps: updatesForward(steps) };
+}
+
+/**
+ * Sums and gradients of ReLUs go into the pass that writes what they are applied to, where it is written for them alone: one tensor
+ * less to store and to load again, for each.
+ */
+function finishTogether(nodes: readonly Node[], outputs: readonly Tensor[]): Node[] {
+  const uses = new Map<Tensor, number>();
+  for (const tensor of [...nodes.flatMap(({ inputs }) => inputs), ...outputs])
+    if (tensor) uses.set(tensor, (uses.get(tensor) ?? 0) + 1);
+  const producer = new Map<Tensor, Node>();
+  const updated = new Map<Tensor, number>();
+  const recorded = new Map<Node, number>();
+  const together = new Set<Node>();
+  nodes.forEach((node, time) => {
+    let kept = node;
+    for (const { of, ...finish } of node.finish ?? []) {
+      const maker = producer.get(of);
+      if (!maker?.finishes || uses.get(of) !== 1 || maker.finishing?.gate) continue;
+      if (finish.residual && maker.finishing?.residual) continue;
+      // It runs later than recorded, which must make no difference.
+      if (maker.inputs.some((input) => input && (updated.get(input) ?? -1) > recorded.get(maker)!)) continue;
+      together.delete(maker);
+      const others = Object.values(finish);
+      kept = {
+        ...maker,
+        inputs: [...maker.inputs, ...others],
+        results: node.results,
+        finishing: { ...maker.finishing, ...finish },
+      };
+      break;
+    }
+    together.add(kept);
+    recorded.set(kept, time);
+    for (const result of kept.results) producer.set(result, kept);
+    for (const tensor of kept.updates ?? []) updated.set(tensor, time);
+  });
+  return [...together];
 }
 
 /**
@@ -106,7 +147,7 @@ function updatesForward(nodes: readonly Node[]): Node[] {
 
 function launchesOf(tape: Tape, node: Node, capabilities: Capabilities): readonly Launch[] {
   const scratch = (shape: Shape): Tensor => tape.tensor(`${node.label}/scratch`, shape);
-  return node.launches({ capabilities, scratch }, node.results);
+  return node.launches({ capabilities, scratch, finish: node.finishing ?? {} }, node.results);
 }
 
 /** When tensors that are neither input nor variable live, and which of them one launch reads and the other writes. */

@@ -18,9 +18,19 @@ export interface Launch {
   readonly flops?: number;
 }
 
+/** What can be done to a result in the pass that writes it. */
+export interface Finish {
+  /** Added; of the result's shape. */
+  readonly residual?: Tensor;
+  /** Then 0 stays where this, of the same shape, is not positive: the gradient of a ReLU with this result. */
+  readonly gate?: Tensor;
+}
+
 /** What a node may know when it chooses its kernels. */
 export interface LaunchContext {
   readonly capabilities: Capabilities;
+  /** What its last pass does to its result; nothing unless the node `finishes`. */
+  readonly finish: Finish;
   /** A tensor that lives only during this node. */
   scratch(shape: Shape): Tensor;
 }
@@ -33,6 +43,13 @@ export interface NodeSpec {
   /** Variables written in place. A node with updates is always kept. */
   readonly updates?: readonly Tensor[];
   launches(context: LaunchContext, outputs: readonly Tensor[]): readonly Launch[];
+  /** Its launches do what the context's `finish` says. */
+  readonly finishes?: boolean;
+  /**
+   * This node does no more than finish the result `of` another: where that is made for this node alone by one that `finishes`,
+   * the plan lets it do so in its own pass. Several: any one of them will do.
+   */
+  readonly finish?: readonly (Finish & { readonly of: Tensor })[];
   /**
    * Records the gradient: from dy, the gradient with respect to the first output, to one tensor for each input, in order.
    * `wanted(i)` tells whether input i's gradient is asked for; others may be left undefined. Absent: not differentiable.
@@ -45,6 +62,8 @@ export interface NodeSpec {
 export interface Node extends NodeSpec {
   readonly label: string;
   readonly results: readonly Tensor[];
+  /** What the plan has it do besides. */
+  readonly finishing?: Finish;
 }
 
 /**

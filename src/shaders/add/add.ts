@@ -15,6 +15,10 @@ export function add(x: Tensor, y: Tensor): Tensor {
     launches: (_, [z]) => [
       { kernel, params: { quads }, bind: { x, y, z }, workgroups: Math.ceil(quads / 256), flops: x.size },
     ],
+    finish: [
+      { of: y, residual: x },
+      { of: x, residual: y },
+    ],
     backward: (dz) => [dz, dz],
   });
   return z!;

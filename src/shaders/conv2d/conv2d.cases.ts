@@ -79,6 +79,24 @@ function convCase(shape: ConvShape): KernelCase {
   };
 }
 
+/** Two convolutions with a shortcut around the second: sum and ReLU of the gradient go into the pass that writes it. */
+function blockCase(n: number, size: number, c: number): KernelCase {
+  const shape = { n, h: size, w: size, c, o: c, kh: 3, kw: 3, stride: 1, padding: 1, bias: false };
+  return {
+    name: `conv2d block ${n}x${size}x${size}x${c}`,
+    inputs: { x: { shape: [n, size, size, c] }, weight: { shape: [3, 3, c, c] } },
+    record: (_, { x, weight }) => {
+      const h = conv2d(x!, weight!, { padding: 1, relu: true });
+      return { y: conv2d(h, weight!, { padding: 1, residual: h }) };
+    },
+    reference: ({ x, weight }) => {
+      const h = reference({ ...shape, residual: false, relu: true }, { x: x!, weight: weight! }).y!;
+      return reference({ ...shape, residual: true, relu: false }, { x: h, weight: weight!, residual: h });
+    },
+    gradients: ['x'],
+  };
+}
+
 function linearCase(n: number, i: number, o: number, withBias: boolean): KernelCase {
   return {
     name: `linear ${n}x${i} to ${o}${withBias ? ' bias' : ''}`,
@@ -138,6 +156,9 @@ export const cases: readonly KernelCase[] = [
   convCase({ n: 3, h: 17, w: 15, c: 32, o: 32, kh: 3, padding: 1 }),
   // Three channels, filled up to four and gathered from columns, where the adapter's variant does so.
   convCase({ n: 2, h: 11, w: 14, c: 3, o: 16, kh: 7, stride: 2, padding: 3, bias: true, relu: true }),
+  blockCase(2, 7, 3),
+  blockCase(1, 9, 8),
+  blockCase(1, 16, 32),
   linearCase(1, 1, 1, false),
   linearCase(5, 130, 33, true),
   linearCase(65, 64, 10, true),

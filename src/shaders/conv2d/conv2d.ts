@@ -15,7 +15,7 @@ import subgroupCode from './conv2d_subgroup.wgsl?raw';
 import subgroupScalarCode from './conv2d_subgroup_scalar.wgsl?raw';
 import tiledCode from './conv2d_tiled.wgsl?raw';
 import tiledScalarCode from './conv2d_tiled_scalar.wgsl?raw';
-import { type Epilogue, epilogueBits } from './epilogue.ts';
+import { type Epilogue, epilogueBindings, epilogueBits } from './epilogue.ts';
 import { foldColumns, resizeRows } from './few_channels.ts';
 import { tilingOf, winogradDweight, winogradDy, winogradInput, winogradOutput, winogradWeight } from './winograd.ts';
 
@@ -130,7 +130,7 @@ const variants: readonly Variant[] = [
         return { kernel: gatherSubgroupScalar, rows: 4 * TM, channels: 8 * TN, width: 1, constants: { TM, TN } };
       }
       const lane = channelsALane(O);
-      const SLOTS = pixels <= 8 ? 1 : pixels <= 16 ? 2 : 4;
+      const SLOTS = pixels <= 16 ? 2 : 4;
       return {
         kernel: gatherSubgroup,
         rows: 8 * SLOTS,
@@ -226,8 +226,8 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
     outputs: [[N, OH, OW, O]],
     launches: (context, [y]) =>
       gather(context, {
-        bind: { x: image, weight: kernel, bias, residual, y },
-        epilogue: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: residual !== undefined, RELU: relu },
+        bind: { x: image, weight: kernel, y },
+        epilogue: { bias, residual, relu },
         input: { N, H, W, C: filled },
         grid: { GH: OH, GW: OW, O },
         output: { YH: OH, YW: OW, outStride: 1, phaseY: 0, phaseX: 0 },
@@ -269,7 +269,7 @@ function winogradPays(
   let winograd: number;
   let direct: number;
   if (weight) {
-    const rows = tiles <= 8 ? 15 : tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
+    const rows = tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
     winograd = 36 * rows * C * O + ACCESS * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
     direct = 9 * N * GH * GW * C * O;
   } else {
@@ -353,8 +353,8 @@ function matrixProduct(
   batches = 1,
 ): Launch[] {
   return gather(context, {
-    bind: { x, weight, bias, residual: undefined, y },
-    epilogue: { HAS_BIAS: bias !== undefined, HAS_RESIDUAL: false, RELU: false },
+    bind: { x, weight, y },
+    epilogue: { bias },
     batches,
     input: { N: N * batches, H: 1, W: 1, C: I },
     grid: { GH: 1, GW: 1, O },
@@ -412,7 +412,8 @@ export function conv2dDx(
   const [KH, KW, C] = weight.shape as [number, number, number, number];
   if (winogradPays(dy.tape, { N, GH: H, GW: W, C: O, O: C, KH, KW, stride, padding }, weight)) {
     const tiling = tilingOf(N, H, W);
-    return winogradOutput(products(winogradInput(dy, tiling, 2 - padding), winogradWeight(weight, true)), N, tiling);
+    const transposed = winogradWeight(swapLastTwo(weight), { turned: true });
+    return winogradOutput(products(winogradInput(dy, tiling, 2 - padding), transposed), N, tiling, { finishes: true });
   }
   if (variantOf(dy.tape)?.fours && C <= 4 && O % 4 === 0) {
     // Few channels would leave most lanes idle: a matrix product to all taps of every result, gathered afterwards.
@@ -426,6 +427,7 @@ export function conv2dDx(
     op: 'conv2d_dx',
     inputs: [dy, transposed],
     outputs: [[N, H, W, C]],
+    finishes: true,
     launches: (context, [dx]) => {
       // Output pixels of one phase (their coordinates modulo the stride) meet the same taps: each phase is a dense gather.
       const launches: Launch[] = [];
@@ -435,8 +437,8 @@ export function conv2dDx(
           const firstKx = (phaseX + padding) % stride;
           launches.push(
             ...gather(context, {
-              bind: { x: dy, weight: transposed, bias: undefined, residual: undefined, y: dx },
-              epilogue: { HAS_BIAS: false, HAS_RESIDUAL: false, RELU: false },
+              bind: { x: dy, weight: transposed, y: dx },
+              epilogue: context.finish,
               input: { N, H: OH, W: OW, C: O },
               grid: { GH: Math.ceil((H - phaseY) / stride), GW: Math.ceil((W - phaseX) / stride), O: C },
               output: { YH: H, YW: W, outStride: stride, phaseY, phaseX },
@@ -502,7 +504,7 @@ const mostDweightSplits = (pixels: number): number => Math.min(64, Math.ceil(pix
 function gather(
   context: LaunchContext,
   launch: {
-    bind: Record<'x' | 'weight' | 'bias' | 'residual' | 'y', Tensor | undefined>;
+    bind: Record<'x' | 'weight' | 'y', Tensor | undefined>;
     epilogue: Epilogue;
     input: { N: number; H: number; W: number; C: number };
     grid: { GH: number; GW: number; O: number };
@@ -520,6 +522,7 @@ function gather(
   const pixels = (N / batches) * grid.GH * grid.GW;
   const inner = taps.tapsY * taps.tapsX * image.C;
   const leaves = (origin: number, count: number, points: number, extent: number): boolean => {
+    if (inner === 0) return false;
     const step = (count - 1) * taps.tapStep;
     const first = origin + Math.min(0, step);
     const last = origin + (points - 1) * taps.inStride + Math.max(0, step);
@@ -549,14 +552,14 @@ function gather(
     batches,
     weightStride: (image.C * grid.O) / width,
   };
+  const finished = { ...bind, ...epilogueBindings(epilogue) };
   if (turn === undefined) {
-    const late = kernel.params.some(({ name }) => name === 'epilogue');
     return [
       {
         kernel,
-        constants: { ...constants, ...(!late && epilogue) },
-        params: { ...params, ...(late && { epilogue: epilogueBits(epilogue) }) },
-        bind,
+        constants,
+        params: { ...params, epilogue: epilogueBits(epilogue) },
+        bind: finished,
         workgroups: tiles,
         flops,
       },
@@ -572,7 +575,7 @@ function gather(
     kernel,
     constants,
     params: { ...params, epilogue: partial ? 0 : epilogueBits(epilogue), splits, turnsPerSplit },
-    bind: partial ? { ...bind, bias: undefined, residual: undefined, y: partial } : bind,
+    bind: partial ? { ...bind, ...epilogueBindings({}), y: partial } : finished,
     workgroups: tiles * splits,
     flops,
   };
@@ -594,7 +597,7 @@ function gather(
         GW,
         ...output,
       },
-      bind: { partial_: partial, bias: bind.bias, residual: bind.residual, y: bind.y },
+      bind: { partial_: partial, ...epilogueBindings(epilogue), y: bind.y },
       workgroups: Math.ceil(size / value.width / 64),
       flops: splits * size,
     },

@@ -86,10 +86,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     addProducts(&acc, 28u, subgroupBroadcast(v[0], 7u), subgroupBroadcast(v[1], 7u), subgroupBroadcast(v[2], 7u), subgroupBroadcast(v[3], 7u), &d);
   }
 
+  // One loop, as in conv2d_subgroup.wgsl.
+  if (split >= p.splits || channel >= channels) { return; }
+  var sums = acc;
   let firstOut = (split * p.batches + batch) * p.rows + firstRow * 4u;
-  for (var i = 0u; i < 32u; i++) {
-    if (split < p.splits && firstRow * 4u + i < p.rows && channel < channels) {
-      dweight[(firstOut + i) * channels + channel] = acc[i];
-    }
+  let lastOut = (split * p.batches + batch) * p.rows + p.rows;
+  for (var out = firstOut; out < min(firstOut + 32u, lastOut); out++) {
+    dweight[out * channels + channel] = sums[out - firstOut];
   }
 }

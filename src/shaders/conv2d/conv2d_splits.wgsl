@@ -1,5 +1,5 @@
 // Adds what the splits of a convolution summed, partial [splits, batches·pixels, O], in order, and finishes it: bias, residual, ReLU,
-// and the result's place in y, as conv2d_tiled.wgsl does where there is one split. One invocation one `Channels`.
+// gate, and the result's place in y, as conv2d_tiled.wgsl does where there is one split. One invocation one `Channels`.
 // Given: Channels.
 
 struct Params {
@@ -9,13 +9,15 @@ struct Params {
 @group(0) @binding(0) var<storage, read> partial_: array<Channels>;
 @group(0) @binding(1) var<storage, read> bias: array<Channels>;
 @group(0) @binding(2) var<storage, read> residual: array<Channels>;
-@group(0) @binding(3) var<storage, read_write> y: array<Channels>;
-@group(0) @binding(4) var<uniform> p: Params;
+@group(0) @binding(3) var<storage, read> gate: array<Channels>;
+@group(0) @binding(4) var<storage, read_write> y: array<Channels>;
+@group(0) @binding(5) var<uniform> p: Params;
 
 // Bits of `epilogue`.
 const BIAS = 1u;
 const RESIDUAL = 2u;
 const RELU = 4u;
+const GATE = 8u;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -32,5 +34,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   if ((p.epilogue & BIAS) != 0u) { value += bias[o]; }
   if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
   if ((p.epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
+  if ((p.epilogue & GATE) != 0u) { value = select(Channels(), value, gate[at] > Channels()); }
   y[at] = value;
 }

@@ -14,7 +14,7 @@
 // branch, each result's four products in one go; values of x travel by broadcast; no workgroup memory. Everything a lane keeps is
 // addressed by literals: whatever a loop's variable addresses may end up in memory. A lane looks after four pixels, 8 apart, as
 // the components of vectors. A turn has to fit into the instruction cache, which bounds the tile.
-// Given: Channels and CHANNELS (its size), SLOTS (1, 2 or 4: pixels a lane; 8·SLOTS pixels a subgroup), MANY_TAPS, PADDED
+// Given: Channels and CHANNELS (its size), SLOTS (2 or 4: pixels a lane; 8·SLOTS pixels a subgroup), MANY_TAPS, PADDED
 // (whether taps may lie outside the image).
 enable subgroups;
 
@@ -29,16 +29,17 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weight: array<Channels>;
 @group(0) @binding(2) var<storage, read> bias: array<Channels>;
 @group(0) @binding(3) var<storage, read> residual: array<Channels>;
-@group(0) @binding(4) var<storage, read_write> y: array<Channels>;
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(4) var<storage, read> gate: array<Channels>;
+@group(0) @binding(5) var<storage, read_write> y: array<Channels>;
+@group(0) @binding(6) var<uniform> p: Params;
 
 const PIXELS = 8u * SLOTS;
-const NOWHERE = 0xffffffffu;
 
-// Bits of `epilogue`: given with each launch, as every variant takes a CPU adapter a second to compile.
+// Bits of `epilogue`: given with each launch, as a CPU adapter takes long to compile a variant.
 const BIAS = 1u;
 const RESIDUAL = 2u;
 const RELU = 4u;
+const GATE = 8u;
 
 fn addProducts(sum: Channels, s: vec4f, w: ptr<function, array<Channels, 4>>) -> Channels {
   return fma(Channels(s.w), (*w)[3], fma(Channels(s.z), (*w)[2], fma(Channels(s.y), (*w)[1], fma(Channels(s.x), (*w)[0], sum))));
@@ -54,26 +55,6 @@ fn addPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, v: vec4f, 
   (*acc)[first + 5u] = addProducts((*acc)[first + 5u], subgroupBroadcast(v, 5u), w);
   (*acc)[first + 6u] = addProducts((*acc)[first + 6u], subgroupBroadcast(v, 6u), w);
   (*acc)[first + 7u] = addProducts((*acc)[first + 7u], subgroupBroadcast(v, 7u), w);
-}
-
-fn put(at: u32, channel: u32, sum: Channels, cut: bool) {
-  if (at != NOWHERE && channel * CHANNELS < p.O) {
-    var value = sum;
-    if (cut) { value = select(sum, Channels(), sum <= Channels()); }
-    y[at + channel] = value;
-  }
-}
-
-/** Writes eight pixels, whose places the eight lanes hold. */
-fn putPixels(acc: ptr<function, array<Channels, PIXELS>>, first: u32, at: u32, channel: u32, cut: bool) {
-  put(subgroupBroadcast(at, 0u), channel, (*acc)[first + 0u], cut);
-  put(subgroupBroadcast(at, 1u), channel, (*acc)[first + 1u], cut);
-  put(subgroupBroadcast(at, 2u), channel, (*acc)[first + 2u], cut);
-  put(subgroupBroadcast(at, 3u), channel, (*acc)[first + 3u], cut);
-  put(subgroupBroadcast(at, 4u), channel, (*acc)[first + 4u], cut);
-  put(subgroupBroadcast(at, 5u), channel, (*acc)[first + 5u], cut);
-  put(subgroupBroadcast(at, 6u), channel, (*acc)[first + 6u], cut);
-  put(subgroupBroadcast(at, 7u), channel, (*acc)[first + 7u], cut);
 }
 
 /** `inside` is 1, or 0 where a tap lies outside: a product, as the compiler would move a choice behind every broadcast. */
@@ -128,16 +109,15 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     let at = (tap * p.C + c * 4u) * channels + inChannel;
     var w = array<Channels, 4>(weight[at], weight[at + channels], weight[at + 2u * channels], weight[at + 3u * channels]);
     let v0 = load(source.x, inside.x);
-    var v1: vec4f;
+    let v1 = load(source.y, inside.y);
     var v2: vec4f;
     var v3: vec4f;
-    if (SLOTS > 1u) { v1 = load(source.y, inside.y); }
     if (SLOTS > 2u) {
       v2 = load(source.z, inside.z);
       v3 = load(source.w, inside.w);
     }
     addPixels(&acc, 0u, v0, &w);
-    if (SLOTS > 1u) { addPixels(&acc, 8u, v1, &w); }
+    addPixels(&acc, 8u, v1, &w);
     if (SLOTS > 2u) {
       addPixels(&acc, 16u, v2, &w);
       addPixels(&acc, 24u, v3, &w);
@@ -152,27 +132,26 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     }
   }
 
-  let row = n * p.YH + gy * p.outStride + p.phaseY;
-  let used = (own < vec4u(p.pixels)) & vec4<bool>(batch < p.batches);
-  let at = select(vec4u(NOWHERE), (row * p.YW + gx * p.outStride + p.phaseX) * channels, used);
-  let cut = (p.epilogue & (RELU | RESIDUAL)) == RELU;
-  putPixels(&acc, 0u, at.x, channel, cut);
-  if (SLOTS > 1u) { putPixels(&acc, 8u, at.y, channel, cut); }
-  if (SLOTS > 2u) {
-    putPixels(&acc, 16u, at.z, channel, cut);
-    putPixels(&acc, 24u, at.w, channel, cut);
-  }
-
-  if ((p.epilogue & RESIDUAL) != 0u && channel < channels && batch < p.batches) {
-    // A loop of its own over what was just written: in the lines above, every load would be compiled once a pixel.
-    let firstPixel = batch * p.pixels + own.x - lane;
-    let lastPixel = batch * p.pixels + p.pixels;
-    for (var i = firstPixel; i < min(firstPixel + PIXELS, lastPixel); i++) {
-      let outRow = (i / (p.GW * p.GH)) * p.YH + ((i / p.GW) % p.GH) * p.outStride + p.phaseY;
-      let outAt = (outRow * p.YW + (i % p.GW) * p.outStride + p.phaseX) * channels + channel;
-      var value = y[outAt] + residual[outAt];
-      if ((p.epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
-      y[outAt] = value;
-    }
+  // One loop over pixels: every load or store in the source is some hundred instructions. What it addresses by its variable lies in
+  // memory, hence the copy.
+  if (channel >= channels || batch >= p.batches) { return; }
+  var sums = acc;
+  let begin = batch * p.pixels + own.x - lane;
+  var outX = begin % p.GW;
+  var outY = (begin / p.GW) % p.GH;
+  var image = begin / (p.GW * p.GH);
+  for (var i = begin; i < min(begin + PIXELS, (batch + 1u) * p.pixels); i++) {
+    let outRow = image * p.YH + outY * p.outStride + p.phaseY;
+    let at = (outRow * p.YW + outX * p.outStride + p.phaseX) * channels + channel;
+    var value = sums[i - begin];
+    if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
+    if ((p.epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
+    if ((p.epilogue & GATE) != 0u) { value = select(Channels(), value, gate[at] > Channels()); }
+    y[at] = value;
+    let wrapX = outX + 1u == p.GW;
+    let wrapY = wrapX && outY + 1u == p.GH;
+    outX = select(outX + 1u, 0u, wrapX);
+    outY = select(outY + u32(wrapX), 0u, wrapY);
+    image += u32(wrapY);
   }
 }

@@ -7,7 +7,7 @@
 enable subgroups;
 
 struct Params {
-  pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
+  epilogue: u32, pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
   GH: u32, GW: u32, O: u32,
   YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
   inStride: u32, originY: i32, originX: i32, tapStep: i32,
@@ -17,8 +17,15 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(4) var<storage, read> gate: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(6) var<uniform> p: Params;
+
+// Bits of `epilogue`.
+const BIAS = 1u;
+const RESIDUAL = 2u;
+const RELU = 4u;
+const GATE = 8u;
 
 const LANES = 8u;
 const SUBGROUPS = 4u;
@@ -88,22 +95,21 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u,
     }
   }
 
-  for (var i = 0u; i < TM; i++) {
-    if (batch >= p.batches || firstPixel + i >= p.pixels) { break; }
-    let pixel = batch * p.pixels + firstPixel + i;
+  if (batch >= p.batches) { return; }
+  var sums = acc;  // see conv2d_subgroup.wgsl
+  for (var i = firstPixel; i < min(firstPixel + TM, p.pixels); i++) {
+    let pixel = batch * p.pixels + i;
     let gx = pixel % p.GW;
     let gy = (pixel / p.GW) % p.GH;
     let row = (pixel / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
     let out = (row * p.YW + gx * p.outStride + p.phaseX) * p.O;
-    for (var j = 0u; j < TN; j++) {
-      let o = firstChannel + j * LANES;
-      if (o < p.O) {
-        var value = acc[i][j];
-        if (HAS_BIAS) { value += bias[o]; }
-        if (HAS_RESIDUAL) { value += residual[out + o]; }
-        if (RELU) { value = select(value, 0.0, value <= 0.0); }
-        y[out + o] = value;
-      }
+    for (var o = firstChannel; o < min(firstChannel + LANES * TN, p.O); o += LANES) {
+      var value = sums[i - firstPixel][(o - firstChannel) / LANES];
+      if ((p.epilogue & BIAS) != 0u) { value += bias[o]; }
+      if ((p.epilogue & RESIDUAL) != 0u) { value += residual[out + o]; }
+      if ((p.epilogue & RELU) != 0u) { value = select(value, 0.0, value <= 0.0); }
+      if ((p.epilogue & GATE) != 0u) { value = select(0.0, value, gate[out + o] > 0.0); }
+      y[out + o] = value;
     }
   }
 }

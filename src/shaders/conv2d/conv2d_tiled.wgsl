@@ -23,13 +23,15 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weight: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(4) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(6) var<uniform> p: Params;
 
 // Bits of `epilogue`.
 const BIAS = 1u;
 const RESIDUAL = 2u;
 const RELU = 4u;
+const GATE = 8u;
 
 const SLICE = 4u;  // quads of the inner extent a turn
 const INVOCATIONS = LANES_M * LANES_N;
@@ -123,8 +125,10 @@ fn putQuad(first: u32, out: Out, sum: vec4f) {
   if (out.quad >= p.O / 4u) { return; }
   let at = first + out.quad;
   let added = (p.epilogue & RESIDUAL) != 0u;
-  let value = sum + out.bias + select(vec4f(), residual[select(0u, at, added)], added);
-  y[at] = select(value, vec4f(), (value <= vec4f()) & vec4<bool>((p.epilogue & RELU) != 0u));
+  var value = sum + out.bias + select(vec4f(), residual[select(0u, at, added)], added);
+  if ((p.epilogue & RELU) != 0u) { value = select(value, vec4f(), value <= vec4f()); }
+  if ((p.epilogue & GATE) != 0u) { value = select(vec4f(), value, gate[at] > vec4f()); }
+  y[at] = value;
 }
 
 @compute @workgroup_size(INVOCATIONS)

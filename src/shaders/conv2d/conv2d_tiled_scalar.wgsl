@@ -15,13 +15,15 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-@group(0) @binding(5) var<uniform> p: Params;
+@group(0) @binding(4) var<storage, read> gate: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(6) var<uniform> p: Params;
 
 // Bits of `epilogue`.
 const BIAS = 1u;
 const RESIDUAL = 2u;
 const RELU = 4u;
+const GATE = 8u;
 
 const TILE = 64u;
 const SLICE = 16u;
@@ -105,6 +107,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
         if ((p.epilogue & BIAS) != 0u) { value += bias[o]; }
         if ((p.epilogue & RESIDUAL) != 0u) { value += residual[out + o]; }
         if ((p.epilogue & RELU) != 0u) { value = select(value, 0.0, value <= 0.0); }
+        if ((p.epilogue & GATE) != 0u) { value = select(0.0, value, gate[out + o] > 0.0); }
         y[out + o] = value;
       }
     }

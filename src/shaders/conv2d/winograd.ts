@@ -1,6 +1,6 @@
 import { defineKernel } from '../../gpu/kernel.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { epilogueBits } from './epilogue.ts';
+import { type Epilogue, epilogueBindings, epilogueBits } from './epilogue.ts';
 import dweightCode from './winograd_dweight.wgsl?raw';
 import dyCode from './winograd_dy.wgsl?raw';
 import inputCode from './winograd_input.wgsl?raw';
@@ -56,20 +56,20 @@ export function winogradInput(x: Tensor, { TH, TW, tiles }: Tiling, pad: number)
   return v!;
 }
 
-/** weight [3, 3, C, O] → [36, C, O], or with `flip` [36, O, C] for the gradient with respect to x. */
-export function winogradWeight(weight: Tensor, flip = false): Tensor {
+/** weight [3, 3, C, O] → [36, C, O], of the weights as they are or turned by 180°. */
+export function winogradWeight(weight: Tensor, { turned = false } = {}): Tensor {
   const [, , C, O] = weight.shape as [number, number, number, number];
+  const quads = (C * O) / 4;
   const [u] = weight.tape.record({
     op: 'winograd_weight',
     inputs: [weight],
-    outputs: [flip ? [POINTS, O, C] : [POINTS, C, O]],
+    outputs: [[POINTS, C, O]],
     launches: (_, [u]) => [
       {
         kernel: weightKernel,
-        constants: { FLIP: flip },
-        params: { C, O },
+        params: { quads, turned: Number(turned) },
         bind: { weight, u },
-        workgroups: Math.ceil((C * O) / (flip ? 16 : 4) / 64),
+        workgroups: Math.ceil(quads / 64),
         flops: C * O * 9 * 12,
       },
     ],
@@ -82,26 +82,24 @@ export function winogradOutput(
   m: Tensor,
   N: number,
   { GH, GW, TH, TW, tiles }: Tiling,
-  whole: {
-    bias?: Tensor | undefined;
-    residual?: Tensor | undefined;
-    relu?: boolean;
-    differentiates?: readonly (Tensor | undefined)[];
-    backward?: (y: Tensor, dy: Tensor, wanted: (input: number) => boolean) => readonly (Tensor | undefined)[];
-  } = {},
+  whole: Epilogue & {
+    readonly finishes?: boolean;
+    readonly differentiates?: readonly (Tensor | undefined)[];
+    readonly backward?: (y: Tensor, dy: Tensor, wanted: (input: number) => boolean) => readonly (Tensor | undefined)[];
+  },
 ): Tensor {
   const O = m.shape[2]!;
-  const { bias, residual, relu = false, differentiates, backward } = whole;
-  const epilogue = epilogueBits({ HAS_BIAS: bias !== undefined, HAS_RESIDUAL: residual !== undefined, RELU: relu });
+  const { finishes = false, differentiates, backward, ...epilogue } = whole;
   const [y] = m.tape.record({
     op: 'winograd_output',
-    inputs: [m, bias, residual],
+    inputs: [m, epilogue.bias, epilogue.residual],
     outputs: [[N, GH, GW, O]],
-    launches: (_, [y]) => [
+    finishes,
+    launches: ({ finish }, [y]) => [
       {
         kernel: outputKernel,
-        params: { epilogue, GH, GW, O, TH, TW, tiles },
-        bind: { m, bias, residual, y },
+        params: { epilogue: epilogueBits({ ...epilogue, ...finish }), GH, GW, O, TH, TW, tiles },
+        bind: { m, ...epilogueBindings({ ...epilogue, ...finish }), y },
         workgroups: Math.ceil((tiles * O) / 4 / 64),
         flops: tiles * O * 10 * 12,
       },

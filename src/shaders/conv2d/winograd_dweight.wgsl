@@ -23,18 +23,37 @@ fn transform(d: array<vec4f, 6>) -> array<vec4f, 3> {
   );
 }
 
+/** What column j of Gᵀ·du counts in each column of dweight: column j of Gᵀ. */
+fn factorsOf(j: u32) -> vec3f {
+  if (j == 0u) { return vec3f(1.0 / (A * A * B * B), 0.0, 0.0); }
+  if (j == 5u) { return vec3f(0.0, 0.0, 1.0); }
+  let size = select(A, B, j > 2u);
+  let other = select(B, A, j > 2u);
+  let point = select(size, -size, j % 2u == 0u);
+  return vec3f(1.0, point, point * point) / (2.0 * size * size * (size * size - other * other));
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
   let index = (wg.y * num.x + wg.x) * 64u + local;
   if (index >= p.quads) { return; }
-  var t: array<array<vec4f, 3>, 6>;
-  for (var j = 0u; j < 6u; j++) {
-    var d: array<vec4f, 6>;
-    for (var i = 0u; i < 6u; i++) { d[i] = du[(i * 6u + j) * p.quads + index]; }
-    t[j] = transform(d);
+  // One column after the other, each added to all results that it counts in; cf. winograd_output.wgsl.
+  var sums: array<vec4f, 9>;
+  let step = p.quads;
+  let row = 6u * step;
+  var j = 0u;
+  for (var at = index; at < row; at += step) {
+    let t = transform(array<vec4f, 6>(du[at], du[at + row], du[at + 2u * row], du[at + 3u * row], du[at + 4u * row], du[at + 5u * row]));
+    let factors = factorsOf(j);
+    for (var i = 0u; i < 3u; i++) {
+      for (var k = 0u; k < 3u; k++) { sums[i * 3u + k] += factors[k] * t[i]; }
+    }
+    j++;
   }
-  for (var i = 0u; i < 3u; i++) {
-    let r = transform(array<vec4f, 6>(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i]));
-    for (var j = 0u; j < 3u; j++) { dweight[(i * 3u + j) * p.quads + index] = r[j]; }
+  var results = sums;
+  var i = 0u;
+  for (var at = index; at < 9u * step; at += step) {
+    dweight[at] = results[i];
+    i++;
   }
 }

@@ -39,8 +39,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     }
     t[j] = transform(d[0], d[1], d[2], d[3]);
   }
-  for (var i = 0u; i < 6u; i++) {
+  // Not unrolled; cf. winograd_input.wgsl.
+  let step = p.tiles * quads;
+  var i = 0u;
+  for (var at = index; at < 36u * step; at += 6u * step) {
     let r = transform(t[0][i], t[1][i], t[2][i], t[3][i]);
-    for (var j = 0u; j < 6u; j++) { m[((i * 6u + j) * p.tiles + tile) * quads + quad] = r[j]; }
+    for (var j = 0u; j < 6u; j++) { m[at + j * step] = r[j]; }
+    i++;
   }
 }

@@ -50,8 +50,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     }
     t[j] = transform(d);
   }
-  for (var i = 0u; i < 6u; i++) {
+  // A loop whose length is not known to the compiler is not unrolled: less to compile.
+  let step = p.tiles * quads;
+  var i = 0u;
+  for (var at = index; at < 36u * step; at += 6u * step) {
     let r = transform(array<vec4f, 6>(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i]));
-    for (var j = 0u; j < 6u; j++) { v[((i * 6u + j) * p.tiles + tile) * quads + quad] = r[j]; }
+    for (var j = 0u; j < 6u; j++) { v[at + j * step] = r[j]; }
+    i++;
   }
 }

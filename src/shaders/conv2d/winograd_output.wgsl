@@ -3,17 +3,19 @@
 // m [36, tiles, O], y [N, GH, GW, O]; tile (n, ty, tx) holds the results (4·ty …, 4·tx …). One invocation a tile and four
 // channels.
 
-// Bits of `epilogue`: given with each launch, as every variant takes a CPU adapter seconds to compile.
+// Bits of `epilogue`.
 const BIAS = 1u;
 const RESIDUAL = 2u;
 const RELU = 4u;
+const GATE = 8u;
 
 struct Params { epilogue: u32, GH: u32, GW: u32, O: u32, TH: u32, TW: u32, tiles: u32 }
 @group(0) @binding(0) var<storage, read> m: array<vec4f>;
 @group(0) @binding(1) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(2) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(4) var<uniform> p: Params;
+@group(0) @binding(3) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(5) var<uniform> p: Params;
 
 const A = 0.625;
 const B = 1.25;
@@ -32,6 +34,14 @@ fn transform(m: array<vec4f, 6>) -> array<vec4f, 4> {
   );
 }
 
+/** What column j of Aᵀ·m counts in each column of y: the powers of its point, which is 0, ±A, ±B or infinity. */
+fn powersOf(j: u32) -> vec4f {
+  if (j == 5u) { return vec4f(0.0, 0.0, 0.0, 1.0); }
+  let size = select(select(0.0, A, j > 0u), B, j > 2u);
+  let point = select(size, -size, j % 2u == 0u);
+  return vec4f(1.0, point, point * point, point * point * point);
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
   let index = (wg.y * num.x + wg.x) * 64u + local;
@@ -45,32 +55,30 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
 
   var offset: vec4f;
   if ((p.epilogue & BIAS) != 0u) { offset = bias[quad]; }
-  var t: array<array<vec4f, 4>, 6>;
-  for (var j = 0u; j < 6u; j++) {
-    var c: array<vec4f, 6>;
-    for (var i = 0u; i < 6u; i++) { c[i] = m[((i * 6u + j) * p.tiles + tile) * quads + quad]; }
-    t[j] = transform(c);
-  }
-  let cut = (p.epilogue & (RELU | RESIDUAL)) == RELU;
-  for (var i = 0u; i < 4u; i++) {
-    let r = transform(array<vec4f, 6>(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i]));
-    for (var j = 0u; j < 4u; j++) {
-      if (y0 + i < p.GH && x0 + j < p.GW) {
-        var value = r[j] + offset;
-        if (cut) { value = select(value, vec4f(), value <= vec4f()); }
-        y[((n * p.GH + y0 + i) * p.GW + x0 + j) * quads + quad] = value;
-      }
+  // One column after the other, each added to all results that it counts in, and one result after the other: every load or store
+  // in the source is some hundred instructions on a CPU adapter.
+  var sums: array<vec4f, 16>;
+  for (var k = 0u; k < 16u; k++) { sums[k] = offset; }
+  let step = p.tiles * quads;
+  let row = 6u * step;
+  var j = 0u;
+  for (var at = index; at < row; at += step) {
+    let t = transform(array<vec4f, 6>(m[at], m[at + row], m[at + 2u * row], m[at + 3u * row], m[at + 4u * row], m[at + 5u * row]));
+    let powers = powersOf(j);
+    for (var i = 0u; i < 4u; i++) {
+      for (var k = 0u; k < 4u; k++) { sums[i * 4u + k] += powers[k] * t[i]; }
     }
+    j++;
   }
-  if ((p.epilogue & RESIDUAL) != 0u) {
-    // A loop of its own over what was just written, which is not unrolled: less to compile.
-    for (var iy = y0; iy < min(y0 + 4u, p.GH); iy++) {
-      for (var ix = x0; ix < min(x0 + 4u, p.GW); ix++) {
-        let at = ((n * p.GH + iy) * p.GW + ix) * quads + quad;
-        var value = y[at] + residual[at];
-        if ((p.epilogue & RELU) != 0u) { value = select(value, vec4f(), value <= vec4f()); }
-        y[at] = value;
-      }
+  var results = sums;  // what a loop's variable addresses lies in memory
+  for (var iy = y0; iy < min(y0 + 4u, p.GH); iy++) {
+    for (var ix = x0; ix < min(x0 + 4u, p.GW); ix++) {
+      let at = ((n * p.GH + iy) * p.GW + ix) * quads + quad;
+      var value = results[(iy - y0) * 4u + ix - x0];
+      if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
+      if ((p.epilogue & RELU) != 0u) { value = select(value, vec4f(), value <= vec4f()); }
+      if ((p.epilogue & GATE) != 0u) { value = select(vec4f(), value, gate[at] > vec4f()); }
+      y[at] = value;
     }
   }
 }

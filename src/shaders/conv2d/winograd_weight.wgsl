@@ -1,9 +1,9 @@
 // Weights of Winograd's F(4×4, 3×3): U = G·g·Gᵀ; cf. winograd_input.wgsl.
 //
-// weight [3, 3, C, O] → u [36, C, O], or for the gradient with respect to x (FLIP) [36, O, C] of the weights turned by 180°.
-// One invocation one row and four columns of u, or with FLIP, which swaps rows and columns, four rows. Given: FLIP.
+// weight [3, 3, C, O] → u [36, C, O], of the weights as they are or turned by 180°. One invocation one input and four output
+// channels.
 
-struct Params { C: u32, O: u32 }
+struct Params { quads: u32, turned: u32 }  // C·O / 4; 0 or 1
 @group(0) @binding(0) var<storage, read> weight: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> u: array<vec4f>;
 @group(0) @binding(2) var<uniform> p: Params;
@@ -22,39 +22,26 @@ fn transform(g0: vec4f, g1: vec4f, g2: vec4f) -> array<vec4f, 6> {
   return array<vec4f, 6>((1.0 / (A * A * B * B)) * g0, evenA + oddA, evenA - oddA, evenB + oddB, evenB - oddB, g2);
 }
 
-fn put(g: array<vec4f, 9>, row: u32, quad: u32, rows: u32, quads: u32) {
-  var t: array<array<vec4f, 6>, 3>;
-  for (var kx = 0u; kx < 3u; kx++) { t[kx] = transform(g[kx], g[3u + kx], g[6u + kx]); }
-  for (var i = 0u; i < 6u; i++) {
-    let r = transform(t[0][i], t[1][i], t[2][i]);
-    for (var j = 0u; j < 6u; j++) { u[((i * 6u + j) * rows + row) * quads + quad] = r[j]; }
-  }
-}
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
   let index = (wg.y * num.x + wg.x) * 64u + local;
-  let quadsOut = p.O / 4u;
-  if (FLIP) {
-    // A block of 4×4 of every tap, turned over in registers; neighbours write neighbouring columns.
-    let quadsIn = p.C / 4u;
-    if (index >= quadsIn * quadsOut) { return; }
-    let c = index % quadsIn;
-    let o = index / quadsIn;
-    var block: array<mat4x4f, 9>;
-    for (var tap = 0u; tap < 9u; tap++) {
-      let at = ((8u - tap) * p.C + c * 4u) * quadsOut + o;
-      block[tap] = transpose(mat4x4f(weight[at], weight[at + quadsOut], weight[at + 2u * quadsOut], weight[at + 3u * quadsOut]));
+  let step = p.quads;
+  if (index >= step) { return; }
+  let turned = p.turned != 0u;
+  var t: array<array<vec4f, 6>, 3>;
+  for (var kx = 0u; kx < 3u; kx++) {
+    var g: array<vec4f, 3>;
+    for (var ky = 0u; ky < 3u; ky++) {
+      let tap = ky * 3u + kx;
+      g[ky] = weight[select(tap, 8u - tap, turned) * step + index];
     }
-    for (var e = 0u; e < 4u; e++) {
-      var g: array<vec4f, 9>;
-      for (var tap = 0u; tap < 9u; tap++) { g[tap] = block[tap][e]; }
-      put(g, o * 4u + e, c, p.O, quadsIn);
-    }
-  } else {
-    if (index >= p.C * quadsOut) { return; }
-    var g: array<vec4f, 9>;
-    for (var tap = 0u; tap < 9u; tap++) { g[tap] = weight[tap * p.C * quadsOut + index]; }
-    put(g, index / quadsOut, index % quadsOut, p.C, quadsOut);
+    t[kx] = transform(g[0], g[1], g[2]);
+  }
+  // Not unrolled; cf. winograd_input.wgsl.
+  var i = 0u;
+  for (var at = index; at < 36u * step; at += 6u * step) {
+    let r = transform(t[0][i], t[1][i], t[2][i]);
+    for (var j = 0u; j < 6u; j++) { u[at + j * step] = r[j]; }
+    i++;
   }
 }

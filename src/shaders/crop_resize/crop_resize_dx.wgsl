@@ -8,13 +8,13 @@ struct Params { size: u32, N: u32, C: u32, OH: u32, OW: u32 }
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(3) var<uniform> p: Params;
 
-// The first result that lies beyond pixel i − 1, and the last that lies before pixel i + 1; one more at most on either side.
-// Results before the first pixel's centre and beyond the last one's belong to those.
+// The results that lie between pixels i − 1 and i + 1: the first, and the one after the last. Results before the first pixel's centre
+// and beyond the last one's belong to those.
 fn firstOf(i: u32, extent: u32, out: u32) -> u32 {
-  return ((max(2u * i, 1u) - 1u) * out) / (2u * extent);
+  return select((max(2u * i, 1u) - 1u) * out + extent, 0u, i == 0u) / (2u * extent);
 }
-fn lastOf(i: u32, extent: u32, out: u32) -> u32 {
-  return min(((2u * i + 3u) * out) / (2u * extent), out - 1u);
+fn endOf(i: u32, extent: u32, out: u32) -> u32 {
+  return select(min(((2u * i + 3u) * out + extent - 1u) / (2u * extent), out), out, i + 1u == extent);
 }
 
 // Pixel i's share in result d: 1 − the distance of d's position, moved inside the crop, from i, if that is positive.
@@ -54,11 +54,11 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   let j = (pixel - first) % stride;
   var sum = 0.0;
   if (pixel >= first && i < height && j < width) {
-    let lastRow = lastOf(i, height, p.OH);
-    let lastColumn = lastOf(j, width, p.OW);
-    for (var d = firstOf(i, height, p.OH); d <= lastRow; d++) {
+    let endRow = endOf(i, height, p.OH);
+    let endColumn = endOf(j, width, p.OW);
+    for (var d = firstOf(i, height, p.OH); d < endRow; d++) {
       var rowSum = 0.0;
-      for (var e = firstOf(j, width, p.OW); e <= lastColumn; e++) {
+      for (var e = firstOf(j, width, p.OW); e < endColumn; e++) {
         let at = ((n * p.OH + d) * p.OW + select(e, p.OW - 1u - e, flip)) * p.C + c;
         rowSum = fma(shareOf(j, e, width, p.OW), dy[at], rowSum);
       }

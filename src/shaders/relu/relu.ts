@@ -29,6 +29,7 @@ export function reluBackward(dy: Tensor, y: Tensor): Tensor {
     op: 'relu_backward',
     inputs: [dy, y],
     outputs: [y.shape],
+    finish: [{ of: dy, gate: y }],
     launches: (_, [dx]) => [
       {
         kernel: backwardKernel,
