@@ -56,7 +56,8 @@ describe('axes', () => {
 
   it('of log10 p read as probabilities', () => {
     expect(labelsOf(log10PAxis('p', [-20, 0], 4))).toEqual(['10⁻²⁰', '10⁻¹⁵', '10⁻¹⁰', '10⁻⁵', '1']);
-    expect(labelsOf(log10PAxis('p', [0, -2.4]))).toEqual(['10⁻²', '10⁻¹', '1']);
+    expect(labelsOf(log10PAxis('p', [0, -2.6]))).toEqual(['10⁻²', '10⁻¹', '1']);
+    expect(labelsOf(log10PAxis('p', [-1.4, 0]))).toEqual(['0.05', '0.1', '0.2', '0.5', '1']);
     expect(labelsOf(log10PAxis('p', [-5000, 0], 2))).toEqual(['10⁻⁵⁰⁰⁰', '1']);
     expect(powerOfTen(-3485.3)).toBe('10⁻³⁴⁸⁵·³');
     expect(plainNumber(-1234567)).toBe('−1 234 567');

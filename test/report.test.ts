@@ -2,19 +2,23 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions } from '../src/cli/command.ts';
+import { type Command, parseOptions } from '../src/cli/command.ts';
 import { detect as detectCommand } from '../src/cli/detect.ts';
+import { keygen as keygenCommand } from '../src/cli/keygen.ts';
+import { mark as markCommand } from '../src/cli/mark.ts';
 import { report as reportCommand } from '../src/cli/report.ts';
+import { verify as verifyCommand } from '../src/cli/verify.ts';
 import { IntegrityError } from '../src/errors.ts';
 import { appendLook, bonferroni, readRegister } from '../src/evidence/register.ts';
 import type { Result } from '../src/evidence/result.ts';
+import type { Verification } from '../src/evidence/verification.ts';
 import { classFigure, nullFigure } from '../src/report/figures.ts';
 import { reportPage } from '../src/report/page.ts';
 import { makeReport, type ReportInput } from '../src/report/report.ts';
 import type { Report } from '../src/report/schema.ts';
 import { probabilityInWords, writtenProbability } from '../src/report/words.ts';
 import { cosineOfP, log10PCosine } from '../src/statistics/cosine.ts';
-import { build, run } from './cli.ts';
+import { useDevice } from './device.ts';
 import { dangersOf, type ParsedPage, parsePage } from './html.ts';
 import { nullOf, type SampleOptions, sampleResult, stored, uniformNull } from './sample_result.ts';
 import { writeFolder, writeModel } from './small_data.ts';
@@ -100,7 +104,13 @@ describe('a report says', () => {
     const { report } = make({ log10p, looks });
     expect(report.evidence).toBe(evidence);
     expect(report.headline).toContain(headline);
-    expect(report.verdict.join(' ').includes('Chance is no reasonable explanation')).toBe(evidence === 'strong');
+    const reading = {
+      strong: 'Chance is no reasonable explanation',
+      weak: 'a hint and no more',
+      none: 'found no evidence',
+    };
+    for (const [kind, words] of Object.entries(reading))
+      expect(report.verdict.join(' ').includes(words), kind).toBe(kind === evidence);
   });
 
   it('what does not hold, first of all', () => {
@@ -193,6 +203,47 @@ describe('a report says', () => {
     expect(text).not.toContain('How well the two networks could be compared');
     // The histogram of the decoys, and the classes of two statistics; each wide and narrow.
     expect(page.of('svg')).toHaveLength(6);
+  });
+
+  it('how a black-box test was made, and that its probes were made alike', () => {
+    const blackBox = {
+      sets: 100,
+      imagesPerClass: 30,
+      scores: 'logits',
+      control: { beta: [0.75], explained: 0.4321 },
+      marksLog10P: -0.5,
+      probes: { path: 'probes <1>', sha256: '1'.repeat(64) },
+      references: [{ path: 'innocent.safetensors', sha256: '2'.repeat(64) }],
+    };
+    const black = (change: Partial<typeof blackBox>) =>
+      make({
+        change: ({ alignment, dimension, meanCosine, perClass, ...result }) => {
+          const [first] = result.statistics;
+          // The same classes again, less of them: said once.
+          const again = {
+            ...first!,
+            name: 'rank',
+            perClass: first!.perClass.map((entry) => ({ ...entry, log10p: null })),
+          };
+          return { ...result, statistics: [first!, again], blackBox: { ...blackBox, ...change } };
+        },
+      });
+    const { report, page } = black({});
+    for (const expected of [
+      '100: the true one and 99 decoys',
+      'probes <1>',
+      '2'.repeat(64),
+      '0.7500',
+      '43.2 %',
+      'logits',
+    ])
+      expect(page.text()).toContain(expected);
+    expect(page.of('table').filter((table) => page.text(table).startsWith('\nclass'))).toHaveLength(1);
+    expect(report.commands[0]!.command).toContain("--probes 'probes <1>'");
+    expect(report.commands[0]!.command).not.toContain('--data');
+    const alike = (made: Report) => made.assumptions.find(({ assumption }) => assumption.includes('decoys'))!.holds;
+    expect(alike(report)).toBe(true);
+    expect(alike(black({ marksLog10P: -3.5 }).report)).toBe(false);
   });
 
   it('nothing of an approximation that decides', () => {
@@ -395,48 +446,52 @@ describe('from a test to its report', () => {
   let folder: string;
   const at = (name: string): string => join(folder, name);
   const words = (line: string) => line.split(' ').map((word) => word.replaceAll(/@(?=[a-z])/g, `${folder}/`));
-  const runLine = (line: string) => run('cli', words(line));
-  async function runJson(line: string) {
-    const { exitCode, stdout, stderr } = await runLine(`${line} --json --quiet`);
-    expect(exitCode, stderr).toBe(0);
-    return JSON.parse(stdout);
+  const device = useDevice();
+  /** A command line in this process, as the program would run it. */
+  async function run(command: Command, line: string) {
+    const args = words(line);
+    const { argv } = process;
+    process.argv = ['node', 'radioactive', command.name, ...args];
+    try {
+      return await command.run({
+        options: parseOptions(command.options, args),
+        signal: new AbortController().signal,
+        progress: () => ({ update: () => undefined, done: () => undefined }),
+        log: () => undefined,
+        openDevice: async () => device(),
+      });
+    } finally {
+      process.argv = argv;
+    }
   }
-  const context = {
-    signal: new AbortController().signal,
-    progress: () => ({ update: () => undefined, done: () => undefined }),
-    log: () => undefined,
-    openDevice: () => expect.fail('needs no device'),
-  };
-  /** `report` in this process. */
-  const report = async (line: string): Promise<Report> => {
-    const options = parseOptions(reportCommand.options, words(line));
-    const { json } = await reportCommand.run({ ...context, options });
-    return json as Report;
-  };
+  const report = async (line: string): Promise<Report> => (await run(reportCommand, line)).json as Report;
   const ALL =
     '@evidence --register @owner.key.register.jsonl --verification @verification.json --marked @marked --original @images';
+
+  const DETECT = '--key @owner.key --model @marker.safetensors --suspect @suspect.safetensors --data @held-out';
 
   let result: Result;
   let commitment: string;
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'radioactive-report-'));
-    build();
     writeFolder(at('images'), 12);
     writeFolder(at('held-out'), 60);
     writeModel(at('marker.safetensors'));
     writeModel(at('suspect.safetensors'), { seed: 1 });
-    const keygen = await runJson(
-      'keygen --classes @images --vanilla @held-out --dimension 4 --model @marker.safetensors --held-out @held-out -o @owner.key',
+    const keygen = await run(
+      keygenCommand,
+      '--classes @images --vanilla @held-out --dimension 4 --model @marker.safetensors --held-out @held-out -o @owner.key',
     );
-    commitment = keygen.commitment;
-    await runJson(
-      'mark --key @owner.key --model @marker.safetensors --data @images --fraction 0.5 --iterations 3 -o @marked',
+    commitment = (keygen.json as { commitment: string }).commitment;
+    await run(
+      markCommand,
+      '--key @owner.key --model @marker.safetensors --data @images --fraction 0.5 --iterations 3 -o @marked',
     );
-    result = await runJson(
-      'detect --key @owner.key --model @marker.safetensors --suspect @suspect.safetensors --data @held-out --fresh-keys 50 --save @evidence --report @first.html',
-    );
-    await runJson(
-      'verify --key @owner.key --result @evidence/result.json --marked @marked --original @images --data @held-out -o @verification.json',
+    const detected = await run(detectCommand, `${DETECT} --fresh-keys 50 --save @evidence --report @first.html`);
+    result = detected.json as Result;
+    await run(
+      verifyCommand,
+      '--key @owner.key --result @evidence/result.json --marked @marked --original @images --data @held-out -o @verification.json',
     );
   });
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -448,13 +503,12 @@ describe('from a test to its report', () => {
   });
 
   it('with all that belongs to it', async () => {
-    const finished = await runLine(`report ${ALL} -o @all.html`);
-    expect(finished.exitCode, finished.stderr).toBe(0);
+    const finished = await run(reportCommand, `${ALL} -o @all.html`);
     const source = readFileSync(at('all.html'), 'utf8');
     const page = soundPage(source);
     const text = page.text();
     const made = await report(`${ALL} -o @all.json`);
-    expect(finished.stdout).toContain(made.headline);
+    expect(finished.text).toContain(made.headline);
     for (const expected of [
       commitment,
       made.resultSha256,
@@ -494,6 +548,18 @@ describe('from a test to its report', () => {
       expect(source).not.toContain(hidden);
       expect(JSON.stringify(made)).not.toContain(hidden);
     }
+  });
+
+  it('with a command that verifies it', async () => {
+    const { commands } = await report(`${ALL} -o @commands.json`);
+    const [program, name, ...args] = commands[0]!.command.replaceAll('\\\n', ' ').split(/ +/);
+    expect([program, name]).toEqual(['radioactive', 'verify']);
+    const { json, exitCode } = await run(verifyCommand, args.join(' '));
+    expect(exitCode).toBeUndefined();
+    expect((json as Verification).checks.filter(({ ok }) => ok !== true).map(({ check }) => check)).toEqual([
+      'time stamp',
+    ]);
+    expect(commands[1]!.command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);
   });
 
   it('from the result alone', async () => {
@@ -594,11 +660,7 @@ describe('from a test to its report', () => {
   });
 
   it('detect refuses a page about a result that is not kept', async () => {
-    const line = '--key @owner.key --model @marker.safetensors --suspect @suspect.safetensors --data @held-out';
-    const refused = detectCommand.run({
-      ...context,
-      options: parseOptions(detectCommand.options, words(`${line} --report @none.html`)),
-    });
+    const refused = run(detectCommand, `${DETECT} --report @none.html`);
     await expect(refused).rejects.toThrow('--report goes with --save DIR or -o FILE');
   });
 });

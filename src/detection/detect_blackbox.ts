@@ -11,7 +11,7 @@ import { type ModelScores, probeResponse, reorderSets, type ScoreKind } from './
 export const DEFAULT_COMBINATION: Combination = 'sum';
 
 /** Below this, in log10, the probes' true set counts as made differently from its decoys. */
-const MARKS_DIFFER_BELOW = -3;
+export const MARKS_DIFFER_BELOW = -3;
 
 /** A model that runs here, with the probes' images as it takes them, or its scores on them. */
 export type OnProbes = { readonly model: Model; readonly images: Loader } | ModelScores;

@@ -48,13 +48,17 @@ export function roundStep(least: number): number {
   return withoutNoise(factor * power);
 }
 
-/** 1, 2, 5, 10 … within the bounds, or powers of ten alone where these are enough. */
+/** Powers of ten within the bounds where these are enough, else {@link oneTwoFive}. */
 function logarithmic(low: number, high: number, count: number): number[] {
   const decades: number[] = [];
   const every = Math.max(1, Math.round(roundStep((Math.log10(high) - Math.log10(low)) / Math.max(1, count))));
   const first = Math.ceil(Math.log10(low) - 1e-9);
   for (let e = Math.ceil(first / every) * every; e <= Math.log10(high) + 1e-9; e += every) decades.push(10 ** e);
-  if (decades.length > 2) return decades;
+  return decades.length > 2 ? decades : oneTwoFive(low, high);
+}
+
+/** 1, 2, 5, 10, 20 … and 0.5, 0.2 … within positive bounds. */
+function oneTwoFive(low: number, high: number): number[] {
   const values: number[] = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high) + 1e-9; e++)
     for (const factor of [1, 2, 5]) values.push(withoutNoise(factor * 10 ** e));
@@ -79,9 +83,16 @@ const SUPERSCRIPTS: Readonly<Record<string, string>> = Object.fromEntries(
 export const powerOfTen = (exponent: number): string =>
   exponent === 0 ? '1' : `10${[...String(exponent)].map((character) => SUPERSCRIPTS[character] ?? character).join('')}`;
 
-/** An axis for values of log10 p that reads as probabilities: whole powers of ten, no others. */
+/** Where fewer powers of ten than this fit on an axis of log10 p, it names probabilities between them too. */
+const FEW_DECADES = 2.5;
+
+/** An axis for values of log10 p that reads as probabilities: powers of ten, or 0.5, 0.2, 0.1 … where it spans few of them. */
 export function log10PAxis(label: string, domain: readonly [number, number], count = 6): Axis {
   const [low, high] = [Math.min(...domain), Math.max(...domain)];
+  if (high - low <= FEW_DECADES && low > -6) {
+    const values = oneTwoFive(10 ** low, 10 ** high);
+    return { label, domain, ticks: values.map((p) => ({ at: Math.log10(p), label: plainNumber(p) })) };
+  }
   const step = Math.max(1, roundStep((high - low) / count));
   const ticks = roundValues(low, high, (high - low) / step);
   return { label, domain, ticks: ticks.filter(Number.isInteger).map((at) => ({ at, label: powerOfTen(at) })) };

@@ -107,6 +107,14 @@ function prose(text: string): Markup {
 
 const hash = (sha256: string): Markup => markup`<span class="hash">${sha256}</span>`;
 
+/** What a model is: its files by name, with their hashes. */
+const filesOf = (record: Readonly<Record<string, string>>): Piece =>
+  Object.entries(record).map(([name, value]) =>
+    /sha256$/i.test(name)
+      ? markup`<span class="hash">${name === 'sha256' ? 'SHA-256' : name} ${value}</span>`
+      : markup`<div>${name === 'path' ? null : `${name}: `}<bdi>${value}</bdi></div>`,
+  );
+
 /** Two columns: what, and its value. */
 const facts = (rows: readonly (readonly [string, Piece] | null)[]): Markup =>
   markup`<dl class="facts">
@@ -124,19 +132,12 @@ ${
 }
 
 function whatWasTested({ result, files, corrected }: Report): Markup {
-  const { suspect, markingModel, data, key, keyCommitment, program, command, carriers, test } = result;
+  const { suspect, markingModel, data, key, keyCommitment, program, command, carriers, test, blackBox } = result;
   const options = Object.entries(key.statistic)
     .filter(([name]) => name !== 'kind')
     .map(([name, value]) => `${name} ${value}`);
   return markup`${facts([
-    [
-      'Model under test',
-      Object.entries(suspect).map(([name, value]) =>
-        /sha256$/i.test(name)
-          ? markup`<span class="hash">${name === 'sha256' ? 'SHA-256' : name} ${value}</span>`
-          : markup`<div>${name === 'path' ? null : `${name}: `}<bdi>${value}</bdi></div>`,
-      ),
-    ],
+    ['Model under test', filesOf(suspect)],
     ['Test', `${test}${options.length > 0 ? `; options of the key: ${options.join(', ')}` : ''}`],
     ['Key', markup`made on ${writtenTime(key.created)}, with the commitment${hash(keyCommitment)}`],
     [
@@ -153,7 +154,9 @@ function whatWasTested({ result, files, corrected }: Report): Markup {
     ],
     [
       'Images tested on',
-      markup`${groupDigits(data.count)} images, <bdi>${data.path}</bdi>; hash of their listing${hash(data.sha256)}`,
+      blackBox
+        ? markup`probes <bdi>${blackBox.probes.path}</bdi>, taken from ${groupDigits(data.count)} images; hash of their listing${hash(data.sha256)}`
+        : markup`${groupDigits(data.count)} images, <bdi>${data.path}</bdi>; hash of their listing${hash(data.sha256)}`,
     ],
     [
       'Tests with this key',
@@ -206,7 +209,11 @@ function evidence(report: Report): Piece {
           markup`<tr><td>${name}</td><td>${decides ? 'decides' : 'for comparison'}${exact ? '' : ', approximation'}</td><td class="number">${writtenLog10(numberOf(log10p))}</td><td class="number">${prose(written)}</td><td class="number">${sample ? `${groupDigits(sample.atMost)} of ${groupDigits(sample.count)}` : '–'}</td></tr>\n`,
       )}</tbody>
 </table>`,
-    result.statistics.map((statistic, i) => statisticSection(report, statistic, statistics[i]!)),
+    result.statistics.map((statistic, i) => {
+      const repeats = result.statistics.slice(0, i).some((earlier) => tellsClassesOf(earlier, statistic));
+      return statisticSection(report, statistic, statistics[i]!, repeats);
+    }),
+    result.blackBox && blackBoxSection(result.blackBox),
     alignment && [
       markup`<h3>How well the two networks could be compared</h3>
 <p class="note">The weights of the model were taken over into the features of the marking network, by a linear map fitted on the images tested on. The better the map, the more the test can see; a bad one makes it weaker, not wrong.</p>`,
@@ -228,12 +235,14 @@ function statisticSection(
   { result }: Report,
   statistic: Result['statistics'][number],
   described: Report['statistics'][number],
+  /** Whether another statistic's section shows the same of the classes. */
+  repeats: boolean,
 ): Markup {
   const { perClass, name } = statistic;
   const sample = described.null;
   const cosines = cosineDimensionOf(result, statistic);
   const wide = nullFigure(statistic, WIDE);
-  const byClass = classFigure(statistic, cosines, WIDE);
+  const byClass = repeats ? null : classFigure(statistic, cosines, WIDE);
   const further = Object.entries(statistic).filter(([field]) => !STATISTIC_FIELDS.has(field));
   return markup`<h3>${name}${described.decides ? ', the statistic that decides' : ', for comparison'}${!described.exact && ': an approximation'}</h3>
 <p>Probability ${prose(described.written)}, ${prose(described.words)}. ${!described.exact && 'It is an approximation and no p-value.'}</p>
@@ -249,7 +258,49 @@ ${
   markup`<figure>${responsive(byClass, classFigure(statistic, cosines, NARROW))}
 <figcaption>${classCaption(statistic, cosines)}</figcaption></figure>`
 }
-${perClass.length > 0 && classTable(statistic, cosines)}`;
+${repeats ? null : perClass.length > 0 && classTable(statistic, cosines)}`;
+}
+
+/** Whether one statistic tells of the classes all that another does. */
+function tellsClassesOf(one: Result['statistics'][number], other: Result['statistics'][number]): boolean {
+  return (
+    one.perClass.length === other.perClass.length &&
+    other.perClass.every((entry, c) => {
+      const same = one.perClass[c]!;
+      return (
+        entry.class === same.class &&
+        entry.score === same.score &&
+        (entry.log10p === null || entry.log10p === same.log10p) &&
+        Object.keys(entry).every((name) => Object.hasOwn(same, name))
+      );
+    })
+  );
+}
+
+/** What the black-box test asked for, and what it took away. */
+function blackBoxSection(blackBox: NonNullable<Result['blackBox']>): Markup {
+  const { sets, imagesPerClass, scores, control, probes, references } = blackBox;
+  const beta = control.beta.map((value) => writtenScore(numberOf(value)));
+  return markup`<h3>How the answers were compared</h3>
+<p class="note">The model was asked about images that were marked towards the true carriers, and about the same images marked towards decoys, sets of carriers drawn in the same way. Reference models, which never saw the mark, show how any model answers: that much was taken away. A reference model that did see the mark makes the test weaker, not wrong.</p>
+${facts([
+  ['Sets of carriers', `${groupDigits(sets)}: the true one and ${counted(sets - 1, 'decoy')}`],
+  ['Images', `${groupDigits(imagesPerClass)} of each class, each marked towards every set`],
+  ['Asked for', scores],
+  ['Probes', markup`<bdi>${probes.path}</bdi>; their list${hash(probes.sha256)}`],
+  [
+    'Reference models',
+    references.length === 0
+      ? 'none'
+      : references.map((reference, i) => [
+          filesOf(reference),
+          beta[i] !== undefined && markup`<div class="note">its answers count ${beta[i]} times</div>`,
+        ]),
+  ],
+  references.length === 0
+    ? null
+    : ['Explained by them', `${(100 * numberOf(control.explained)).toFixed(1)} % of the variation between sets`],
+])}`;
 }
 
 /** Where the scores of a statistic are the cosines of the result: the dimension of their space. */

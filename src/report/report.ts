@@ -2,6 +2,7 @@
 
 import { basename, dirname } from 'node:path';
 import { version as programVersion } from '../../package.json';
+import { MARKS_DIFFER_BELOW } from '../detection/detect_blackbox.ts';
 import { calibration } from '../detection/statistic.ts';
 import { IntegrityError } from '../errors.ts';
 import { bonferroni, type Register } from '../evidence/register.ts';
@@ -229,7 +230,7 @@ function readingOf(evidence: 'strong' | 'weak' | 'none', corrected: Report['corr
     case 'weak':
       return `Chance alone gives a result like this too: ${corrected.words}. By itself it is a hint and no more.`;
     case 'none':
-      return 'Chance alone gives results like this all the time: the test found no evidence. That does not show that the model was made without the images; with few marked images, or few classes, a test can miss them.';
+      return `Chance alone gives a result as strong as this one with the probability ${corrected.written}, ${corrected.words}: the test found no evidence. That does not show that the model was made without the images; with few marked images, or few classes, a test can miss them.`;
   }
 }
 
@@ -278,7 +279,7 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
   };
   const published = verified(['commitment']);
   const stamp = checks.find(({ check }) => check === 'time stamp');
-  const { key, alignment, markingModel, carriers, register: section } = result;
+  const { key, alignment, blackBox, markingModel, carriers, register: section } = result;
   const options = Object.entries(key.statistic).map(([name, value]) => (name === 'kind' ? value : `${name} ${value}`));
   return [
     {
@@ -375,6 +376,15 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
         },
       ];
     }),
+    ...(blackBox
+      ? [
+          {
+            assumption: 'Images were marked towards decoys as they were towards the true carriers',
+            check: `How much images change, and how far what the marking network makes of them moves, was compared between the true set and its decoys. If all were made alike, a difference like the one seen would have the probability ${writtenProbability(numberOf(blackBox.marksLog10P))}; less than 10^${MARKS_DIFFER_BELOW} would forbid the test.`,
+            holds: numberOf(blackBox.marksLog10P) >= MARKS_DIFFER_BELOW,
+          },
+        ]
+      : []),
     ...(alignment
       ? [
           {
@@ -413,7 +423,7 @@ function listLimits({
 }
 
 function listCommands({ result: { path, value }, files, marked, originalPath }: ReportInput): Report['commands'] {
-  const { command, keyCommitment, data } = value;
+  const { command, keyCommitment, data, blackBox } = value;
   const argument = (name: string): string | undefined => {
     const at = command.indexOf(name);
     return at >= 0 ? command[at + 1] : command.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1);
@@ -428,8 +438,8 @@ function listCommands({ result: { path, value }, files, marked, originalPath }: 
     ...(model === undefined ? [] : [['--model', model]]),
     ['--result', path],
     ...(complete ? [['--features', dirname(path)]] : []),
-    ['--data', data.path],
-    ...(split === undefined ? [] : [['--data-split', split]]),
+    ...(blackBox ? [['--probes', blackBox.probes.path]] : [['--data', data.path]]),
+    ...(split === undefined || blackBox ? [] : [['--data-split', split]]),
     ...(marked ? [['--marked', marked.path]] : []),
     ...(marked && originalPath !== undefined ? [['--original', originalPath]] : []),
   ];
