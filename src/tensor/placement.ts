@@ -28,27 +28,26 @@ interface Resident extends Lifetime, Place {
  * no buffer. All lifetimes are known, so the largest go first, each into the buffer that has to grow least for it, into the
  * smallest gap there between what lives at the same time; a tensor that no buffer saves anything for gets one of its own.
  * (Greedy by size: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, here with several
- * arenas.) Where those that live long stand in the way of others it is better to place them first: several orders are tried, and
- * the one that takes least is kept. Returns the bytes of each buffer and the place of each tensor.
+ * arenas.) Where those that live long stand in the way of others it is better to place them first, and along a chain of layers often the
+ * earliest: several orders are tried, and the one that takes least is kept. Returns the bytes of each buffer and the place of each tensor.
  */
 export function placeTensors(
   lifetimes: ReadonlyMap<Tensor, Lifetime>,
   apart: ReadonlyMap<Tensor, ReadonlySet<Tensor>>,
   limits: BufferLimits,
 ): { buffers: number[]; places: Map<Tensor, Place> } {
+  const tensors = [...lifetimes];
   const span = ({ first, last }: Lifetime): number => last - first + 1;
-  const weights = [0, 0.25, 0.5, 1].map(
-    (power) => (tensor: Tensor, lifetime: Lifetime) => tensor.bytes * span(lifetime) ** power,
-  );
+  const byWeight = (power: number) => {
+    const weight = ([{ bytes }, lifetime]: (typeof tensors)[number]): number => bytes * span(lifetime) ** power;
+    return tensors.toSorted((a, b) => weight(b) - weight(a));
+  };
+  // Of sizes of one order of magnitude, by time.
+  const magnitude = ({ bytes }: Tensor): number => Math.floor(Math.log(bytes) / Math.log(64));
+  const byTime = tensors.toSorted(([a, { first }], [b, other]) => magnitude(b) - magnitude(a) || first - other.first);
   const bytesOfAll = (buffers: readonly number[]): number => buffers.reduce((sum, bytes) => sum + bytes, 0);
-  return weights
-    .map((weight) =>
-      placeInOrder(
-        [...lifetimes].sort((a, b) => weight(...b) - weight(...a)),
-        apart,
-        limits,
-      ),
-    )
+  return [...[0, 0.25, 0.5, 1].map(byWeight), byTime]
+    .map((order) => placeInOrder(order, apart, limits))
     .reduce((best, other) => (bytesOfAll(other.buffers) < bytesOfAll(best.buffers) ? other : best));
 }
 
