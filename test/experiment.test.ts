@@ -9,8 +9,9 @@ import { parseManifest } from '../src/datasets/manifest.ts';
 import { selectStratified } from '../src/datasets/select.ts';
 import { hashBytes, hashDataset } from '../src/datasets/write.ts';
 import { detect } from '../src/detection/detect.ts';
-import { testScores } from '../src/detection/detect_blackbox.ts';
+import { detectBlackBox, testScores } from '../src/detection/detect_blackbox.ts';
 import { parseConfig } from '../src/experiment/config.ts';
+import { Estimate } from '../src/experiment/estimate.ts';
 import { type ExperimentReport, runExperiment } from '../src/experiment/experiment.ts';
 import { nestedDataset } from '../src/experiment/nested.ts';
 import { experimentKey } from '../src/experiment/public_key.ts';
@@ -18,7 +19,7 @@ import { parseResults, spread, summarise, toCsv } from '../src/experiment/result
 import { statistics, type Tested } from '../src/experiment/statistics.ts';
 import { parseNpy } from '../src/formats/npy.ts';
 import { parseKey } from '../src/marking/key.ts';
-import { openProbes } from '../src/marking/make_probes.ts';
+import { openProbeImages, openProbes } from '../src/marking/make_probes.ts';
 import { markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { openModel } from '../src/nn/open_model.ts';
@@ -128,6 +129,22 @@ describe('the configuration', () => {
       'settings[0].references.seeds: expected others than seeds, whose models are the controls',
     ],
     [['statistics'], ['guess'], 'statistics[0]: expected some of white-box'],
+    [['statistics'], ['black-box'], 'data.vanilla: missing, and probes are made of such images'],
+    [
+      ['settings', 0, 'distil'],
+      { from: 'scratch', images: 'owner' },
+      'settings[0].distil.from: expected the name of a setting before this one',
+    ],
+    [
+      ['settings', 1],
+      { name: 'b', fractions: [0.3], distil: { from: 'linear', images: 'owner' } },
+      'settings[1].distil.from: linear has no fraction 0.3 to learn from',
+    ],
+    [
+      ['settings', 1],
+      { name: 'b', fractions: [0.5], distil: { from: 'linear', images: 'vanilla' } },
+      'settings[1].distil.images: vanilla images need data.vanilla',
+    ],
   ])('%j %j', (path, value, message) => {
     expect(() => parseConfig(JSON.stringify(change(path as string[], value)), 'file.json')).toThrow(
       `file.json: ${message}`,
@@ -314,6 +331,59 @@ describe('an experiment', () => {
     );
   });
 
+  it('marks the hardest, tests with probes, distils, and fine-tunes', async () => {
+    const config = {
+      ...tiny,
+      keys: 1,
+      data: { ...tiny.data, vanilla: { path: 'held-out' } },
+      marking: { ...tiny.marking, hardest: 'marker' },
+      probes: { decoys: 4, perClass: 3 },
+      settings: [
+        {
+          ...{ name: 'tuned', init: 'marker', recipe: { epochs: 1, batchSize: 8 }, fractions: [0.25, 0.5] },
+          references: { data: 'owner', seeds: [8] },
+        },
+        {
+          ...{ name: 'taught', network: { width: 4 }, recipe: { epochs: 1, batchSize: 8 }, fractions: [0.25] },
+          ...{ distil: { from: 'tuned', images: 'owner' }, references: { data: 'vanilla', seeds: [9] } },
+        },
+      ],
+      statistics: ['black-box'],
+    };
+    const { rows } = await run(config, at('more'));
+    const found = rows.filter(({ setting, deciding }) => deciding && setting === 'tuned');
+    expect(found.map(({ fraction, control }) => [fraction, control])).toEqual([
+      [0, 'unmarked'],
+      [0.25, null],
+      [0.25, 'other key'],
+      [0.5, null],
+      [0.5, 'other key'],
+    ]);
+    // The same with what is shared by nobody: the data set of the smaller share, and the test from the models.
+    const { model: marker, sha256 } = await openModel(device(), at('marker.safetensors'));
+    const key = await parseKey(read(at('more/keys/key-1/key.json')).toString(), 'key.json');
+    await markDataset({
+      ...{ key, model: marker, dataset: await openDataset(at('owner')), fraction: 0.25, out: at('hardest') },
+      ...{ recipe: { ...defaultMarkingRecipe(12), iterations: 2 }, hardest: { classifier: marker, sha256 } },
+    });
+    const cell = at('more/cells/tuned/fraction-0.25/key-1/seed-3');
+    expect(json(join(cell, 'cell.json')).data.sha256).toBe(await hashDataset(await openDataset(at('hardest'))));
+    const probes = await openProbes(at('more/keys/key-1/probes'));
+    expect(probes.manifest.sets).toBe(5);
+    const images = await Loader.open(await openProbeImages(probes), 1);
+    const models = [];
+    for (const path of [cell, at('more/references/tuned/owner-seed-8')])
+      models.push((await openModel(device(), join(path, 'model.safetensors'))).model);
+    const [suspect, reference] = models.map((model) => ({ model, images }));
+    const { log10p } = await detectBlackBox({ key, probes: probes.manifest, suspect, references: [reference] });
+    expect(found[1].log10p).toBe(log10p);
+    for (const model of [...models, marker]) model.destroy();
+    // Learned from the tuned model of the same share and key, on the owner's images as they were.
+    const taught = json(at('more/cells/taught/fraction-0.25/key-1/seed-3/model.safetensors.json'));
+    expect(taught.teacher.sha256).toBe(json(join(cell, 'cell.json')).model.sha256);
+    expect(taught.data.sha256).toBe(await hashDataset(await openDataset(at('owner'))));
+  });
+
   it('another statistic is a line in a table: it gets references, folders, arrays, and several values a test', async () => {
     const seen: Tested[] = [];
     const table = statistics as Record<string, (typeof statistics)[string]>;
@@ -416,6 +486,30 @@ describe('an experiment', () => {
     expect(() => parseConfig(JSON.stringify(config), 'config.json')).toThrow(
       'config.json: data.vanilla: missing, and probes are made of such images',
     );
+  });
+});
+
+describe('the time left', () => {
+  it('follows from the rate of each kind of work, else from that of all', () => {
+    const estimate = new Estimate([
+      { kind: 'train', amount: 100 },
+      { kind: 'test', amount: 30 },
+      { kind: 'train', amount: 100 },
+      { kind: 'mark', amount: 10 },
+    ]);
+    expect(estimate.secondsLeft).toBeUndefined();
+    estimate.note(0, 0, 1);
+    expect(estimate.secondsLeft).toBeUndefined();
+    estimate.note(0, 50, 4);
+    // 5 s for 50: a tenth of a second each for all 190 that are left.
+    expect(estimate.secondsLeft).toBeCloseTo(19, 12);
+    estimate.note(0, 100, 5);
+    estimate.note(1, 30, 90);
+    // Training 0.1 s each; marking, not seen yet, like all together: 100 s for 130.
+    expect(estimate.secondsLeft).toBeCloseTo(10 + 10 * (100 / 130), 12);
+    estimate.note(2, 100, 10);
+    estimate.note(3, 10, 2);
+    expect(estimate.secondsLeft).toBe(0);
   });
 });
 

@@ -244,6 +244,7 @@ describe('what was measured', () => {
     expect(found.log10p.median).toBeCloseTo(-1.65, 12);
     expect(found.score!.min).toBeCloseTo(0.06, 12);
     expect(found.accuracyChange!.median).toBeCloseTo(-0.005, 12);
+    expect(measuredFor(files, { ...plan, dimension: undefined })).toEqual([found]);
     const [there] = measuredFor(files, { ...plan, fraction: 0.1 });
     expect(there).toMatchObject({ between: [0.1, 0.1], log10p: { min: -4, max: -2, median: -3 } });
     const [between] = measuredFor(files, { ...plan, fraction: 0.2 });
@@ -267,6 +268,7 @@ describe('what was measured', () => {
         dimension: 32,
         setting: 'linear',
         statistic: 'white-box',
+        marked: 'random',
         fractions: [0, 0.1, 0.3],
       },
     ]);
@@ -295,14 +297,14 @@ describe('radioactive power', () => {
     expect(exitCode).toBe(0);
     expect(stdout).toContain('10 classes, carriers in 32 dimensions');
     expect(stdout).toMatch(/0\.0001 {6}0\.2\d\d\d\n/);
-    expect(stdout).toContain('linear, white-box, fraction 0.1, 2 models: log10 p -3.00 (-4.00 to -2.00)');
+    expect(stdout).toMatch(/linear +white-box +random +32 +2 +-3\.00 \(-4\.00 to -2\.00\) +0\.115 .*-1\.00 \(/);
     const json = JSON.parse((await run('cli', [...args, '--json', '--fraction', '0.5'])).stdout);
     expect(json.measured).toEqual([]);
     expect(json.curves).toHaveLength(1);
     expect(json.needed.map(({ p }: { p: number }) => p)).toEqual([0.05, 0.01, 1e-4, 1e-6, 1e-10]);
     const refused = await run('cli', [...args, '--setting', 'scratch']);
     expect(refused.stdout).toContain(
-      'not measured, and not guessed; what was measured:\n  10 classes, 32 dimensions, linear, white-box, fractions 0, 0.1, 0.3',
+      'not measured, and not guessed; what was measured:\n  10 classes, 32 dimensions, linear, white-box, random images, fractions 0, 0.1, 0.3',
     );
   });
 

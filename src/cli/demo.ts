@@ -4,6 +4,7 @@ import { runDemo } from '../demo/demo.ts';
 import { DEFAULT_FRESH_KEYS } from '../detection/fresh_keys.ts';
 import { InputError } from '../errors.ts';
 import { defineCommand } from './command.ts';
+import { alignColumns } from './output.ts';
 
 export const demo = defineCommand({
   name: 'demo',
@@ -83,14 +84,4 @@ async function freeFolder(name: string): Promise<string> {
     const folder = number === 1 ? name : `${name}-${number}`;
     if (!(await exists(folder))) return folder;
   }
-}
-
-/** Rows of text with the first column to the left and the others to the right. */
-function alignColumns(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column] + 2)))
-      .join(''),
-  );
 }

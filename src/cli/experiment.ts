@@ -1,11 +1,12 @@
 import { join } from 'node:path';
+import { findFashionMnist } from '../datasets/fashion_mnist.ts';
 import { readBytes } from '../datasets/files.ts';
-import { findFashionMnist } from '../demo/fashion_mnist.ts';
 import { UsageError } from '../errors.ts';
 import { parseConfig } from '../experiment/config.ts';
 import { runExperiment } from '../experiment/experiment.ts';
 import type { Spread, SummaryRow } from '../experiment/results.ts';
 import { defineCommand } from './command.ts';
+import { alignColumns } from './output.ts';
 
 export const experiment = defineCommand({
   name: 'experiment',
@@ -81,14 +82,4 @@ function table(summary: readonly SummaryRow[]): string[] {
       row.vanillaAccuracy ? `${(100 * row.vanillaAccuracy.median).toFixed(2)} %` : '',
     ]),
   ]);
-}
-
-function alignColumns(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]))
-      .join('  ')
-      .trimEnd(),
-  );
 }

@@ -8,6 +8,7 @@ import { parseResults, type Spread } from '../experiment/results.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../marking/keygen.ts';
 import { type Expectation, expectedEvidence, meanCosineNeeded } from '../statistics/power.ts';
 import { defineCommand } from './command.ts';
+import { alignColumns } from './output.ts';
 
 /** P-values that are listed beside the one asked for. */
 const LEVELS = [0.05, 1e-2, 1e-4, 1e-6, 1e-10];
@@ -27,10 +28,9 @@ export const power = defineCommand({
     dim: {
       type: 'integer',
       value: 'K',
-      default: DEFAULT_SUBSPACE_DIMENSION,
       minimum: 2,
       maximum: 1_000_000,
-      description: 'dimensions that carriers are drawn in',
+      description: `dimensions that carriers are drawn in; default ${DEFAULT_SUBSPACE_DIMENSION}, of what was measured any`,
     },
     p: {
       type: 'number',
@@ -72,7 +72,8 @@ export const power = defineCommand({
     '--classes 10 --cosine 0.3',
   ],
   async run({ options }) {
-    const { classes: classCount, dim: dimension, fraction, setting, statistic } = options;
+    const { classes: classCount, fraction, setting, statistic } = options;
+    const dimension = options.dim ?? DEFAULT_SUBSPACE_DIMENSION;
     if (fraction === undefined && (setting !== undefined || statistic !== undefined || options.measured !== undefined))
       throw new UsageError('--setting, --statistic and --measured go with --fraction');
     const law = { classCount, dimension };
@@ -80,10 +81,13 @@ export const power = defineCommand({
     const needed = [...new Set([...LEVELS, options.p])]
       .sort((a, b) => b - a)
       .map((p) => ({ p, meanCosine: meanCosineNeeded(Math.log10(p), law) }));
-    const meanCosine = options.cosine ?? needed.find(({ p }) => p === options.p)!.meanCosine ?? 0;
-    const expected = expectedEvidence({ ...law, meanCosine, level });
+    const meanCosine = options.cosine ?? needed.find(({ p }) => p === options.p)!.meanCosine;
+    const expected = meanCosine === null ? null : expectedEvidence({ ...law, meanCosine, level });
     const files = fraction === undefined ? [] : await measuredFiles(options.measured);
-    const measured = fraction === undefined ? null : measuredFor(files, { ...law, fraction, setting, statistic });
+    const measured =
+      fraction === undefined
+        ? null
+        : measuredFor(files, { classCount, dimension: options.dim, fraction, setting, statistic });
     const curves = curvesOf(files);
     return {
       json: {
@@ -101,8 +105,7 @@ export const power = defineCommand({
         '',
         'p           mean cosine at which half of all keys reach it',
         ...needed.map(({ p, meanCosine }) => `${String(p).padEnd(12)}${meanCosine?.toFixed(4) ?? 'more than 0.999'}`),
-        '',
-        describeExpectation(expected, options.p),
+        ...(expected ? ['', describeExpectation(expected, options.p)] : []),
         ...(measured && fraction !== undefined ? ['', ...describeMeasured(measured, curves, fraction)] : []),
       ].join('\n'),
     };
@@ -114,27 +117,46 @@ const describeExpectation = ({ meanCosine, quantiles: { p05, p50, p95 }, reached
 
 function describeMeasured(measured: readonly Measured[], curves: readonly Curve[], fraction: number): string[] {
   if (measured.length > 0)
-    return measured.map(
-      ({ setting, statistic, exact, between: [low, high], models, log10p, score, accuracyChange, file }) =>
-        [
-          `measured, ${setting}, ${statistic}${exact ? '' : ' (no p-value)'}, fraction ${fraction}${low === high ? '' : ` (between ${low} and ${high})`}, ${models} models: log10 p ${range(log10p, 2)}`,
-          ...(score ? [`score ${range(score, 3)}`] : []),
-          ...(accuracyChange ? [`accuracy ${range(accuracyChange, 4)}`] : []),
-          file,
-        ].join('; '),
-    );
+    return alignColumns([
+      [
+        `measured at ${fraction}`,
+        'statistic',
+        'marked',
+        'dimensions',
+        'models',
+        'log10 p',
+        'score',
+        'accuracy, points',
+      ],
+      ...measured.map((each) => [
+        `${each.setting}${each.between[0] === each.between[1] ? '' : `, between ${each.between.join(' and ')}`}`,
+        `${each.statistic}${each.exact ? '' : ' (no p-value)'}`,
+        each.marked,
+        String(each.dimension),
+        String(each.models),
+        range(each.log10p, 2),
+        each.score ? range(each.score, 3) : '',
+        each.accuracyChange ? range(scaled(each.accuracyChange, 100), 2) : '',
+      ]),
+    ]);
   if (curves.length === 0) return ['nothing was measured: give the results.json of an experiment with --measured'];
   return [
     'not measured, and not guessed; what was measured:',
     ...curves.map(
-      ({ classCount, dimension, setting, statistic, fractions }) =>
-        `  ${classCount} classes, ${dimension} dimensions, ${setting}, ${statistic}, fractions ${fractions.join(', ')}`,
+      ({ classCount, dimension, setting, statistic, marked, fractions }) =>
+        `  ${classCount} classes, ${dimension} dimensions, ${setting}, ${statistic}, ${marked} images, fractions ${fractions.join(', ')}`,
     ),
   ];
 }
 
 const range = ({ median, min, max }: Spread, digits: number): string =>
   `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
+
+const scaled = ({ median, min, max }: Spread, factor: number): Spread => ({
+  median: factor * median,
+  min: factor * min,
+  max: factor * max,
+});
 
 /** The results to look in: the file given, or those that lie in `experiments/`. */
 async function measuredFiles(given: string | undefined): Promise<MeasuredFile[]> {

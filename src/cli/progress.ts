@@ -1,7 +1,7 @@
 /** A running count that is shown. */
 export interface Progress {
-  /** Tells how much is done, of the total given at the start. */
-  update(done: number): void;
+  /** Tells how much is done, of the total given at the start, and how long the rest will take where that is not what the rate says. */
+  update(done: number, secondsLeft?: number): void;
   /** Ends the display; also right after an error, where it shows how far things got. */
   done(): void;
 }
@@ -59,16 +59,18 @@ export class Reporter {
     const recent = [{ at: start, done: 0 }];
     let shownAt = -Infinity;
     let current = 0;
+    let left: number | undefined;
     const show = (): void => {
       const now = this.#now();
       if (now - shownAt < INTERVAL_MS[this.#style]) return;
       shownAt = now;
-      this.#show(title, current, total, unit, rateOf(recent));
+      this.#show(title, current, total, unit, rateOf(recent), left);
     };
     show();
     return {
-      update: (done) => {
+      update: (done, secondsLeft) => {
         current = done;
+        left = secondsLeft;
         const now = this.#now();
         recent.push({ at: now, done });
         while (recent.length > 2 && recent[1]!.at < now - RATE_WINDOW_MS) recent.shift();
@@ -76,14 +78,21 @@ export class Reporter {
         if (done < total) show();
       },
       done: () => {
-        if (this.#style === 'json') this.#show(title, current, total, unit, rateOf(recent));
+        if (this.#style === 'json') this.#show(title, current, total, unit, rateOf(recent), left);
         else this.#end(`${title}: ${current}/${total} ${unit} in ${duration((this.#now() - start) / 1000)}`);
       },
     };
   }
 
-  #show(title: string, done: number, total: number, unit: string, rate: number | undefined): void {
-    const etaSeconds = rate ? (total - done) / rate : undefined;
+  #show(
+    title: string,
+    done: number,
+    total: number,
+    unit: string,
+    rate: number | undefined,
+    secondsLeft: number | undefined,
+  ): void {
+    const etaSeconds = secondsLeft ?? (rate ? (total - done) / rate : undefined);
     if (this.#style === 'json') {
       const progress = { title, done, total, rate: rate ?? null, etaSeconds: etaSeconds ?? null };
       this.#screen.write(`${JSON.stringify({ progress })}\n`);

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Dataset, openDataset } from '../datasets/dataset.ts';
+import { FASHION_MNIST_CLASSES, findFashionMnist } from '../datasets/fashion_mnist.ts';
 import { exists } from '../datasets/files.ts';
 import { Loader } from '../datasets/loader.ts';
 import { hashDataset, writeAtomic } from '../datasets/write.ts';
@@ -24,7 +25,6 @@ import { infer, type OnProgress } from '../nn/inference.ts';
 import { openModel } from '../nn/open_model.ts';
 import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
 import { runTraining, type TrainingReport } from '../training/training_run.ts';
-import { FASHION_MNIST_CLASSES, findFashionMnist } from './fashion_mnist.ts';
 
 export interface DemoOptions {
   readonly device: Device;

@@ -19,7 +19,7 @@ import { runTraining } from '../training/training_run.ts';
 import type { ExperimentConfig, Setting } from './config.ts';
 import { type Materials, readMatrix, writeNew } from './materials.ts';
 import { spread } from './results.ts';
-import { type ModelOnDisk, statistics } from './statistics.ts';
+import { type Keyed, type ModelOnDisk, statistics } from './statistics.ts';
 
 /** One model that is trained: on data with a share marked by a key, or, with share 0 and key 0, on the unmarked data. */
 export interface Cell {
@@ -51,18 +51,8 @@ const otherKey = (key: number): number => (key === 1 ? 2 : key - 1);
 export function cellsOf(config: ExperimentConfig, out: string): Cell[] {
   return config.settings.flatMap((setting) => {
     const cell = (fraction: number, key: number, seed: number): Cell => ({
-      setting,
-      fraction,
-      key,
-      seed,
-      folder: join(
-        out,
-        'cells',
-        setting.name,
-        `fraction-${fraction}`,
-        ...(key === 0 ? [] : [`key-${key}`]),
-        `seed-${seed}`,
-      ),
+      ...{ setting, fraction, key, seed },
+      folder: folderOf(out, setting.name, { fraction, key, seed }),
     });
     const keys = Array.from({ length: config.keys }, (_, i) => i + 1);
     return [
@@ -72,6 +62,11 @@ export function cellsOf(config: ExperimentConfig, out: string): Cell[] {
       ),
     ];
   });
+}
+
+function folderOf(out: string, setting: string, { fraction, key, seed }: Omit<Cell, 'setting' | 'folder'>): string {
+  const marked = key === 0 ? [] : [`key-${key}`];
+  return join(out, 'cells', setting, `fraction-${fraction}`, ...marked, `seed-${seed}`);
 }
 
 /** The tests of a cell: the key that marked its data and another; the unmarked control with every key. */
@@ -157,16 +152,19 @@ export async function trainCell(shop: Shop, cell: Cell, onProgress: OnProgress):
   const { materials } = shop;
   const { setting, fraction, key, seed } = cell;
   const nested = fraction === 0 ? undefined : await materials.marked(key, fraction);
-  const dataset = nested?.dataset ?? materials.owner.dataset;
+  const { distil } = setting;
+  const unmarked = distil && distil.images !== 'marked' ? materials[distil.images] : undefined;
+  const { dataset } = unmarked ?? nested ?? materials.owner;
+  const teacher = distil && { model: join(folderOf(shop.out, distil.from, cell), MODEL) };
   const init = setting.init === undefined ? undefined : await materials.network(setting.init);
-  const frozen = init && setting.recipe.freezeFeatures;
+  const frozen = init && setting.recipe.freezeFeatures && !unmarked;
   const features = frozen && {
     training:
       fraction === 0 ? await materials.features(init, 'owner') : await materials.markedFeatures(key, fraction, init),
     validation: await materials.features(init, 'heldOut'),
   };
   const out = modelFile(cell);
-  const report = await train(shop, setting, { dataset, out, seed, features, onProgress });
+  const report = await train(shop, setting, { dataset, teacher, out, seed, features, onProgress });
   const { model: _, ...kept } = report;
   await writeNew(
     cellFile(cell),
@@ -194,13 +192,14 @@ export async function train(
   setting: Setting,
   run: {
     readonly dataset: Materials['owner']['dataset'];
+    readonly teacher?: { readonly model: string } | undefined;
     readonly out: string;
     readonly seed: number;
     readonly features?: { readonly training: Float32Array; readonly validation: Float32Array } | undefined | false;
     readonly onProgress: OnProgress;
   },
 ) {
-  const { dataset, out, seed, features, onProgress } = run;
+  const { dataset, teacher, out, seed, features, onProgress } = run;
   if (await exists(out)) {
     // Killed between the model and what tells of it.
     const report = JSON.parse(new TextDecoder().decode(await readBytes(`${out}.json`))) as Awaited<
@@ -219,6 +218,7 @@ export async function train(
     init: setting.init === undefined ? undefined : (await materials.network(setting.init)).path,
     ...(setting.network && { network: setting.network as Partial<NetworkConfig> }),
     recipe: { ...setting.recipe, seed },
+    ...(teacher && { teacher }),
     ...(features && { features }),
     resume: true,
     onProgress,
@@ -258,9 +258,27 @@ export function referencesOf(setting: Setting, out: string) {
   }));
 }
 
+/** What a statistic prepares for a key. */
+export async function prepareKey(shop: Shop, statistic: string, key: number, onProgress: OnProgress): Promise<void> {
+  await statistics[statistic]!.prepare!.make(await keyed(shop, key, onProgress));
+}
+
+async function keyed({ materials, signal }: Shop, key: number, onProgress: OnProgress): Promise<Keyed> {
+  const { marker, vanilla, probes } = materials;
+  return {
+    key: await materials.key(key),
+    marking: { model: marker.model, features: await materials.features(marker, 'heldOut') },
+    vanilla,
+    probes,
+    keyFolder: materials.keyFolder(key),
+    onProgress,
+    signal,
+  };
+}
+
 /** Tests a cell's model with one statistic and one key, and writes what came of it. */
 export async function testCell(shop: Shop, cell: Cell, test: CellTest, onProgress: OnProgress): Promise<void> {
-  const { materials, device, out, signal } = shop;
+  const { materials, device, out } = shop;
   const statistic = statistics[test.statistic]!;
   const opened: Model[] = [];
   const onDisk = async (path: string): Promise<ModelOnDisk> => {
@@ -279,18 +297,14 @@ export async function testCell(shop: Shop, cell: Cell, test: CellTest, onProgres
       },
     };
   };
-  const sharedFolder = join(out, 'shared');
   const network = await sharedFeatures(shop, cell);
   const suspectFeatures = network ? materials.featuresFile(network, 'heldOut') : join(cell.folder, FEATURES);
   const arrays = [materials.featuresFile(materials.marker, 'heldOut'), suspectFeatures, featuresFile(cell)];
   const start = performance.now();
   try {
     const found = await statistic.run({
-      key: await materials.key(test.key),
-      marking: { model: materials.marker.model, features: await materials.features(materials.marker, 'heldOut') },
+      ...(await keyed(shop, test.key, onProgress)),
       heldOut: materials.heldOut,
-      vanilla: materials.vanilla,
-      probes: materials.probes,
       suspect: {
         ...(await onDisk(modelFile(cell))),
         features: (await readMatrix(suspectFeatures)) as Float32Array,
@@ -299,15 +313,12 @@ export async function testCell(shop: Shop, cell: Cell, test: CellTest, onProgres
       references: statistic.references
         ? await Promise.all(referencesOf(cell.setting, out).map(({ path }) => onDisk(path)))
         : [],
-      keyFolder: materials.keyFolder(test.key),
-      sharedFolder,
+      sharedFolder: join(out, 'shared'),
       async save(name, shape, values) {
         const file = join(cell.folder, `${test.statistic}.key-${test.key}.${name}.npy`);
         await writeNew(file, serializeNpy(shape, values));
         arrays.push(file);
       },
-      onProgress,
-      signal,
     });
     const files = await Promise.all(
       arrays.map(async (file) => [file.slice(out.length + 1), hashBytes(await readBytes(file))] as const),

@@ -75,6 +75,7 @@ const setting = v.pipe(
             nesterov: v.exactOptional(v.boolean('expected true or false')),
             crop: v.exactOptional(crop),
             freezeFeatures: v.exactOptional(v.boolean('expected true or false')),
+            temperature: v.exactOptional(positive),
           },
           fields,
         ),
@@ -83,6 +84,16 @@ const setting = v.pipe(
       /** Shares of each class that are marked; 0, the control, is always there. */
       fractions: list(
         v.pipe(positive, v.maxValue(1, 'expected at most 1; 0, nothing marked, is always measured besides')),
+      ),
+      /**
+       * Learn the outputs of another setting's model of the same share, key and seed in place of the labels: on the images that one
+       * learned (`marked`), on the owner's unmarked ones, or on vanilla ones.
+       */
+      distil: v.exactOptional(
+        v.strictObject(
+          { from: name, images: v.picklist(['marked', 'owner', 'vanilla'], 'expected "marked", "owner" or "vanilla"') },
+          fields,
+        ),
       ),
       /** Models that never saw a mark, for statistics that compare with some. */
       references: v.exactOptional(
@@ -165,7 +176,17 @@ const ConfigSchema = v.pipe(
     const { settings, data, seeds, statistics: wanted } = dataset.value;
     if (wanted.some((each) => statistics[each]!.vanilla) && !data.vanilla)
       addIssue({ message: 'data.vanilla: missing, and probes are made of such images' });
-    settings.forEach(({ network, references }, i) => {
+    settings.forEach(({ network, references, distil, fractions }, i) => {
+      if (distil) {
+        const place = `settings[${i}].distil`;
+        const teacher = settings.slice(0, i).find((each) => each.name === distil.from);
+        const missing = teacher && fractions.find((fraction) => !teacher.fractions.includes(fraction));
+        if (!teacher) addIssue({ message: `${place}.from: expected the name of a setting before this one` });
+        else if (missing !== undefined)
+          addIssue({ message: `${place}.from: ${teacher.name} has no fraction ${missing} to learn from` });
+        else if (distil.images === 'vanilla' && !data.vanilla)
+          addIssue({ message: `${place}.images: vanilla images need data.vanilla` });
+      }
       if (network) {
         const wrong = networkProblem(network);
         if (wrong) addIssue({ message: `settings[${i}].network: ${wrong}` });

@@ -10,10 +10,12 @@ import type { Device } from '../gpu/device.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import {
   type Cell,
+  type CellTest,
   cellFile,
   cellsOf,
   extractCell,
   featuresFile,
+  prepareKey,
   readCell,
   readTest,
   referencesOf,
@@ -24,10 +26,11 @@ import {
   trainCell,
 } from './cells.ts';
 import type { ExperimentConfig } from './config.ts';
+import { Estimate } from './estimate.ts';
 import { figures } from './figures.ts';
 import { Materials, writeNew } from './materials.ts';
 import { type Row, type SummaryRow, summarise, toCsv } from './results.ts';
-import { statistics } from './statistics.ts';
+import { DESCENT_PASSES, statistics } from './statistics.ts';
 
 export interface ExperimentOptions {
   readonly device: Device;
@@ -40,7 +43,11 @@ export interface ExperimentOptions {
   readonly out: string;
   /** For the results: what was typed. */
   readonly command: readonly string[];
-  readonly progress: (title: string, total: number, unit: string) => { update(done: number): void; done(): void };
+  readonly progress: (
+    title: string,
+    total: number,
+    unit: string,
+  ) => { update(done: number, secondsLeft?: number): void; done(): void };
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -58,15 +65,15 @@ export interface ExperimentReport {
 interface Step {
   readonly title: string;
   readonly file: string;
+  /** Steps of a kind go at one rate. */
+  readonly kind: string;
   /** About how many images it puts forward through a network, for the time left. */
   readonly passes: number;
   make(onProgress: OnProgress): Promise<void>;
 }
 
-/** Forward passes that a step of gradient descent takes the time of. */
-const DESCENT = 3;
-/** Likewise, of the last layer alone. */
-const LAST_LAYER = 0.03;
+/** Forward passes that a step of training the last layer alone takes the time of. */
+const LAST_LAYER_PASSES = 0.03;
 
 /**
  * Trains and tests all cells of a configuration and writes their tables and plots. Killed at any moment and started again, it goes
@@ -91,12 +98,11 @@ export async function runExperiment(options: ExperimentOptions): Promise<Experim
       cell,
       steps: steps.filter(({ file }) => missing.has(file) && !seen.has(file) && seen.add(file)),
     }));
-    const total = todo.flatMap(({ steps }) => steps).reduce((sum, { passes }) => sum + passes, 0);
+    const jobs = todo.flatMap(({ steps }) => steps);
     const open = todo.filter(({ cell, steps }) => cell && steps.length > 0).length;
     log(`${cells.length} cells, ${open} to do; results so far in ${out}/results.csv`);
     await mkdir(join(out, 'shared'), { recursive: true });
-    const display = total > 0 ? options.progress(config.title, Math.round(total), 'passes') : undefined;
-    let before = 0;
+    const follow = jobs.length > 0 ? followJobs(options, jobs) : undefined;
     try {
       for (const [position, { cell, steps }] of todo.entries()) {
         if (steps.length === 0) continue;
@@ -105,19 +111,43 @@ export async function runExperiment(options: ExperimentOptions): Promise<Experim
           log(
             `${cell ? `${titleOf(cell)} (cell ${cellNumber(todo, position)} of ${cells.length}): ` : ''}${step.title}`,
           );
-          await step.make((done, of) => display?.update(Math.floor(before + (step.passes * done) / of)));
-          before += step.passes;
-          display?.update(Math.floor(before));
+          const update = follow!.begin(jobs.indexOf(step));
+          await step.make(update);
+          update(1, 1);
         }
         if (cell) await writeResults(options, materials, cells);
       }
     } finally {
-      display?.done();
+      follow?.done();
     }
     return await writeResults(options, materials, cells);
   } finally {
     materials.destroy();
   }
+}
+
+/** Shows how far all steps together are, and how long the others will take. */
+function followJobs({ progress, config }: ExperimentOptions, steps: readonly Step[]) {
+  const estimate = new Estimate(steps.map(({ kind, passes }) => ({ kind, amount: passes })));
+  const total = steps.reduce((sum, { passes }) => sum + passes, 0);
+  const display = progress(config.title, Math.round(total), 'passes');
+  let before = 0;
+  return {
+    begin(index: number): OnProgress {
+      const { passes } = steps[index];
+      const start = before;
+      before += passes;
+      let last = performance.now();
+      return (done, of) => {
+        const now = performance.now();
+        const share = Math.min(1, done / of);
+        estimate.note(index, passes * share, (now - last) / 1000);
+        last = now;
+        display.update(Math.floor(start + passes * share), estimate.secondsLeft);
+      };
+    },
+    done: () => display.done(),
+  };
 }
 
 const cellNumber = (groups: readonly { readonly cell: Cell | null }[], position: number): number =>
@@ -138,12 +168,14 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
     {
       title: "the marking network's features of the owner's images",
       file: materials.featuresFile(marker, 'owner'),
+      kind: 'marker',
       passes: n,
       make: async (onProgress) => void (await materials.features(marker, 'owner', onProgress)),
     },
     {
       title: "the marking network's features of the held-out images",
       file: materials.featuresFile(marker, 'heldOut'),
+      kind: 'marker',
       passes: h,
       make: async (onProgress) => void (await materials.features(marker, 'heldOut', onProgress)),
     },
@@ -152,21 +184,27 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
     shared.push({
       title: "how hard the owner's images are",
       file: materials.hardnessFile,
+      kind: 'classifier',
       passes: n,
       make: async (onProgress) => void (await materials.hardness(onProgress)),
     });
   const marking = (key: number): Step => ({
     title: `key ${key}: marking ${largest} images`,
     file: materials.markedFolder(key),
-    passes: largest * materials.recipe.iterations * DESCENT,
+    kind: 'marking',
+    passes: largest * materials.recipe.iterations * DESCENT_PASSES,
     make: (onProgress) => materials.mark(key, onProgress),
   });
   const training = (cell: Cell): Step => {
-    const { epochs = 10, freezeFeatures } = cell.setting.recipe;
+    const { recipe, distil } = cell.setting;
+    const images = distil?.images === 'vanilla' ? materials.vanilla!.dataset.length : n;
     return {
       title: 'training',
       file: cellFile(cell),
-      passes: freezeFeatures ? (cell.setting.recipe.epochs ?? 30) * n * LAST_LAYER : epochs * n * DESCENT + n + h,
+      kind: `training ${cell.setting.name}`,
+      passes: recipe.freezeFeatures
+        ? (recipe.epochs ?? 30) * images * LAST_LAYER_PASSES
+        : (recipe.epochs ?? 10) * images * DESCENT_PASSES + images + h,
       make: (onProgress) => trainCell(shop, cell, onProgress),
     };
   };
@@ -179,10 +217,25 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
           return {
             title: `training the reference model of seed ${seed}`,
             file: path,
-            passes: epochs * dataset.length * DESCENT,
+            kind: `training ${setting.name}`,
+            passes: epochs * dataset.length * DESCENT_PASSES,
             make: async (onProgress) => void (await train(shop, setting, { dataset, out: path, seed, onProgress })),
           };
         });
+  const sizes = { classes: materials.classes.length, heldOut: h, probes: materials.probes };
+  const preparation = ({ statistic, key }: CellTest): Step[] => {
+    const { prepare } = statistics[statistic]!;
+    if (!prepare) return [];
+    return [
+      {
+        title: `key ${key}: ${prepare.title}`,
+        file: join(materials.keyFolder(key), prepare.name),
+        kind: prepare.title,
+        passes: prepare.passes(sizes),
+        make: (onProgress) => prepareKey(shop, statistic, key, onProgress),
+      },
+    ];
+  };
   return [
     { cell: null, steps: shared },
     ...cells.map((cell) => ({
@@ -193,16 +246,21 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
         {
           title: 'features of the held-out images',
           file: featuresFile(cell),
+          kind: `features ${cell.setting.name}`,
           passes: cell.setting.recipe.freezeFeatures ? 0 : h,
           make: (onProgress: OnProgress) => extractCell(shop, cell, onProgress),
         },
         ...references(cell),
-        ...testsOf(cell, config).map((test) => ({
-          title: `${test.statistic} test with key ${test.key}${test.control === 'other key' ? ', which marked nothing here' : ''}`,
-          file: test.file,
-          passes: statistics[test.statistic]!.passes?.(h) ?? 0,
-          make: (onProgress: OnProgress) => testCell(shop, cell, test, onProgress),
-        })),
+        ...testsOf(cell, config).flatMap((test) => [
+          ...preparation(test),
+          {
+            title: `${test.statistic} test with key ${test.key}${test.control === 'other key' ? ', which marked nothing here' : ''}`,
+            file: test.file,
+            kind: test.statistic,
+            passes: statistics[test.statistic]!.passes?.(sizes) ?? 0,
+            make: (onProgress: OnProgress) => testCell(shop, cell, test, onProgress),
+          },
+        ]),
       ],
     })),
   ];
@@ -216,11 +274,12 @@ const IDENTITY = 'experiment.json';
  */
 async function checkIdentity({ config, out }: ExperimentOptions, materials: Materials): Promise<void> {
   const settings: Record<string, unknown> = {};
-  for (const { name, init, network = {}, recipe, references = null } of config.settings) {
+  for (const { name, init, network = {}, recipe, distil, references } of config.settings) {
     settings[`settings.${name}`] = {
       init: init === undefined ? null : (await materials.network(init)).sha256,
       network,
       recipe,
+      ...(distil && { distil }),
       references: references?.data ?? null,
     };
   }

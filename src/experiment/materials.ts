@@ -1,12 +1,12 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type Dataset, openDataset, subset } from '../datasets/dataset.ts';
+import { FASHION_MNIST_CLASSES } from '../datasets/fashion_mnist.ts';
 import { exists, readBytes } from '../datasets/files.ts';
 import { Loader } from '../datasets/loader.ts';
 import { MANIFEST_NAME, type Manifest, parseManifest } from '../datasets/manifest.ts';
 import { selectLargest, selectStratified } from '../datasets/select.ts';
 import { hashDataset, writeAtomic } from '../datasets/write.ts';
-import { FASHION_MNIST_CLASSES } from '../demo/fashion_mnist.ts';
 import { InputError } from '../errors.ts';
 import { parseNpy, serializeNpy } from '../formats/npy.ts';
 import type { Device } from '../gpu/device.ts';

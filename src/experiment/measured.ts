@@ -1,7 +1,6 @@
 /** What an experiment measured, for those who have not marked anything yet. */
 
-import type { Results, Row } from './results.ts';
-import { type Spread, spread } from './results.ts';
+import { type Results, type Row, type Spread, spread } from './results.ts';
 
 /** An experiment's results with the file they are from. */
 export interface MeasuredFile {
@@ -12,7 +11,8 @@ export interface MeasuredFile {
 /** What somebody plans to do. */
 export interface Plan {
   readonly classCount: number;
-  readonly dimension: number;
+  /** Undefined: any. */
+  readonly dimension?: number | undefined;
   readonly fraction: number;
   readonly setting?: string | undefined;
   readonly statistic?: string | undefined;
@@ -24,6 +24,9 @@ export interface Measured {
   readonly title: string;
   readonly setting: string;
   readonly statistic: string;
+  readonly dimension: number;
+  /** Which images were marked. */
+  readonly marked: Curve['marked'];
   readonly exact: boolean;
   /** The measured shares that enclose the planned one; equal where that was measured itself. */
   readonly between: readonly [number, number];
@@ -42,6 +45,8 @@ export interface Curve {
   readonly dimension: number;
   readonly setting: string;
   readonly statistic: string;
+  /** Which images were marked: those that a classifier finds hardest, or any. */
+  readonly marked: 'hardest' | 'random';
   readonly fractions: readonly number[];
 }
 
@@ -60,6 +65,7 @@ export function curvesOf(files: readonly MeasuredFile[]): Curve[] {
         dimension: config.marking.dimension ?? marker.featureDimension,
         setting,
         statistic,
+        marked: config.marking.hardest === undefined ? ('random' as const) : ('hardest' as const),
         fractions: fractions.sort((a, b) => a - b),
       };
     });
@@ -70,15 +76,15 @@ const rowsOf = ({ rows }: Results, setting: string, statistic: string): Row[] =>
   rows.filter((row) => row.setting === setting && row.statistic === statistic && row.control !== 'other key');
 
 /**
- * What was measured for a plan: for the same number of classes and dimensions, at its share or, by straight lines key by key,
+ * What was measured for a plan: for the same number of classes (and of dimensions, if the plan has one), at its share or, by straight lines key by key,
  * between the two measured shares next to it. Never beyond them: where nothing fits, the list is empty.
  */
 export function measuredFor(files: readonly MeasuredFile[], plan: Plan): Measured[] {
   return curvesOf(files).flatMap((curve) => {
-    const { fractions, setting, statistic, file } = curve;
+    const { fractions, setting, statistic, file, dimension, marked } = curve;
     const fits =
       curve.classCount === plan.classCount &&
-      curve.dimension === plan.dimension &&
+      (plan.dimension ?? curve.dimension) === curve.dimension &&
       (plan.setting ?? setting) === setting &&
       (plan.statistic ?? statistic) === statistic;
     const below = fractions.findLast((fraction) => fraction <= plan.fraction);
@@ -104,6 +110,8 @@ export function measuredFor(files: readonly MeasuredFile[], plan: Plan): Measure
         title: results.config.title,
         setting,
         statistic,
+        dimension,
+        marked,
         exact: rows[0].exact,
         between: [below, above] as const,
         models: pairs.length,

@@ -117,7 +117,7 @@ const results = v.looseObject({
   version: v.literal(1),
   config: v.looseObject({
     title: v.string(),
-    marking: v.looseObject({ dimension: v.nullable(count) }),
+    marking: v.looseObject({ dimension: v.nullable(count), hardest: v.exactOptional(v.string()) }),
   }),
   classes: v.array(v.string()),
   marker: v.looseObject({ sha256: v.string(), featureDimension: count }),

@@ -9,7 +9,7 @@ import type { ModelScores } from '../detection/scores.ts';
 import type { Statistic } from '../detection/statistic.ts';
 import { serializeNpy } from '../formats/npy.ts';
 import type { Key } from '../marking/key.ts';
-import { makeProbes, type OpenedProbes, openProbeImages, openProbes } from '../marking/make_probes.ts';
+import { makeProbes, openProbeImages, openProbes } from '../marking/make_probes.ts';
 import type { MarkingRecipe } from '../marking/marker.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
@@ -21,6 +21,17 @@ export interface ModelOnDisk {
   readonly sha256: string;
   model(): Promise<Model>;
 }
+
+/** How much there is to do. */
+export interface Sizes {
+  readonly classes: number;
+  /** Held-out images. */
+  readonly heldOut: number;
+  readonly probes: Keyed['probes'];
+}
+
+/** A key, with what may be prepared for it. */
+export type Keyed = Pick<Tested, 'key' | 'marking' | 'vanilla' | 'probes' | 'keyFolder' | 'onProgress' | 'signal'>;
 
 /** A suspect and a key, with all that a statistic may look at. */
 export interface Tested {
@@ -58,10 +69,23 @@ export interface ExperimentStatistic {
   readonly references?: true;
   /** Whether it needs unmarked images beside the owner's. */
   readonly vanilla?: true;
-  /** About how many images it puts through networks, for the time left; `images` are held out. Default: none. */
-  readonly passes?: (images: number) => number;
+  /** What serves all its tests with a key, made before the first of them. */
+  readonly prepare?: {
+    readonly title: string;
+    /** Its name in the key's folder: where that is there, it is made. */
+    readonly name: string;
+    passes(sizes: Sizes): number;
+    make(keyed: Keyed): Promise<unknown>;
+  };
+  /** About how many images a test puts through networks, for the time left. Default: none. */
+  readonly passes?: (sizes: Sizes) => number;
   run(tested: Tested): Promise<Outcome>;
 }
+
+/** Forward passes that a step of gradient descent, on weights or pixels, takes the time of. */
+export const DESCENT_PASSES = 3;
+
+const PROBES = 'probes';
 
 /** A new statistic is a line here. */
 export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
@@ -76,9 +100,20 @@ export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
   'black-box': {
     references: true,
     vanilla: true,
+    prepare: {
+      title: 'marking probes',
+      name: PROBES,
+      passes: ({ classes, probes: { decoys, perClass, recipe } }) =>
+        perClass * classes * (decoys + 1) * recipe.iterations * DESCENT_PASSES,
+      make({ key, marking, vanilla, probes, keyFolder, onProgress, signal }) {
+        const out = join(keyFolder, PROBES);
+        return makeProbes({ ...probes, key, model: marking.model, dataset: vanilla!.dataset, out, onProgress, signal });
+      },
+    },
+    passes: ({ classes, probes: { decoys, perClass } }) => perClass * classes * (decoys + 2),
     async run(tested) {
       const { key, references, suspect, save } = tested;
-      const probes = await probesOf(tested);
+      const probes = await openProbes(join(tested.keyFolder, PROBES));
       const images = await Loader.open(await openProbeImages(probes), tested.marking.model.config.channels);
       const shared = (each: ModelOnDisk): string => join(probes.path, 'scores', `${each.sha256.slice(0, 16)}.npy`);
       const ofSuspect = await scoresOf(suspect, tested, images, undefined);
@@ -101,24 +136,6 @@ export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
 };
 
 const asScores = (scores: Float32Array): ModelScores => ({ kind: 'scores', scores });
-
-/** The probes of a key, made when they are first asked for. */
-async function probesOf({
-  key,
-  keyFolder,
-  vanilla,
-  marking,
-  probes,
-  onProgress,
-  signal,
-}: Tested): Promise<OpenedProbes> {
-  const out = join(keyFolder, 'probes');
-  if (!(await exists(out))) {
-    const { dataset } = vanilla!;
-    await makeProbes({ ...probes, key, model: marking.model, dataset, out, onProgress, signal });
-  }
-  return await openProbes(out);
-}
 
 /** A model's scores [rows, K] on the probes; kept in `file`, where one is named, and taken from it. */
 async function scoresOf(

@@ -1,9 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { exists, readBytes } from '../datasets/files.ts';
-import { hashBytes, writeAtomic } from '../datasets/write.ts';
 import { InputError } from '../errors.ts';
+import { exists, readBytes } from './files.ts';
+import { hashBytes, writeAtomic } from './write.ts';
 
 /** Where Debian's package dataset-fashion-mnist puts the files. */
 const PACKAGED = '/usr/share/datasets/fashion-mnist';
