@@ -229,6 +229,43 @@ describe('killed at every change to a file', () => {
     expect(failures).toBe(8);
   });
 
+  it('a full disk stops train with nothing half-written under a final name, and it goes on', async () => {
+    const dataset = await openDataset(writeFolder(at('full-train'), 6));
+    const train = (out: string): Promise<unknown> =>
+      runTraining({
+        device: device(),
+        dataset,
+        out,
+        network: { width: 4 },
+        recipe: { epochs: 1, batchSize: 2 },
+        checkpointSteps: 1,
+        resume: true,
+      });
+    const whole = at('full-train.safetensors');
+    await train(whole);
+    let failures = 0;
+    for (let count = 0; ; count++) {
+      const out = at('full-train-out.safetensors');
+      Object.assign(life, { left: count, diskFull: true });
+      const error = await train(out).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      Object.assign(life, { left: Number.POSITIVE_INFINITY, diskFull: false });
+      if (!error) break;
+      failures++;
+      const message = expect.stringMatching(/: no space left on the device; free some and run again$/);
+      expect(error).toMatchObject({ exitCode: 5, message });
+      expect(existsSync(out)).toBe(false);
+      await train(out);
+      for (const extension of ['', '.json'])
+        expect(readFileSync(out + extension).equals(readFileSync(whole + extension))).toBe(true);
+      for (const extension of ['', '.json']) rmSync(out + extension);
+    }
+    // Two checkpoints, the report, the model.
+    expect(failures).toBe(4);
+  });
+
   it('train stopped by its signal loses no step', async () => {
     const dataset = await openDataset(writeFolder(at('stopped'), 8));
     const recipe = { epochs: 3, batchSize: 4 };

@@ -21,6 +21,7 @@ import { markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { openModel } from '../src/nn/open_model.ts';
 import { openDevice } from '../src/node.ts';
+import { runTraining } from '../src/training/training_run.ts';
 import { build, ownLines, run } from './cli.ts';
 import { photograph, writePhotographs, writeTree } from './photographs.ts';
 import { chunk, png, pngOf } from './png.ts';
@@ -225,6 +226,39 @@ describe('what stops a run', () => {
       },
     ]);
     expect(images).toHaveLength(27);
+  });
+
+  it('a lost device stops train with an error that can be retried, and it goes on', async () => {
+    const dataset = await openDataset(at('good'));
+    const train = async (out: string, loseAt = Number.POSITIVE_INFINITY): Promise<unknown> => {
+      const device = await openDevice();
+      const onProgress = (done: number): void => {
+        if (done >= loseAt) device.gpu.destroy();
+      };
+      try {
+        return await runTraining({
+          device,
+          dataset,
+          out,
+          network: { width: 4, inputSize: 24 },
+          recipe: { epochs: 2, batchSize: 5 },
+          checkpointSteps: 2,
+          resume: true,
+          onProgress,
+        });
+      } finally {
+        device.destroy();
+      }
+    };
+    await train(at('whole.safetensors'));
+    const out = at('lost.safetensors');
+    const lost = await train(out, 25).catch((error: unknown) => error);
+    expect(lost).toMatchObject({ exitCode: 5, name: 'DeviceError' });
+    expect(existsSync(out)).toBe(false);
+    expect(existsSync(`${out}.checkpoint`)).toBe(true);
+    await train(out);
+    for (const extension of ['', '.json'])
+      expect(readFileSync(out + extension).equals(readFileSync(at('whole.safetensors') + extension))).toBe(true);
   });
 
   it('a lost device: an error that can be retried, and a run that goes on', async () => {
