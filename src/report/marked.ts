@@ -23,8 +23,8 @@ export interface MarkedSources {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Longest side of what is shown of an image, in pixels: marks are seen pixel for pixel, or not at all. */
-const SHOWN = 320;
+/** Longest side of what is shown of an image, in pixels: three fit the page, pixel for pixel, or marks could not be seen. */
+const SHOWN = 232;
 
 /**
  * What a report says and shows of a marked data set. The images shown are the first of each class in the manifest's order, the
