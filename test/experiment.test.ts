@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -155,9 +155,20 @@ describe('the configuration', () => {
     expect(() => parseConfig('{', 'file.json')).toThrow('file.json: not valid JSON');
   });
 
-  it('what is committed is sound', () => {
-    for (const name of readdirSync('experiments').filter((each) => each.endsWith('.json')))
-      expect(parseConfig(read(join('experiments', name)).toString(), name).settings.length).toBeGreaterThan(0);
+  it('what is committed is sound: configurations, and tables that belong together', () => {
+    const names = readdirSync('experiments').filter((each) => each.endsWith('.json'));
+    expect(names.length).toBeGreaterThan(0);
+    for (const name of names) {
+      const config = parseConfig(read(join('experiments', name)).toString(), name);
+      const folder = join('experiments', name.replace('.json', ''));
+      if (!existsSync(folder)) continue;
+      const results = parseResults(read(join(folder, 'results.json')).toString(), folder);
+      expect(results.config).toEqual(JSON.parse(JSON.stringify(config)));
+      expect(results.summary).toEqual(summarise(results.rows));
+      expect(read(join(folder, 'results.csv')).toString()).toBe(toCsv(results.rows));
+      for (const [file, sha256] of Object.entries(results.files as Record<string, string>))
+        expect(hashBytes(read(join(folder, file))), file).toBe(sha256);
+    }
   });
 });
 

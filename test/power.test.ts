@@ -8,6 +8,7 @@ import { jsonDocument } from '../src/formats/json.ts';
 import { log10PCosine } from '../src/statistics/cosine.ts';
 import { fisherLog10P } from '../src/statistics/fisher.ts';
 import { expectedEvidence, meanCosineNeeded, meanCosineOfShift, shiftOfMeanCosine } from '../src/statistics/power.ts';
+import { logNormalSurvival, normalUpperQuantile } from '../src/statistics/special.ts';
 import { build, ownLines, run } from './cli.ts';
 
 /** Simpson's rule with 2n intervals. */
@@ -232,16 +233,27 @@ function sampleResults(): string {
   });
 }
 
+/** P(Z > z) by quadrature. */
+const upperTail = (z: number): number => integral((x) => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI), z, 12, 2000);
+
 describe('what was measured', () => {
+  it('normal quantiles: the inverse of the tail', () => {
+    for (const z of [-5, -3, -0.5, 0, 1, 5]) expect(normalUpperQuantile(Math.log(upperTail(z)))).toBeCloseTo(z, 6);
+    for (const z of [10, 40, 200]) expect(normalUpperQuantile(logNormalSurvival(z))).toBeCloseTo(z, 10);
+    expect(normalUpperQuantile(Number.NEGATIVE_INFINITY)).toBe(Number.POSITIVE_INFINITY);
+    expect(normalUpperQuantile(0)).toBe(Number.NEGATIVE_INFINITY);
+    expect(() => normalUpperQuantile(0.1)).toThrow('must not be positive');
+  });
+
   const files = [{ file: 'results.json', results: parseResults(sampleResults(), 'results.json') }];
   const plan = { classCount: 10, dimension: 32, fraction: 0.05 };
 
   it('is interpolated key by key, with the spread over keys', () => {
     const [found] = measuredFor(files, plan);
     expect(found).toMatchObject({ setting: 'linear', statistic: 'white-box', between: [0, 0.1], models: 2 });
-    expect(found.log10p.min).toBeCloseTo(-2.05, 12);
-    expect(found.log10p.max).toBeCloseTo(-1.25, 12);
-    expect(found.log10p.median).toBeCloseTo(-1.65, 12);
+    // Half way between the normal quantiles of p, by tables: 10^−0.5 0.478, 10^−0.1 −0.822, 10^−2 2.326, 10^−4 3.719.
+    expect(10 ** found.log10p.max).toBeCloseTo(upperTail((0.478 + 2.326) / 2), 3);
+    expect(10 ** found.log10p.min).toBeCloseTo(upperTail((-0.822 + 3.719) / 2), 3);
     expect(found.score!.min).toBeCloseTo(0.06, 12);
     expect(found.accuracyChange!.median).toBeCloseTo(-0.005, 12);
     expect(measuredFor(files, { ...plan, dimension: undefined })).toEqual([found]);
@@ -249,7 +261,9 @@ describe('what was measured', () => {
     expect(there).toMatchObject({ between: [0.1, 0.1], log10p: { min: -4, max: -2, median: -3 } });
     const [between] = measuredFor(files, { ...plan, fraction: 0.2 });
     expect(between.log10p).toMatchObject({ min: Number.NEGATIVE_INFINITY, median: Number.NEGATIVE_INFINITY });
-    expect(between.log10p.max).toBeCloseTo(-4, 12);
+    // Weaker than the straight line between −2 and −6.
+    expect(between.log10p.max).toBeLessThan(-2);
+    expect(between.log10p.max).toBeGreaterThan(-4);
   });
 
   it('is not extrapolated', () => {
@@ -268,6 +282,7 @@ describe('what was measured', () => {
         dimension: 32,
         setting: 'linear',
         statistic: 'white-box',
+        deciding: true,
         marked: 'random',
         fractions: [0, 0.1, 0.3],
       },

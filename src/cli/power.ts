@@ -59,7 +59,11 @@ export const power = defineCommand({
       value: 'NAME',
       description: 'of the measured ones, like linear or scratch; default: all',
     },
-    statistic: { type: 'string', value: 'NAME', description: 'of the measured ones, like white-box; default: all' },
+    statistic: {
+      type: 'string',
+      value: 'NAME',
+      description: 'of the measured ones, like white-box; default: those that decide',
+    },
     measured: {
       type: 'string',
       value: 'FILE',
@@ -88,7 +92,7 @@ export const power = defineCommand({
       fraction === undefined
         ? null
         : measuredFor(files, { classCount, dimension: options.dim, fraction, setting, statistic });
-    const curves = curvesOf(files);
+    const curves = curvesOf(files).filter((curve) => statistic !== undefined || curve.deciding);
     return {
       json: {
         classes: classCount,

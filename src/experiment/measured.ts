@@ -1,5 +1,6 @@
 /** What an experiment measured, for those who have not marked anything yet. */
 
+import { logNormalSurvival, normalUpperQuantile } from '../statistics/special.ts';
 import { type Results, type Row, type Spread, spread } from './results.ts';
 
 /** An experiment's results with the file they are from. */
@@ -15,6 +16,7 @@ export interface Plan {
   readonly dimension?: number | undefined;
   readonly fraction: number;
   readonly setting?: string | undefined;
+  /** Undefined: those that decide. */
   readonly statistic?: string | undefined;
 }
 
@@ -45,6 +47,8 @@ export interface Curve {
   readonly dimension: number;
   readonly setting: string;
   readonly statistic: string;
+  /** Of several that a test gives, the one that decides. */
+  readonly deciding: boolean;
   /** Which images were marked: those that a classifier finds hardest, or any. */
   readonly marked: 'hardest' | 'random';
   readonly fractions: readonly number[];
@@ -65,6 +69,7 @@ export function curvesOf(files: readonly MeasuredFile[]): Curve[] {
         dimension: config.marking.dimension ?? marker.featureDimension,
         setting,
         statistic,
+        deciding: rowsOf(results, setting, statistic)[0].deciding,
         marked: config.marking.hardest === undefined ? ('random' as const) : ('hardest' as const),
         fractions: fractions.sort((a, b) => a - b),
       };
@@ -76,8 +81,9 @@ const rowsOf = ({ rows }: Results, setting: string, statistic: string): Row[] =>
   rows.filter((row) => row.setting === setting && row.statistic === statistic && row.control !== 'other key');
 
 /**
- * What was measured for a plan: for the same number of classes (and of dimensions, if the plan has one), at its share or, by straight lines key by key,
- * between the two measured shares next to it. Never beyond them: where nothing fits, the list is empty.
+ * What was measured for a plan: for the same number of classes (and of dimensions, if the plan has one), at its share or, key by key,
+ * between the two measured shares next to it: on a straight line, of p-values on that of their normal quantiles, which grow about as
+ * the share does, where log10 p falls ever faster. Never beyond them: where nothing fits, the list is empty.
  */
 export function measuredFor(files: readonly MeasuredFile[], plan: Plan): Measured[] {
   return curvesOf(files).flatMap((curve) => {
@@ -86,7 +92,7 @@ export function measuredFor(files: readonly MeasuredFile[], plan: Plan): Measure
       curve.classCount === plan.classCount &&
       (plan.dimension ?? curve.dimension) === curve.dimension &&
       (plan.setting ?? setting) === setting &&
-      (plan.statistic ?? statistic) === statistic;
+      (plan.statistic === undefined ? curve.deciding : plan.statistic === statistic);
     const below = fractions.findLast((fraction) => fraction <= plan.fraction);
     const above = fractions.find((fraction) => fraction >= plan.fraction);
     if (!fits || below === undefined || above === undefined) return [];
@@ -100,8 +106,11 @@ export function measuredFor(files: readonly MeasuredFile[], plan: Plan): Measure
     });
     if (pairs.length === 0) return [];
     const share = below === above ? 0 : (plan.fraction - below) / (above - below);
-    const column = (value: (row: Row) => number | null): Spread | null => {
-      const values = pairs.map(([a, b]) => between(value(a), value(b), share)).filter((each) => each !== null);
+    const column = (value: (row: Row) => number | null, along = straight): Spread | null => {
+      const values = pairs.flatMap(([row, other]) => {
+        const [a, b] = [value(row), value(other)];
+        return a === null || b === null ? [] : [share === 0 ? a : share === 1 ? b : along(a, b, share)];
+      });
       return values.length === pairs.length ? spread(values) : null;
     };
     return [
@@ -115,7 +124,7 @@ export function measuredFor(files: readonly MeasuredFile[], plan: Plan): Measure
         exact: rows[0].exact,
         between: [below, above] as const,
         models: pairs.length,
-        log10p: column(({ log10p }) => log10p)!,
+        log10p: column(({ log10p }) => log10p, straightInQuantiles)!,
         score: column(({ score }) => score),
         accuracyChange: column(({ accuracy, vanillaAccuracy }) =>
           vanillaAccuracy === null ? null : accuracy - vanillaAccuracy,
@@ -125,8 +134,10 @@ export function measuredFor(files: readonly MeasuredFile[], plan: Plan): Measure
   });
 }
 
-/** On the straight line from a to b; −∞ is taken only where it is met. */
-function between(a: number | null, b: number | null, share: number): number | null {
-  if (a === null || b === null) return null;
-  return share === 0 ? a : share === 1 ? b : (1 - share) * a + share * b;
+const straight = (a: number, b: number, share: number): number => (1 - share) * a + share * b;
+
+/** Of values of log10 p: on the straight line between the normal quantiles of p. */
+function straightInQuantiles(a: number, b: number, share: number): number {
+  const [za, zb] = [a, b].map((log10p) => normalUpperQuantile(log10p * Math.LN10));
+  return logNormalSurvival(straight(za, zb, share)) / Math.LN10;
 }

@@ -201,6 +201,7 @@ export function logUpperGammaQ(K: number, z: number): number {
  */
 export function logNormalSurvival(z: number): number {
   if (Number.isNaN(z)) throw new InputError('logNormalSurvival: z is NaN');
+  if (z === Number.POSITIVE_INFINITY) return Number.NEGATIVE_INFINITY;
   if (z < 0) return Math.log1p(-Math.exp(logNormalSurvival(-z)));
   const lnDensity = -0.5 * z * z - HALF_LOG_2PI;
   if (z < 1.5) {
@@ -215,4 +216,22 @@ export function logNormalSurvival(z: number): number {
   // z + 1/(z + 2/(z + 3/(z + …))) = z (1 + (1/z²)/(1 + (2/z²)/(1 + …)))
   const inverseSquare = 1 / (z * z);
   return lnDensity - Math.log(z) - Math.log(continuedFraction((j) => j * inverseSquare));
+}
+
+/**
+ * The z that a standard normal Z exceeds with probability p, given as ln p: the inverse of {@link logNormalSurvival}, by bisection.
+ * @throws InputError unless ln p ≤ 0
+ */
+export function normalUpperQuantile(lnP: number): number {
+  if (!(lnP <= 0)) throw new InputError(`normalUpperQuantile: ln p must not be positive, it is ${lnP}`);
+  if (!Number.isFinite(lnP)) return Number.POSITIVE_INFINITY;
+  if (lnP === 0) return Number.NEGATIVE_INFINITY;
+  // P(Z > z) ≤ e^{−z²/2} for z ≥ 0; below −9 it is 1 in float64.
+  let [low, high] = [-9, Math.sqrt(-2 * lnP) + 1];
+  for (let i = 0; i < 70; i++) {
+    const middle = (low + high) / 2;
+    if (logNormalSurvival(middle) > lnP) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
 }
