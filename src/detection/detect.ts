@@ -6,7 +6,7 @@ import type { Model } from '../nn/model.ts';
 import type { Elements } from '../statistics/linalg.ts';
 import { DEFAULT_FRESH_KEYS } from './fresh_keys.ts';
 import { nullSample, type Statistic } from './statistic.ts';
-import { freshKeyTests, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
+import { freshKeyTests, requireEnoughImages, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
 
 /** A suspect as the white-box test sees it, whatever framework it is of. */
 export interface SuspectFeatures {
@@ -60,6 +60,7 @@ export async function detect(options: DetectOptions): Promise<DetectionResult> {
 export async function heldOutFeatures(options: HeldOut): Promise<{ marking: Float32Array; suspect: SuspectFeatures }> {
   const { marking, suspect, signal } = options;
   const n = marking.heldOut.dataset.length;
+  requireEnoughImages(n, marking.model.featureDimension);
   const total = 'model' in suspect ? 2 * n : n;
   const follow =
     (offset: number): OnProgress =>
