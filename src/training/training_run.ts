@@ -232,8 +232,7 @@ function startingWeights(
     throw new InputError('freezing the features needs weights to start from: give --init');
   const fresh = initialStateDict(network, recipe.seed);
   if (!init) return fresh;
-  const keepHead =
-    !recipe.freezeFeatures && !recipe.newLastLayer && initConfig?.numClasses === network.numClasses;
+  const keepHead = !recipe.freezeFeatures && !recipe.newLastLayer && initConfig?.numClasses === network.numClasses;
   const head = [...fresh.keys()].slice(-2);
   return new Map([...init, ...(keepHead ? [] : head.map((name) => [name, fresh.get(name)!] as const))]);
 }
