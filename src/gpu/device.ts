@@ -11,6 +11,8 @@ export interface Capabilities {
   readonly timestamps: boolean;
   /** Memory that the invocations of a workgroup may share. */
   readonly workgroupBytes: number;
+  /** Most bytes that one tensor may have: kernels bind a tensor whole. */
+  readonly tensorBytes: number;
   /** About how many workgroups keep the adapter busy. WebGPU does not tell; too many are better than too few. */
   readonly workgroupsAtOnce: number;
 }
@@ -20,8 +22,6 @@ export interface DeviceOptions {
   readonly memoryLimitBytes?: number;
   /** Overrides what kernels choose their variant by, to measure or test one that this adapter would not get. */
   readonly capabilities?: Partial<Capabilities>;
-  /** Binds no larger tensors than so many bytes, to test what happens on a device that cannot. */
-  readonly maxTensorBytes?: number;
 }
 
 /** Some per core; three on each of the compute units of the largest GPUs. */
@@ -49,8 +49,6 @@ export class Device {
   readonly capabilities: Capabilities;
   readonly pipelines: PipelineCache;
   readonly memoryLimitBytes: number;
-  /** Most bytes one tensor may have: kernels bind a tensor whole. */
-  readonly maxTensorBytes: number;
   /** Bytes of all buffers that are allocated and not destroyed. */
   liveBytes = 0;
   /** Counts of what was created since the device was opened: a replayed program must not move them. */
@@ -67,11 +65,10 @@ export class Device {
       subgroupSize: gpu.features.has('subgroups') ? fixedSubgroup : 0,
       timestamps: gpu.features.has('timestamp-query'),
       workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
+      tensorBytes: Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize),
       workgroupsAtOnce: software ? WORKGROUPS_AT_ONCE.software : WORKGROUPS_AT_ONCE.hardware,
       ...options.capabilities,
     };
-    const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;
-    this.maxTensorBytes = Math.min(maxStorageBufferBindingSize, maxBufferSize, options.maxTensorBytes ?? Infinity);
     this.memoryLimitBytes = options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
     this.pipelines = new PipelineCache(gpu);
     // Both ways a device can fail end in one place: after a loss buffers still "work" and hold zeros, so every wait asks.

@@ -164,9 +164,9 @@ export class Marker {
   static async create(model: Model, pixels: number, batchSize: number, recipe: MarkingRecipe): Promise<Marker> {
     const { device } = model;
     const shape = [pixels, model.config.channels];
-    if (bytesOf(shape) > device.maxTensorBytes)
+    if (bytesOf(shape) > device.capabilities.tensorBytes)
       throw new DeviceError(
-        `marking: ${pixels} pixels need ${bytesOf(shape)} bytes, ${device.name} binds at most ${device.maxTensorBytes}: use a smaller batch`,
+        `marking: ${pixels} pixels need ${bytesOf(shape)} bytes, ${device.name} binds at most ${device.capabilities.tensorBytes}: use a smaller batch`,
       );
     const variables: Variable[] = [];
     try {

@@ -61,8 +61,11 @@ interface Variant {
   dweight(shape: DweightShape, capabilities: Capabilities): Tile;
   /** Whether the kernels that take input channels in fours are so much faster that other numbers are filled up with zeros. */
   readonly fours: boolean;
-  /** Whether 3×3 convolutions go through Winograd's algorithm where that saves work. */
-  readonly winograd: boolean;
+  /**
+   * What loading or storing a value costs, in multiply-adds of the matrix product (measured): 3×3 convolutions go through Winograd's
+   * algorithm where that saves clearly more products than it moves values.
+   */
+  readonly accessCost: number;
 }
 
 const gatherSubgroup = defineKernel('conv2d_subgroup', subgroupCode);
@@ -148,7 +151,7 @@ const variants: readonly Variant[] = [
       return { kernel: dweightSubgroup, rows: 32, channels: 8 * lane.CHANNELS, constants: lane };
     },
     fours: true,
-    winograd: true,
+    accessCost: 10,
   },
   {
     when: () => true,
@@ -164,8 +167,7 @@ const variants: readonly Variant[] = [
       return { ...tileFor(capabilities, { M: rows, N: O, batches, splits }), kernel: dweightTiled };
     },
     fours: true,
-    // Would work, but what it costs and saves on a GPU has not been measured.
-    winograd: false,
+    accessCost: 16,
   },
 ];
 const variantFor = (capabilities: Capabilities): Variant => variants.find(({ when }) => when(capabilities))!;
@@ -251,8 +253,8 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
 }
 
 /**
- * Whether a convolution of N images to GH × GW results, or its gradient, should go through Winograd's algorithm: where the
- * adapter's variant has it and the products it saves are worth clearly more than loading and storing the transformed tensors. The
+ * Whether a convolution of N images to GH × GW results, or its gradient, should go through Winograd's algorithm: where
+ * the products it saves are worth clearly more than loading and storing the transformed tensors, and these can be bound. The
  * transformed weight of a frozen network is computed once and costs nothing. Without a weight: the gradient with respect to it.
  */
 function winogradPays(
@@ -261,29 +263,25 @@ function winogradPays(
   weight?: Tensor,
 ): boolean {
   const { N, GH, GW, C, O, KH, KW, stride, padding } = shape;
-  if (!variantOf(tape)?.winograd) return false;
+  const { capabilities } = tape;
+  if (!capabilities) return false;
+  const { accessCost } = variantFor(capabilities);
   if (KH !== 3 || KW !== 3 || stride !== 1 || padding > 2 || C % 4 !== 0 || O % 4 !== 0) return false;
   const { tiles } = tilingOf(N, GH, GW);
-  if (36 * tiles * Math.max(C, O) * 4 > SMALLEST_BINDING_LIMIT) return false;
+  if (36 * tiles * Math.max(C, O) * 4 > capabilities.tensorBytes) return false;
   const transforms = tiles * (C * (36 + 36) + O * (36 + 16));
   let winograd: number;
   let direct: number;
   if (weight) {
     const rows = tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
-    winograd = 36 * rows * C * O + ACCESS * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
+    winograd = 36 * rows * C * O + accessCost * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
     direct = 9 * N * GH * GW * C * O;
   } else {
-    winograd = 36 * tiles * C * O + ACCESS * (transforms + (36 + 36 + 9) * C * O);
-    direct = 9 * N * GH * GW * C * O + ACCESS * 9 * C * O;
+    winograd = 36 * tiles * C * O + accessCost * (transforms + (36 + 36 + 9) * C * O);
+    direct = 9 * N * GH * GW * C * O + accessCost * 9 * C * O;
   }
   return winograd < 0.85 * direct;
 }
-
-/** What loading or storing a value costs, in multiply-adds of the matrix product; measured. */
-const ACCESS = 10;
-
-/** The largest binding any WebGPU adapter has to allow. */
-const SMALLEST_BINDING_LIMIT = 2 ** 27;
 
 /** Input channels after filling up with zeros, where the adapter's kernels take them in fours and that costs less than half. */
 function filledChannels(tape: Tape, C: number): number {
