@@ -25,6 +25,7 @@ const target = {
     software: true,
     subgroupSize: 8,
     timestamps: false,
+    halfMatrices: false,
     workgroupBytes: 16384,
     tensorBytes: 2 ** 27,
     workgroupsAtOnce: 16,

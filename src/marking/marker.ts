@@ -172,7 +172,7 @@ export class Marker {
     try {
       for (const name of ['image', 'original']) variables.push(await Variable.create(device, name, shape));
       variables.push(await Variable.create(device, 'vanilla crops', [batchSize, 5], undefined, 'u32'));
-      const tape = new Tape(device.capabilities);
+      const tape = new Tape(device.capabilities, device.precision);
       const [image, original, fixedCrops] = variables.map((variable) => tape.variable(variable));
       const carriers = tape.input('carriers', [batchSize, model.featureDimension]);
       const crops = tape.input('crops', [batchSize, 5], 'u32');
