@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Capabilities, Device } from '../src/gpu/device.ts';
 import { PipelineCache } from '../src/gpu/pipelines.ts';
 import { backward } from '../src/nn/backward.ts';
-import { openGpu } from '../src/node.ts';
+import { HALF_SWITCHES, openGpu } from '../src/node.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
@@ -14,6 +14,7 @@ const files = Object.keys(import.meta.glob('../src/**/*.wgsl', { query: '?raw' }
 
 /** Every set of capabilities that some kernel chooses a variant by, whatever this machine has. */
 const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
+  'a GPU with matrix units': { software: false, subgroupSize: 32, halfMatrices: true },
   'a software adapter with subgroups of 8': { software: true, subgroupSize: 8 },
   'a software adapter without subgroups': { software: true, subgroupSize: 0 },
   'a GPU with subgroups of 32': { software: false, subgroupSize: 32 },
@@ -24,11 +25,12 @@ const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
 // Dawn's null backend compiles and validates everything and runs nothing. Its limits are the specification's defaults.
 let gpu: GPU;
 beforeAll(async () => {
-  gpu = await openGpu(['backend=null']);
+  gpu = await openGpu(['backend=null', ...HALF_SWITCHES]);
 });
 
 async function openNull(capabilities: Partial<Capabilities>): Promise<Device> {
-  return Device.open((await gpu.requestAdapter())!, { capabilities });
+  const precision = capabilities.halfMatrices ? 'f16' : 'f32';
+  return Device.open((await gpu.requestAdapter())!, { capabilities, precision });
 }
 
 /** Builds a case's program, gradients included, as test/kernels.test.ts runs it. */
@@ -36,7 +38,7 @@ async function build(
   device: Device,
   { name, inputs, variables = [], record, gradients = [] }: KernelCase,
 ): Promise<void> {
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device.capabilities, device.capabilities.halfMatrices ? 'f16' : 'f32');
   const owned: Variable[] = [];
   try {
     const tensors: Record<string, ReturnType<Tape['input']>> = {};

@@ -3,7 +3,7 @@ import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
 import type { Model } from '../nn/model.ts';
 import { Stopwatch } from '../stopwatch.ts';
-import { defineCommand } from './command.ts';
+import { defineCommand, precisionOption } from './command.ts';
 import {
   imageOptions,
   networkOptions,
@@ -62,6 +62,7 @@ export const mark = defineCommand({
     split: splitOption,
     ...imageOptions,
     ...networkOptions,
+    ...precisionOption,
   },
   afterInterrupt: 'run the same command again to go on',
   examples: [

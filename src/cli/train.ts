@@ -1,7 +1,7 @@
 import { openDataset } from '../datasets/dataset.ts';
 import { UsageError } from '../errors.ts';
 import { runTraining } from '../training/training_run.ts';
-import { defineCommand } from './command.ts';
+import { defineCommand, precisionOption } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
 export const train = defineCommand({
@@ -84,6 +84,7 @@ export const train = defineCommand({
     split: splitOption,
     ...imageOptions,
     ...networkOptions,
+    ...precisionOption,
   },
   afterInterrupt: 'run the same command with --resume to go on',
   examples: [

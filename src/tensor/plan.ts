@@ -147,7 +147,8 @@ function updatesForward(nodes: readonly Node[]): Node[] {
 
 function launchesOf(tape: Tape, node: Node, capabilities: Capabilities): readonly Launch[] {
   const scratch = (shape: Shape): Tensor => tape.tensor(`${node.label}/scratch`, shape);
-  return node.launches({ capabilities, scratch, finish: node.finishing ?? {} }, node.results);
+  const { precision } = tape;
+  return node.launches({ capabilities, precision, scratch, finish: node.finishing ?? {} }, node.results);
 }
 
 /** When tensors that are neither input nor variable live, and which of them one launch reads and the other writes. */

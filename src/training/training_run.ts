@@ -97,6 +97,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       data: data.sha256,
       init: init?.sha256 ?? null,
       teacher: taught?.record.sha256 ?? null,
+      precision: device.precision,
     });
 
     const checkpoint = begun ? await readCheckpoint(checkpointPath, identity) : undefined;

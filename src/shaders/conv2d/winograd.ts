@@ -1,4 +1,5 @@
-import { defineKernel } from '../../gpu/kernel.ts';
+import { type Constants, defineKernel } from '../../gpu/kernel.ts';
+import type { LaunchContext } from '../../tensor/tape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { type Epilogue, epilogueBindings, epilogueBits } from './epilogue.ts';
 import dweightCode from './winograd_dweight.wgsl?raw';
@@ -20,6 +21,8 @@ const dyKernel = defineKernel('winograd_dy', dyCode);
 const dweightKernel = defineKernel('winograd_dweight', dweightCode);
 
 const POINTS = 36;
+
+const unrolled = ({ capabilities }: LaunchContext): Constants => ({ UNROLLED: !capabilities.software });
 
 /** How results [N, GH, GW, …] fall into tiles of 4×4. */
 export interface Tiling {
@@ -43,9 +46,10 @@ export function winogradInput(x: Tensor, { TH, TW, tiles }: Tiling, pad: number)
     op: 'winograd_input',
     inputs: [x],
     outputs: [[POINTS, tiles, C]],
-    launches: (_, [v]) => [
+    launches: (context, [v]) => [
       {
         kernel: inputKernel,
+        constants: unrolled(context),
         params: { H, W, C, TH, TW, tiles, pad },
         bind: { x, v },
         workgroups: Math.ceil((tiles * C) / 4 / 64),
@@ -64,9 +68,10 @@ export function winogradWeight(weight: Tensor, { turned = false } = {}): Tensor 
     op: 'winograd_weight',
     inputs: [weight],
     outputs: [[POINTS, C, O]],
-    launches: (_, [u]) => [
+    launches: (context, [u]) => [
       {
         kernel: weightKernel,
+        constants: unrolled(context),
         params: { quads, turned: Number(turned) },
         bind: { weight, u },
         workgroups: Math.ceil(quads / 64),
@@ -95,11 +100,12 @@ export function winogradOutput(
     inputs: [m, epilogue.bias, epilogue.residual],
     outputs: [[N, GH, GW, O]],
     finishes,
-    launches: ({ finish }, [y]) => [
+    launches: (context, [y]) => [
       {
         kernel: outputKernel,
-        params: { epilogue: epilogueBits({ ...epilogue, ...finish }), GH, GW, O, TH, TW, tiles },
-        bind: { m, ...epilogueBindings({ ...epilogue, ...finish }), y },
+        constants: unrolled(context),
+        params: { epilogue: epilogueBits({ ...epilogue, ...context.finish }), GH, GW, O, TH, TW, tiles },
+        bind: { m, ...epilogueBindings({ ...epilogue, ...context.finish }), y },
         workgroups: Math.ceil((tiles * O) / 4 / 64),
         flops: tiles * O * 10 * 12,
       },
@@ -116,9 +122,10 @@ export function winogradDy(dy: Tensor, { GH, GW, TH, TW, tiles }: Tiling): Tenso
     op: 'winograd_dy',
     inputs: [dy],
     outputs: [[POINTS, tiles, O]],
-    launches: (_, [m]) => [
+    launches: (context, [m]) => [
       {
         kernel: dyKernel,
+        constants: unrolled(context),
         params: { GH, GW, O, TH, TW, tiles },
         bind: { dy, m },
         workgroups: Math.ceil((tiles * O) / 4 / 64),

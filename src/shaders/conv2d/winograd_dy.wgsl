@@ -1,6 +1,7 @@
 // For the gradient with respect to the weights by Winograd's F(4×4, 3×3): A·dy·Aᵀ for every tile; cf. winograd_input.wgsl.
 //
 // dy [N, GH, GW, O], m [36, tiles, O]; tile (n, ty, tx) holds dy (4·ty …, 4·tx …). One invocation a tile and four channels.
+// Given: UNROLLED; cf. winograd_input.wgsl.
 
 struct Params { GH: u32, GW: u32, O: u32, TH: u32, TW: u32, tiles: u32 }
 @group(0) @binding(0) var<storage, read> dy: array<vec4f>;
@@ -39,12 +40,10 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     }
     t[j] = transform(d[0], d[1], d[2], d[3]);
   }
-  // Not unrolled; cf. winograd_input.wgsl.
   let step = p.tiles * quads;
-  var i = 0u;
-  for (var at = index; at < 36u * step; at += 6u * step) {
+  let six = select(min(p.tiles, 1u) * 6u, 6u, UNROLLED);
+  for (var i = 0u; i < six; i++) {
     let r = transform(t[0][i], t[1][i], t[2][i], t[3][i]);
-    for (var j = 0u; j < 6u; j++) { m[at + j * step] = r[j]; }
-    i++;
+    for (var j = 0u; j < 6u; j++) { m[index + (i * 6u + j) * step] = r[j]; }
   }
 }

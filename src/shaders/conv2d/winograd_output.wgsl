@@ -2,6 +2,7 @@
 //
 // m [36, tiles, O], y [N, GH, GW, O]; tile (n, ty, tx) holds the results (4·ty …, 4·tx …). One invocation a tile and four
 // channels.
+// Given: UNROLLED; cf. winograd_input.wgsl.
 
 // Bits of `epilogue`.
 const BIAS = 1u;
@@ -71,10 +72,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     j++;
   }
   var results = sums;  // what a loop's variable addresses lies in memory
-  for (var iy = y0; iy < min(y0 + 4u, p.GH); iy++) {
-    for (var ix = x0; ix < min(x0 + 4u, p.GW); ix++) {
-      let at = ((n * p.GH + iy) * p.GW + ix) * quads + quad;
-      var value = results[(iy - y0) * 4u + ix - x0];
+  let four = select(min(p.tiles, 1u) * 4u, 4u, UNROLLED);
+  for (var i = 0u; i < four; i++) {
+    for (var k = 0u; k < four; k++) {
+      if (y0 + i >= p.GH || x0 + k >= p.GW) { continue; }
+      let at = ((n * p.GH + y0 + i) * p.GW + x0 + k) * quads + quad;
+      var value = results[i * 4u + k];
       if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
       if ((p.epilogue & RELU) != 0u) { value = select(value, vec4f(), value <= vec4f()); }
       if ((p.epilogue & GATE) != 0u) { value = select(vec4f(), value, gate[at] > vec4f()); }

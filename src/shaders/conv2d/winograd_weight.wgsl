@@ -2,6 +2,7 @@
 //
 // weight [3, 3, C, O] → u [36, C, O], of the weights as they are or turned by 180°. One invocation one input and four output
 // channels.
+// Given: UNROLLED; cf. winograd_input.wgsl.
 
 struct Params { quads: u32, turned: u32 }  // C·O / 4; 0 or 1
 @group(0) @binding(0) var<storage, read> weight: array<vec4f>;
@@ -37,11 +38,9 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     }
     t[kx] = transform(g[0], g[1], g[2]);
   }
-  // Not unrolled; cf. winograd_input.wgsl.
-  var i = 0u;
-  for (var at = index; at < 36u * step; at += 6u * step) {
+  let six = select(min(p.quads, 1u) * 6u, 6u, UNROLLED);
+  for (var i = 0u; i < six; i++) {
     let r = transform(t[0][i], t[1][i], t[2][i]);
-    for (var j = 0u; j < 6u; j++) { u[at + j * step] = r[j]; }
-    i++;
+    for (var j = 0u; j < 6u; j++) { u[index + (i * 6u + j) * step] = r[j]; }
   }
 }
