@@ -16,8 +16,8 @@ export interface SelfTest {
 /** Float32 rounds at 6e-8; sums of a few hundred products lose a little more. Wrong kernels and drivers are off by far more. */
 const TOLERANCE = 2e-5;
 
-/** Gradients are this small, and smaller than what float16 holds. */
-const GRADIENT = 1e-9;
+/** Gradients are this small, smaller than what float16 holds. A power of two: float16 then holds their multiples exactly. */
+const GRADIENT = 2 ** -30;
 
 /**
  * Computes a matrix product, a convolution and a product over rows on the device and compares them with the CPU. With precision `f16`

@@ -48,6 +48,8 @@ interface GatherShape {
   readonly O: number;
   readonly batches: number;
   readonly taps: { readonly MANY_TAPS: boolean; readonly PADDED: boolean };
+  /** A matrix product as it is: images of one pixel, kernels of one tap. */
+  readonly product: boolean;
 }
 
 /** Likewise of the gradient with respect to the weight: [rows, pixels] by [pixels, O]. */
@@ -131,11 +133,12 @@ function tileFor(
 
 const anyAdapter: Variant = {
   when: () => true,
-  gather: ({ C, O, pixels, inner, batches }, capabilities) => {
+  gather: ({ C, O, pixels, inner, batches, product }, capabilities) => {
     if (C % 4 !== 0 || O % 4 !== 0)
       return { kernel: gatherTiledScalar, rows: 64, channels: 64, width: 1, turn: TURN, constants: {} };
     const tile = tileFor(capabilities, { M: pixels, N: O, batches, splits: mostSplits(inner) });
-    return { ...tile, kernel: gatherTiled, width: 4, turn: TURN };
+    const constants = { ...tile.constants, PRODUCT: product };
+    return { ...tile, kernel: gatherTiled, width: 4, turn: TURN, constants };
   },
   dweight: ({ C, O, rows, pixels, batches }, capabilities) => {
     if (C % 4 !== 0 || O % 4 !== 0) return { kernel: dweightTiledScalar, rows: 64, channels: 64, constants: {} };
@@ -158,7 +161,14 @@ const variants: readonly Variant[] = [
     gather: (shape, capabilities) => {
       if (!fitsMatrices(shape)) return anyAdapter.gather(shape, capabilities);
       const turn = matrixTurn(capabilities);
-      return { ...MATRIX_TILE, kernel: gatherMatrix, width: 4, turn, constants: { TURN: turn }, half: true };
+      return {
+        ...MATRIX_TILE,
+        kernel: gatherMatrix,
+        width: 4,
+        turn,
+        constants: { TURN: turn, PRODUCT: shape.product },
+        half: true,
+      };
     },
     dweight: (shape, capabilities) =>
       fitsMatrices(shape)
@@ -566,7 +576,7 @@ function conv2dDweight(
 
 /** A split shorter than this costs more than it brings. */
 const mostSplits = (inner: number): number => Math.min(16, Math.max(1, Math.floor(inner / 128)));
-const mostDweightSplits = (pixels: number): number => Math.min(64, Math.ceil(pixels / 64));
+const mostDweightSplits = (pixels: number): number => Math.min(256, Math.ceil(pixels / 64));
 
 /** A gather convolution (see conv2d_subgroup.wgsl), or several products of equal shape beside each other. */
 function gather(
@@ -600,6 +610,7 @@ function gather(
   };
   const padded =
     leaves(taps.originY, taps.tapsY, grid.GH, image.H) || leaves(taps.originX, taps.tapsX, grid.GW, image.W);
+  const product = [image.H, image.W, grid.GH, grid.GW, taps.tapsY, taps.tapsX].every((extent) => extent === 1);
   const { kernel, rows, channels, constants, width, turn, half } = variantFor(context).gather(
     {
       pixels,
@@ -608,6 +619,7 @@ function gather(
       O: grid.O,
       batches,
       taps: { MANY_TAPS: taps.tapsY * taps.tapsX > 1, PADDED: padded },
+      product,
     },
     capabilities,
   );
@@ -689,7 +701,7 @@ function dweightLaunches(
   const tile = variantFor(context).dweight({ ...shape, batches }, capabilities);
   const tiles = batches * Math.ceil(rows / tile.rows) * Math.ceil(O / tile.channels);
   const wanted = Math.ceil(capabilities.workgroupsAtOnce / tiles);
-  const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, 64)));
+  const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, mostDweightSplits(pixels))));
   const splits = Math.ceil(pixels / pixelsPerSplit);
   const partial = splits === 1 ? dweight : context.scratch([splits, batches * rows, O]);
   const launch: Launch = {
