@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { settings } from '../bench/steps.ts';
 import { Device } from '../src/gpu/device.ts';
 import { defineKernel, type Kernel } from '../src/gpu/kernel.ts';
