@@ -165,7 +165,13 @@ else describeKernels('kernels with precision f16', { precision: 'f16' }, /^(conv
 
 it('every tile of the convolution for GPUs was among them', () => {
   for (const kernel of ['conv2d_tiled', 'conv2d_dweight_tiled'])
-    expect([...launched].filter((name) => name.startsWith(`${kernel} `)).sort()).toEqual([
+    expect(
+      [
+        ...new Set(
+          [...launched].filter((name) => name.startsWith(`${kernel} `)).map((name) => name.replace(/ PRODUCT=\w+/, '')),
+        ),
+      ].sort(),
+    ).toEqual([
       `${kernel} LANES_M=16 LANES_N=4 TALL=1 WIDE=1`,
       `${kernel} LANES_M=16 LANES_N=8 TALL=1 WIDE=2`,
       `${kernel} LANES_M=16 LANES_N=8 TALL=2 WIDE=2`,

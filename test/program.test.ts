@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { settings } from '../bench/steps.ts';
 import { Device } from '../src/gpu/device.ts';
 import { defineKernel, type Kernel } from '../src/gpu/kernel.ts';
@@ -278,15 +278,32 @@ describe('a random plan', () => {
 describe('the plan of a ResNet-18', () => {
   // Dawn's null backend: plans are made for it, nothing runs. The device lives as long as the object it was opened by.
   let gpu: GPU;
-  let device: Device;
   beforeAll(async () => {
     gpu = await openGpu(['backend=null']);
-    const adapter = await gpu.requestAdapter();
-    device = await Device.open(adapter!, { capabilities: { software: true, subgroupSize: 8 } });
   });
-  afterAll(() => device.destroy());
+  const hardware = {
+    ...target.capabilities,
+    software: false,
+    subgroupSize: 32,
+    tensorBytes: 2 ** 31,
+    workgroupsAtOnce: 384,
+  };
+  const onGpu = [
+    { ...settings.at(-1)!, batch: 64 },
+    { ...settings.at(-2)!, batch: 256 },
+  ];
 
-  it.each(settings)('takes little more than is alive at once: $name', async ({ config, batch }) => {
+  it.each([
+    ...settings.map((setting) => ({ ...setting, ...target, on: 'a CPU' })),
+    ...onGpu.map((setting) => ({
+      ...setting,
+      ...target,
+      capabilities: hardware,
+      maxBufferBytes: 2 ** 40,
+      on: 'a GPU',
+    })),
+  ])('takes little more than is alive at once: $name, batch $batch, on $on', async ({ config, batch, ...target }) => {
+    const device = await Device.open((await gpu.requestAdapter())!, { capabilities: target.capabilities });
     const weights = parameterSpecs(config).map(
       ({ name, shape }) =>
         [name, { file: '', name, dtype: 'F32', shape, data: new Uint8Array(4 * sizeOf(shape)) }] as const,
@@ -303,6 +320,7 @@ describe('the plan of a ResNet-18', () => {
     } finally {
       build.mockRestore();
       model.destroy();
+      device.destroy();
     }
     expect(plans).toHaveLength(stepNames.length);
     plans.forEach(({ bytes, lowerBoundBytes }, index) => {

@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Capabilities, Device } from '../src/gpu/device.ts';
 import { PipelineCache } from '../src/gpu/pipelines.ts';
+import { defaultMarkingRecipe, Marker } from '../src/marking/marker.ts';
 import { backward } from '../src/nn/backward.ts';
+import { FeatureExtractor } from '../src/nn/inference.ts';
+import { Model } from '../src/nn/model.ts';
+import type { NetworkConfig } from '../src/nn/networks.ts';
 import { HALF_SWITCHES, openGpu } from '../src/node.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
@@ -81,6 +85,48 @@ describe('every kernel compiles at default limits', () => {
     expect(files.length).toBeGreaterThan(10);
     const names = files.map((file) => file.split('/').at(-1)!.replace('.wgsl', ''));
     expect(names.filter((name) => !compiled.has(name))).toEqual([]);
+  });
+});
+
+describe('precision f16', () => {
+  /** The convolution kernels of what `prepare` builds for a device with matrix units. */
+  async function convolutions(prepare: (model: Model) => Promise<{ destroy(): void }>): Promise<string[]> {
+    const device = await openNull(adapters['a GPU with matrix units']!);
+    const get = vi.spyOn(device.pipelines, 'get');
+    const model = await Model.create(device, network, 0);
+    try {
+      (await prepare(model)).destroy();
+      return get.mock.calls.map(([label]) => label.split(' ')[0]!).filter((name) => /^conv2d_(?!splits)/.test(name));
+    } finally {
+      model.destroy();
+      device.destroy();
+    }
+  }
+  const network: NetworkConfig = {
+    architecture: 'resnet18',
+    width: 32,
+    stem: 'small',
+    numClasses: 10,
+    inputSize: 28,
+    channels: 1,
+    mean: [0.5],
+    std: [0.25],
+  };
+
+  it('is what marking computes with', async () => {
+    const kernels = await convolutions((model) => Marker.create(model, 28 ** 2 * 4, 4, defaultMarkingRecipe(28)));
+    expect(kernels).toContain('conv2d_matrix');
+  });
+
+  it('is never what features and scores are computed with', async () => {
+    const kernels = await convolutions((model) => FeatureExtractor.create(model, 28 ** 2, 4));
+    expect(kernels.length).toBeGreaterThan(0);
+    expect(kernels).not.toContain('conv2d_matrix');
+  });
+
+  it('is refused where there are no matrix units', async () => {
+    const adapter = await gpu.requestAdapter();
+    await expect(Device.open(adapter!, { precision: 'f16' })).rejects.toThrow('cannot compute with precision f16');
   });
 });
 

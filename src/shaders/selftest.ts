@@ -16,8 +16,8 @@ export interface SelfTest {
 /** Float32 rounds at 6e-8; sums of a few hundred products lose a little more. Wrong kernels and drivers are off by far more. */
 const TOLERANCE = 2e-5;
 
-/** Gradients are this small, and smaller than what float16 holds. */
-const GRADIENT = 1e-9;
+/** Gradients are this small, smaller than what float16 holds. A power of two: float16 then holds their multiples exactly. */
+const GRADIENT = 2 ** -30;
 
 /**
  * Computes a matrix product, a convolution and a product over rows on the device and compares them with the CPU. With precision `f16`
@@ -38,7 +38,7 @@ export async function selfTest(device: Device, precision: Precision = 'f32'): Pr
   const outputs = [product, convolution, overRows];
   const program = await Program.build(device, tape, { name: 'self-test', outputs });
   try {
-    const values = new Map(tape.inputs.map((input, index) => [input, sample(input.shape, index + 1)]));
+    const values = new Map(tape.inputs.map((input, index) => [input, sample(input.shape, index + 1, precision)]));
     values.set(
       gradient,
       values.get(gradient)!.map((value) => value * GRADIENT),
@@ -81,12 +81,13 @@ export async function requireSelfTest(device: Device, precision: Precision): Pro
 }
 
 /**
- * Values in [−1, 1) that do not repeat along any extent, multiples of the golden ratio modulo 2, in steps of 2⁻¹⁰, so that float16
- * holds them.
+ * Values in [−1, 1) that do not repeat along any extent: multiples of the golden ratio, modulo 2; for f16 in steps of 2⁻¹⁰, which
+ * float16 holds.
  */
-function sample(shape: Shape, seed: number): Float32Array {
-  const steps = (value: number): number => Math.floor(value * 1024) / 1024;
-  return Float32Array.from({ length: sizeOf(shape) }, (_, index) => steps((index * 1.2360679774997896 + seed) % 2) - 1);
+function sample(shape: Shape, seed: number, precision: Precision): Float32Array {
+  const value = (index: number): number => (index * 1.2360679774997896 + seed) % 2;
+  const held = (value: number): number => (precision === 'f16' ? Math.floor(value * 1024) / 1024 : value);
+  return Float32Array.from({ length: sizeOf(shape) }, (_, index) => held(value(index)) - 1);
 }
 
 function transposed(a: Float32Array, rows: number, columns: number): Float32Array {

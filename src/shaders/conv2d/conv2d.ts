@@ -48,6 +48,8 @@ interface GatherShape {
   readonly O: number;
   readonly batches: number;
   readonly taps: { readonly MANY_TAPS: boolean; readonly PADDED: boolean };
+  /** A matrix product as it is: images of one pixel, kernels of one tap. */
+  readonly product: boolean;
 }
 
 /** Likewise of the gradient with respect to the weight: [rows, pixels] by [pixels, O]. */
@@ -131,11 +133,12 @@ function tileFor(
 
 const anyAdapter: Variant = {
   when: () => true,
-  gather: ({ C, O, pixels, inner, batches }, capabilities) => {
+  gather: ({ C, O, pixels, inner, batches, product }, capabilities) => {
     if (C % 4 !== 0 || O % 4 !== 0)
       return { kernel: gatherTiledScalar, rows: 64, channels: 64, width: 1, turn: TURN, constants: {} };
     const tile = tileFor(capabilities, { M: pixels, N: O, batches, splits: mostSplits(inner) });
-    return { ...tile, kernel: gatherTiled, width: 4, turn: TURN };
+    const constants = { ...tile.constants, PRODUCT: product };
+    return { ...tile, kernel: gatherTiled, width: 4, turn: TURN, constants };
   },
   dweight: ({ C, O, rows, pixels, batches }, capabilities) => {
     if (C % 4 !== 0 || O % 4 !== 0) return { kernel: dweightTiledScalar, rows: 64, channels: 64, constants: {} };
@@ -158,7 +161,14 @@ const variants: readonly Variant[] = [
     gather: (shape, capabilities) => {
       if (!fitsMatrices(shape)) return anyAdapter.gather(shape, capabilities);
       const turn = matrixTurn(capabilities);
-      return { ...MATRIX_TILE, kernel: gatherMatrix, width: 4, turn, constants: { TURN: turn }, half: true };
+      return {
+        ...MATRIX_TILE,
+        kernel: gatherMatrix,
+        width: 4,
+        turn,
+        constants: { TURN: turn, PRODUCT: shape.product },
+        half: true,
+      };
     },
     dweight: (shape, capabilities) =>
       fitsMatrices(shape)
@@ -251,7 +261,7 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
   };
   if (winogradPays(x.tape, { N, GH: OH, GW: OW, C, O, KH, KW, stride, padding }, weight)) {
     const tiling = tilingOf(N, OH, OW);
-    const m = products(winogradInput(x, tiling, padding), winogradWeight(weight));
+    const m = products(winogradInput(x, tiling, padding), winogradWeight(weight), { images: N });
     return winogradOutput(m, N, tiling, { bias, residual, relu, differentiates, backward });
   }
   const filled = filledChannels(x.tape, C);
@@ -288,9 +298,16 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
 }
 
 /**
+ * In which order a sum is taken is chosen as if for so many images, however many a batch has: the same image has the same features and
+ * the same mark to the last bit in batches of any size. Gradients with respect to weights are sums over the batch anyway.
+ */
+const CHOICE_IMAGES = 64;
+
+/**
  * Whether a convolution of N images to GH × GW results, or its gradient, should go through Winograd's algorithm: where
  * the products it saves are worth clearly more than loading and storing the transformed tensors, and these can be bound. The
  * transformed weight of a frozen network is computed once and costs nothing. Without a weight: the gradient with respect to it.
+ * But for what can be bound, results do not depend on how many images are computed together (see `CHOICE_IMAGES`).
  */
 function winogradPays(
   tape: Tape,
@@ -302,15 +319,17 @@ function winogradPays(
   if (!capabilities) return false;
   const { accessCost } = variantFor({ capabilities, precision });
   if (KH !== 3 || KW !== 3 || stride !== 1 || padding > 2 || C % 4 !== 0 || O % 4 !== 0) return false;
-  const { tiles } = tilingOf(N, GH, GW);
-  if (36 * tiles * Math.max(C, O) * 4 > capabilities.tensorBytes) return false;
+  if (36 * tilingOf(N, GH, GW).tiles * Math.max(C, O) * 4 > capabilities.tensorBytes) return false;
+  const images = weight ? CHOICE_IMAGES : N;
+  const { tiles } = tilingOf(images, GH, GW);
   const transforms = tiles * (C * (36 + 36) + O * (36 + 16));
   let winograd: number;
   let direct: number;
   if (weight) {
-    const rows = tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
-    winograd = 36 * rows * C * O + accessCost * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
-    direct = 9 * N * GH * GW * C * O;
+    winograd =
+      36 * Math.ceil(tiles / 32) * 32 * C * O +
+      accessCost * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
+    direct = 9 * images * GH * GW * C * O;
   } else {
     winograd = 36 * tiles * C * O + accessCost * (transforms + (36 + 36 + 9) * C * O);
     direct = 9 * N * GH * GW * C * O + accessCost * 9 * C * O;
@@ -325,20 +344,25 @@ function filledChannels(tape: Tape, C: number): number {
 }
 
 /**
- * x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. Options: the extents, where the shapes are others;
- * the scale of a gradient (see `halfScale`).
+ * x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. Options: of how many images the rows P are; the
+ * extents, where the shapes are others; the scale of a gradient (see `halfScale`).
  */
 export function products(
   x: Tensor,
   weight: Tensor,
-  { extents = [...x.shape, weight.shape[2]!], scale }: { extents?: readonly number[]; scale?: Tensor | undefined } = {},
+  {
+    images,
+    extents = [...x.shape, weight.shape[2]!],
+    scale,
+  }: { images?: number; extents?: readonly number[]; scale?: Tensor | undefined } = {},
 ): Tensor {
   const [B, P, I, O] = extents;
   const [y] = x.tape.record({
     op: 'products',
     inputs: [x, weight, scale],
     outputs: [[B!, P!, O!]],
-    launches: (context, [y]) => matrixProduct(context, { x, weight, scale, y: y! }, P!, I!, O!, B),
+    launches: (context, [y]) =>
+      matrixProduct(context, { x, weight, scale, y: y! }, P!, I!, O!, { batches: B!, images: images ?? P! }),
   });
   return y!;
 }
@@ -409,13 +433,14 @@ function matrixProduct(
   N: number,
   I: number,
   O: number,
-  batches = 1,
+  { batches = 1, images = N }: { batches?: number; images?: number } = {},
 ): Launch[] {
   return gather(context, {
     bind: { x, weight, y },
     scale,
     epilogue: { bias },
     batches,
+    images,
     input: { N: N * batches, H: 1, W: 1, C: I },
     grid: { GH: 1, GW: 1, O },
     output: { YH: 1, YW: 1, outStride: 1, phaseY: 0, phaseX: 0 },
@@ -473,14 +498,14 @@ function conv2dDx(
   if (winogradPays(dy.tape, { N, GH: H, GW: W, C: O, O: C, KH, KW, stride, padding }, weight)) {
     const tiling = tilingOf(N, H, W);
     const transposed = winogradWeight(swapLastTwo(weight), { turned: true });
-    const m = products(winogradInput(dy, tiling, 2 - padding), transposed, { scale });
+    const m = products(winogradInput(dy, tiling, 2 - padding), transposed, { images: N, scale });
     return winogradOutput(m, N, tiling, { finishes: true });
   }
   if (variantOf(dy.tape)?.fours && C <= 4 && O % 4 === 0) {
     // Few channels would leave most lanes idle: a matrix product to all taps of every result, gathered afterwards.
     const J = Math.ceil((KH * KW * C) / 4) * 4;
     const toTaps = swapLastTwo(resizeRows(weight, weight.size, J * O, [J, O]));
-    const columns = products(dy, toTaps, { extents: [1, N * OH * OW, O, J], scale });
+    const columns = products(dy, toTaps, { images: N, extents: [1, N * OH * OW, O, J], scale });
     return foldColumns(columns, [N, H, W, C], { GH: OH, GW: OW, KH, KW, stride, pad: padding });
   }
   const transposed = swapLastTwo(weight);
@@ -566,7 +591,7 @@ function conv2dDweight(
 
 /** A split shorter than this costs more than it brings. */
 const mostSplits = (inner: number): number => Math.min(16, Math.max(1, Math.floor(inner / 128)));
-const mostDweightSplits = (pixels: number): number => Math.min(64, Math.ceil(pixels / 64));
+const mostDweightSplits = (pixels: number): number => Math.min(256, Math.ceil(pixels / 64));
 
 /** A gather convolution (see conv2d_subgroup.wgsl), or several products of equal shape beside each other. */
 function gather(
@@ -584,11 +609,14 @@ function gather(
       number
     >;
     batches?: number;
+    /** That the pixels of a batch are of; default: those of `input`. */
+    images?: number;
   },
 ): Launch[] {
   const { capabilities } = context;
   const { epilogue, input, grid, output, taps, batches = 1 } = launch;
   const { N, ...image } = input;
+  const { images = N } = launch;
   const pixels = (N / batches) * grid.GH * grid.GW;
   const inner = taps.tapsY * taps.tapsX * image.C;
   const leaves = (origin: number, count: number, points: number, extent: number): boolean => {
@@ -600,18 +628,15 @@ function gather(
   };
   const padded =
     leaves(taps.originY, taps.tapsY, grid.GH, image.H) || leaves(taps.originX, taps.tapsX, grid.GW, image.W);
-  const { kernel, rows, channels, constants, width, turn, half } = variantFor(context).gather(
-    {
-      pixels,
-      inner,
-      C: image.C,
-      O: grid.O,
-      batches,
-      taps: { MANY_TAPS: taps.tapsY * taps.tapsX > 1, PADDED: padded },
-    },
-    capabilities,
-  );
-  const tiles = batches * Math.ceil(pixels / rows) * Math.ceil(grid.O / channels);
+  const product = [image.H, image.W, grid.GH, grid.GW, taps.tapsY, taps.tapsX].every((extent) => extent === 1);
+  const taken = { MANY_TAPS: taps.tapsY * taps.tapsX > 1, PADDED: padded };
+  const shape = { inner, C: image.C, O: grid.O, batches, taps: taken, product };
+  const variant = variantFor(context);
+  const tilesOf = (pixels: number, { rows, channels }: GatherTile): number =>
+    batches * Math.ceil(pixels / rows) * Math.ceil(grid.O / channels);
+  const tile = variant.gather({ ...shape, pixels }, capabilities);
+  const { kernel, constants, width, turn, half } = tile;
+  const tiles = tilesOf(pixels, tile);
   const flops = 2 * batches * pixels * grid.O * inner;
   const params = {
     ...image,
@@ -639,7 +664,9 @@ function gather(
   }
 
   const turns = Math.ceil(inner / turn);
-  const wanted = Math.min(mostSplits(inner), Math.ceil(capabilities.workgroupsAtOnce / tiles));
+  const chosenFor = (pixels / images) * CHOICE_IMAGES;
+  const most = tilesOf(chosenFor, variant.gather({ ...shape, pixels: chosenFor }, capabilities));
+  const wanted = Math.min(mostSplits(inner), Math.ceil(capabilities.workgroupsAtOnce / most));
   const turnsPerSplit = Math.max(1, Math.ceil(turns / wanted));
   const splits = Math.max(1, Math.ceil(turns / turnsPerSplit));
   const partial = splits > 1 ? context.scratch([splits, batches * pixels, grid.O]) : undefined;
@@ -689,7 +716,7 @@ function dweightLaunches(
   const tile = variantFor(context).dweight({ ...shape, batches }, capabilities);
   const tiles = batches * Math.ceil(rows / tile.rows) * Math.ceil(O / tile.channels);
   const wanted = Math.ceil(capabilities.workgroupsAtOnce / tiles);
-  const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, 64)));
+  const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, mostDweightSplits(pixels))));
   const splits = Math.ceil(pixels / pixelsPerSplit);
   const partial = splits === 1 ? dweight : context.scratch([splits, batches * rows, O]);
   const launch: Launch = {

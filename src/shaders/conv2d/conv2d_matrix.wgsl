@@ -8,7 +8,7 @@
 //
 // float16 has 11 bits and ends at 6·10⁻⁸: gradients, which are smaller, are multiplied by the power of two in `scale` before, and
 // the sums divided by it after. Rounding the factors is all that is lost; their products are exact in float32.
-// Given: TURN, the inner extent of a turn (16 or 32).
+// Given: TURN, the inner extent of a turn (16 or 32); PRODUCT, as there.
 
 enable f16;
 enable subgroups;
@@ -89,6 +89,7 @@ struct Pixels { row: vec4u, iy: vec4i, ix: vec4i }
 fn pixelsAt(own: vec4u, batch: u32) -> Pixels {
   let exists = own < vec4u(p.pixels);
   let pixel = batch * p.pixels + select(vec4u(), own, exists);
+  if (PRODUCT) { return Pixels(pixel, select(vec4i(OUTSIDE), vec4i(), exists), vec4i()); }
   let gx = pixel % p.GW;
   let gy = (pixel / p.GW) % p.GH;
   return Pixels(
@@ -116,7 +117,7 @@ fn put(pixel: u32, batch: u32, split: u32, quad: u32, sum: vec4f) {
   if (pixel >= p.pixels || quad >= p.O / 4u) { return; }
   let q = batch * p.pixels + pixel;
   var place = split * p.batches * p.pixels + q;
-  if (p.splits == 1u) {
+  if (!PRODUCT && p.splits == 1u) {
     let gx = q % p.GW;
     let gy = (q / p.GW) % p.GH;
     let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;

@@ -10,7 +10,8 @@
 //
 // Where there are too few tiles to fill the GPU, the inner extent is cut into splits that run beside each other: each writes its sum
 // to y [splits, batches·pixels, O], and conv2d_splits.wgsl adds them.
-// Given: LANES_M and LANES_N (invocations along pixels and channels), TALL and WIDE (1 or 2).
+// Given: LANES_M and LANES_N (invocations along pixels and channels), TALL and WIDE (1 or 2); PRODUCT, where images have one pixel and
+// kernels one tap: divisions by extents, of which there are many, would be half of what short sums take.
 
 struct Params {
   epilogue: u32, pixels: u32, batches: u32, weightStride: u32, splits: u32, turnsPerSplit: u32, H: u32, W: u32, C: u32,
@@ -75,6 +76,17 @@ fn advance(quad: Quad, quads: u32) -> Quad {
 
 /** Four pixels: the first row of their image, and where the first tap lies in it, OUTSIDE for one that does not exist. */
 struct Pixels { row: vec4u, iy: vec4i, ix: vec4i }
+
+fn pixelsAt(pixel: vec4u, exists: vec4<bool>) -> Pixels {
+  if (PRODUCT) { return Pixels(pixel, select(vec4i(OUTSIDE), vec4i(), exists), vec4i()); }
+  let gx = pixel % p.GW;
+  let gy = (pixel / p.GW) % p.GH;
+  return Pixels(
+    (pixel / (p.GW * p.GH)) * p.H,
+    select(vec4i(OUTSIDE), vec4i(gy * p.inStride) + p.originY, exists),
+    vec4i(gx * p.inStride) + p.originX,
+  );
+}
 
 /** Where a quad of four pixels lies in x, with 1 where it is inside the image. */
 struct Places { at: vec4u, inside: vec4<bool> }
@@ -151,7 +163,7 @@ fn put(pixel: u32, batch: u32, split: u32, out0: Out, sum0: vec4f, out1: Out, su
   if (pixel >= p.pixels) { return; }
   let q = batch * p.pixels + pixel;
   var place = split * p.batches * p.pixels + q;
-  if (p.splits == 1u) {
+  if (!PRODUCT && p.splits == 1u) {
     let gx = q % p.GW;
     let gy = (q / p.GW) % p.GH;
     let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
@@ -190,14 +202,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   // What this invocation loads of every turn: one quad of up to four pixels ...
   let own = firstPixel + local / SLICE + (INVOCATIONS / SLICE) * vec4u(0u, 1u, 2u, 3u);
   let exists = own < vec4u(p.pixels);
-  let pixel = batch * p.pixels + select(vec4u(), own, exists);
-  let gx = pixel % p.GW;
-  let gy = (pixel / p.GW) % p.GH;
-  let pixels = Pixels(
-    (pixel / (p.GW * p.GH)) * p.H,
-    select(vec4i(OUTSIDE), vec4i(gy * p.inStride) + p.originY, exists),
-    vec4i(gx * p.inStride) + p.originX,
-  );
+  let pixels = pixelsAt(batch * p.pixels + select(vec4u(), own, exists), exists);
   var xQuad = quadAt(begin * SLICE + local % SLICE, quads);
   // ... and up to four weights of one quad, each its place in a row of four input channels by TILE_QUADS.
   let wPlace = local % W_LANES + W_LANES * vec4u(0u, 1u, 2u, 3u);

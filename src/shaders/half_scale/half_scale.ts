@@ -7,7 +7,7 @@ const maxKernel = defineKernel('half_scale_max', maxCode);
 const scaleKernel = defineKernel('half_scale', scaleCode);
 
 /** Invocations that look for the largest magnitude beside each other. */
-const INVOCATIONS = 16384;
+const INVOCATIONS = 65536;
 
 /**
  * The power of two [1] that brings the largest magnitude of x (a multiple of four values) between 32 and 64, so that float16 holds

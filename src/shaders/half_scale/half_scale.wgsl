@@ -6,7 +6,7 @@ struct Params { quads: u32 }
 @group(0) @binding(1) var<storage, read_write> scale: array<f32>;
 @group(0) @binding(2) var<uniform> p: Params;
 
-const LANES = 64u;
+const LANES = 256u;
 var<workgroup> most: array<u32, LANES>;
 
 @compute @workgroup_size(LANES)
