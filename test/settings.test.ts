@@ -108,7 +108,7 @@ async function experiment(name: string, config: object, settings: readonly { rea
 /** Every suspect has learned its task somewhat, the marked one is beyond the bound, and no control is near: one in a thousand is by chance. */
 function expectFound(found: Awaited<ReturnType<typeof experiment>>, bound: number): void {
   expect(Object.keys(found)).toEqual(['unmarked', 'marked', 'other key']);
-  for (const { accuracy } of Object.values(found)) expect(accuracy).toBeGreaterThan(2 / CLASSES.length);
+  for (const { accuracy } of Object.values(found)) expect(accuracy).toBeGreaterThan(1.5 / CLASSES.length);
   expect(found.marked.log10p).toBeLessThan(bound);
   for (const control of ['unmarked', 'other key']) expect(found[control].log10p).toBeGreaterThan(-3);
 }
@@ -146,7 +146,7 @@ const byPatterns = {
   otherArchitecture: {
     name: 'resnet34',
     network: { ...resnet18, architecture: 'resnet34' },
-    recipe: { ...recipe, epochs: 12, learningRate: 0.03 },
+    recipe: { ...recipe, batchSize: 40, learningRate: 0.05 },
     ...like,
   },
   distilled: { name: 'distilled', network: resnet18, recipe, ...like, distil: { from: 'scratch', images: 'marked' } },
