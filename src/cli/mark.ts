@@ -1,4 +1,3 @@
-import { openDataset } from '../datasets/dataset.ts';
 import { MANIFEST_NAME } from '../datasets/manifest.ts';
 import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
@@ -6,17 +5,17 @@ import type { Model } from '../nn/model.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { defineCommand, precisionOption } from './command.ts';
 import {
-  decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
+  openForMarking,
   openKey,
   openMarkingNetwork,
   openNetwork,
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
-import { DEFAULT_RADIUS, markingRecipe, recipeOptions } from './recipe.ts';
+import { DEFAULT_RADIUS, describeUnchanged, markingRecipe, recipeOptions } from './recipe.ts';
 
 /** Skipped images that are named on the terminal; the manifest has all. */
 const SHOWN = 20;
@@ -73,11 +72,7 @@ export const mark = defineCommand({
   async run(context) {
     const { options, progress, log, signal } = context;
     const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, {
-      split: options.split,
-      decode: decodeOptions(options),
-      keepFaults: true,
-    });
+    const dataset = await openForMarking(key, options.data, options);
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     let hardest: { readonly classifier: Model; readonly sha256: string } | undefined;
     try {
@@ -127,10 +122,7 @@ export const mark = defineCommand({
       for (const { id, reason } of skipped.slice(0, SHOWN)) log(`skipped ${JSON.stringify(id)}: ${reason}`);
       if (skipped.length > SHOWN) log(`skipped ${skipped.length - SHOWN} more: see ${options.output}/${MANIFEST_NAME}`);
       const unchanged = manifest.images.filter(({ maxChangeLevels }) => maxChangeLevels === 0).length;
-      if (unchanged > 0)
-        log(
-          `${unchanged} marked images are as they were: the network hardly reacts to changes that small; raise --lr or --iterations`,
-        );
+      if (unchanged > 0) log(describeUnchanged(unchanged));
       log(describeTiming(timing, Number(marked) - resumed));
       return {
         json: {
@@ -143,7 +135,7 @@ export const mark = defineCommand({
           merkleRoot: manifest.merkleRoot,
           commitment: published,
         },
-        text: `commitment ${published}\n${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; median PSNR ${Number(psnrMedian).toFixed(1)} dB, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
+        text: `commitment ${published}\n${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; ${psnrMedian === undefined ? 'none changed' : `median PSNR ${Number(psnrMedian).toFixed(1)} dB`}, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
         ...(skipped.length > 0 && { exitCode: 3 }),
       };
     } finally {

@@ -1,20 +1,19 @@
-import { openDataset } from '../datasets/dataset.ts';
 import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { UsageError } from '../errors.ts';
 import { previewMarks } from '../marking/preview.ts';
 import { columns, defineCommand } from './command.ts';
 import {
-  decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
   numberList,
+  openForMarking,
   openKey,
   openMarkingNetwork,
   splitOption,
 } from './inputs.ts';
-import { DEFAULT_RADIUS, markingRecipe, recipeOptions } from './recipe.ts';
+import { DEFAULT_RADIUS, describeUnchanged, markingRecipe, recipeOptions } from './recipe.ts';
 
 export const preview = defineCommand({
   name: 'preview',
@@ -44,17 +43,13 @@ export const preview = defineCommand({
   },
   examples: ['--key owner.key --model weights/marker.safetensors --data data --radius 6,10 -o preview.svg'],
   async run(context) {
-    const { options, progress, signal } = context;
+    const { options, progress, log, signal } = context;
     await requireNewFile(options.output);
     const radii = numberList('--radius', options.radius);
     if (radii.some((radius) => radius < 1 || radius > 255))
       throw new UsageError(`--radius ${options.radius}: each must be between 1 and 255`);
     const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, {
-      split: options.split,
-      decode: decodeOptions(options),
-      keepFaults: true,
-    });
+    const dataset = await openForMarking(key, options.data, options);
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
       const display = { current: undefined as ReturnType<typeof progress> | undefined };
@@ -73,6 +68,8 @@ export const preview = defineCommand({
       });
       display.current?.done();
       await writeAtomic(options.output, new TextEncoder().encode(svg));
+      const unchanged = marks.filter(({ psnr }) => psnr === Number.POSITIVE_INFINITY).length;
+      if (unchanged > 0) log(describeUnchanged(unchanged));
       const rows = marks.map(
         ({ id, radiusLevels, psnr, ssim, gain }) =>
           [

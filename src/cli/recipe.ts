@@ -90,6 +90,10 @@ export function markingRecipe(
   };
 }
 
+/** A remark on marks of which nothing is left in 8 bits. */
+export const describeUnchanged = (count: number): string =>
+  `${count} marked images are as they were: the network hardly reacts to changes that small; raise --lr or --iterations`;
+
 /** How probes are marked. What is not given is as the key fixes it, or else the default. */
 export const probeRecipeOptions = {
   radius: {
