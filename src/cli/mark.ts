@@ -16,7 +16,7 @@ import {
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
-import { DEFAULT_RADIUS, markingRecipe, recipeOptions } from './recipe.ts';
+import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
 
 /** Skipped images that are named on the terminal; the manifest has all. */
 const SHOWN = 20;
@@ -89,6 +89,7 @@ export const mark = defineCommand({
       let choosing: ReturnType<typeof progress> | undefined;
       const stopwatch = new Stopwatch();
       let resumed = 0;
+      let warned = false;
       const manifest = await markDataset({
         key,
         model,
@@ -112,6 +113,10 @@ export const mark = defineCommand({
           resumed = done;
           log(`${options.output}.partial: going on after ${done} images`);
         },
+        onUnchanged: (count) => {
+          warned = true;
+          log(`the first ${count} images are as they were: ${UNCHANGED}`);
+        },
         onProgress: (done, total) => {
           display.current ??= progress('marking', total, 'images');
           display.current.update(done);
@@ -126,10 +131,7 @@ export const mark = defineCommand({
       for (const { id, reason } of skipped.slice(0, SHOWN)) log(`skipped ${JSON.stringify(id)}: ${reason}`);
       if (skipped.length > SHOWN) log(`skipped ${skipped.length - SHOWN} more: see ${options.output}/${MANIFEST_NAME}`);
       const unchanged = manifest.images.filter(({ maxChangeLevels }) => maxChangeLevels === 0).length;
-      if (unchanged > 0)
-        log(
-          `${unchanged} marked images are as they were: the network hardly reacts to changes that small; raise --lr or --iterations`,
-        );
+      if (unchanged > 0 && !warned) log(`${unchanged} marked images are as they were: ${UNCHANGED}`);
       log(describeTiming(timing, Number(marked) - resumed));
       return {
         json: {

@@ -7,6 +7,10 @@ const defaults = defaultMarkingRecipe(28);
 
 export const DEFAULT_RADIUS = defaults.radiusLevels;
 
+/** Why marking may change nothing, and what helps. */
+export const UNCHANGED =
+  'steps that small are lost in rounding to whole levels; with radioactive preview, find a larger --lr, and a smaller --lambda-image, which holds the image back';
+
 /** How images are marked, besides the radius. */
 export const recipeOptions = {
   iterations: {
