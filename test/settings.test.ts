@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openDataset } from '../src/datasets/dataset.ts';
-import { type ExperimentConfig, parseConfig } from '../src/experiment/config.ts';
+import { parseConfig } from '../src/experiment/config.ts';
 import { runExperiment } from '../src/experiment/experiment.ts';
 import { serializeIdx } from '../src/formats/idx.ts';
 import { frequencyModel } from '../src/marking/frequency_model.ts';
@@ -76,10 +76,8 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(work, { recursive: true }));
 
-type Settings = readonly (Pick<ExperimentConfig['settings'][number], 'name'> & object)[];
-
 /** What `radioactive experiment` finds in the last of some settings; what the others need is made once. */
-async function experiment(name: string, config: object, settings: Settings) {
+async function experiment(name: string, config: object, settings: readonly { readonly name: string }[]) {
   const whole = {
     title: name,
     data: {
@@ -104,19 +102,15 @@ async function experiment(name: string, config: object, settings: Settings) {
     log: () => undefined,
   });
   const own = rows.filter(({ setting, deciding }) => deciding && setting === settings.at(-1)!.name);
-  for (const r of own)
-    process.stderr.write(
-      `${r.setting} q ${r.fraction} key ${r.key} ${r.control ?? ''}: ${r.log10p.toFixed(2)} score ${r.score?.toFixed(2)} acc ${r.accuracy.toFixed(3)} psnr ${r.psnrMedian?.toFixed(1)} ${r.trainingSeconds?.toFixed(1)} s test ${r.testSeconds.toFixed(1)}\n`,
-    );
   return Object.fromEntries(own.map(({ control, log10p, accuracy }) => [control ?? 'marked', { log10p, accuracy }]));
 }
 
-/** Every suspect has learned its task somewhat, the marked one is beyond the bound, and no control is anywhere near. */
+/** Every suspect has learned its task somewhat, the marked one is beyond the bound, and no control is near: one in a thousand is by chance. */
 function expectFound(found: Awaited<ReturnType<typeof experiment>>, bound: number): void {
   expect(Object.keys(found)).toEqual(['unmarked', 'marked', 'other key']);
   for (const { accuracy } of Object.values(found)) expect(accuracy).toBeGreaterThan(2 / CLASSES.length);
   expect(found.marked.log10p).toBeLessThan(bound);
-  for (const control of ['unmarked', 'other key']) expect(found[control].log10p).toBeGreaterThan(-2);
+  for (const control of ['unmarked', 'other key']) expect(found[control].log10p).toBeGreaterThan(-3);
 }
 
 /** White box, and a marking network that was trained on data of another kind with other classes. */
