@@ -8,7 +8,8 @@ export default defineConfig({
     fileParallelism: false,
     // Style sheets are texts that pages and plots hold; otherwise they would be empty here.
     css: true,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // Against tests that hang, not against slow machines: on two busy cores a test may take ten times as long as on two idle ones.
+    testTimeout: 900_000,
+    hookTimeout: 900_000,
   },
 });

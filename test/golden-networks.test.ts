@@ -55,7 +55,9 @@ function stateDict(config: NetworkConfig, nudges: (typeof NUDGES)[string] = []):
   );
 }
 
-it.each(['resnet18', 'resnet34', 'resnet50', 'densenet121'])("agrees with torchvision's %s", async (architecture) => {
+const ARCHITECTURES = ['resnet18', 'resnet34', 'resnet50', 'vgg16', 'vgg16_bn', 'densenet121'];
+
+it.each(ARCHITECTURES)("agrees with torchvision's %s", async (architecture) => {
   const baseline = device().liveBytes;
   const file = golden(`network_${architecture}`);
   const attributes = JSON.parse(file.metadata.golden) as {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { openDataset } from '../src/datasets/dataset.ts';
 import { ahead, inParallel, Loader } from '../src/datasets/loader.ts';
 import { type Manifest, parseManifest } from '../src/datasets/manifest.ts';
@@ -13,6 +13,7 @@ import { cutRegion } from '../src/images/region.ts';
 import { createKey, type Key, keyCarriers } from '../src/marking/key.ts';
 import { type MarkDatasetOptions, markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe, Marker, type MarkingRecipe } from '../src/marking/marker.ts';
+import { previewMarks } from '../src/marking/preview.ts';
 import { evaluationCrop, FeatureExtractor, infer } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
@@ -136,6 +137,50 @@ describe('photographs of many sizes and formats', () => {
     const few = await mark(at('data'), at('few'), { fraction: 0.2, batchSize: 3 });
     expect(few.images.length).toBeLessThan(6);
     for (const entry of few.images) expect(manifest.images).toContainEqual(entry);
+  });
+
+  it('are previewed as they will be marked', async () => {
+    const dataset = await openDataset(at('data'));
+    const { marks, svg } = await previewMarks({
+      key,
+      model,
+      dataset,
+      radii: [2, recipe.radiusLevels],
+      count: 4,
+      recipe,
+    });
+    expect(marks).toHaveLength(8);
+    for (const { id, radiusLevels, ...measured } of marks.filter((mark) => mark.radiusLevels === recipe.radiusLevels)) {
+      const { psnr, ssim, gain } = manifest.images.find((entry) => (entry.source ?? entry.id) === id)!;
+      expect({ psnr: measured.psnr, ssim: measured.ssim }).toEqual({ psnr, ssim });
+      expect(Math.abs(measured.gain - gain)).toBeLessThan(1e-6);
+      const { psnr: weaker } = marks.find((mark) => mark.id === id && mark.radiusLevels === 2)!;
+      expect(weaker).toBeGreaterThan(measured.psnr);
+    }
+    expect(svg.match(/<image /g)).toHaveLength(4 * 5);
+    // Pixel for pixel, or enlarged whole times.
+    for (const [, size, captioned] of svg.matchAll(
+      /width="([\d.]+)" height="[\d.]+" href="[^"]*"\/>\n<text [^>]*>(\d+)×/g,
+    ))
+      expect(Number(size) % Number(captioned)).toBe(0);
+    expect(svg.match(/>\d+×\d+</g)).toHaveLength(4);
+  });
+
+  it('are reported early where marking changes nothing', async () => {
+    const still = { ...recipe, iterations: 1, learningRate: 1e-6 };
+    const onUnchanged = vi.fn();
+    const { images } = await mark(at('data'), at('unchanged'), { recipe: still, batchSize: 4, onUnchanged });
+    expect(images.map(({ maxChangeLevels }) => maxChangeLevels)).toEqual(new Array(12).fill(0));
+    expect(onUnchanged).toHaveBeenCalledTimes(1);
+    expect(onUnchanged.mock.calls[0][0]).toBeGreaterThanOrEqual(8);
+    expect(onUnchanged.mock.calls[0][0]).toBeLessThan(12);
+    const dataset = await openDataset(at('data'));
+    const { marks, svg } = await previewMarks({ key, model, dataset, radii: [10], count: 2, recipe: still });
+    expect(marks.map(({ psnr }) => psnr)).toEqual([Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
+    expect(svg.match(/>unchanged</g)).toHaveLength(2);
+    onUnchanged.mockClear();
+    await mark(at('data'), at('changed'), { batchSize: 4, onUnchanged });
+    expect(onUnchanged).not.toHaveBeenCalled();
   });
 
   it('take no more device memory than the largest batch', async () => {

@@ -146,7 +146,7 @@ const byPatterns = {
   otherArchitecture: {
     name: 'resnet34',
     network: { ...resnet18, architecture: 'resnet34' },
-    recipe: { ...recipe, batchSize: 40, learningRate: 0.05 },
+    recipe: { ...recipe, epochs: 12, batchSize: 30, learningRate: 0.02 },
     ...like,
   },
   distilled: { name: 'distilled', network: resnet18, recipe, ...like, distil: { from: 'scratch', images: 'marked' } },

@@ -15,7 +15,7 @@ import {
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
-import { DEFAULT_RADIUS, describeUnchanged, markingRecipe, recipeOptions } from './recipe.ts';
+import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
 
 /** Skipped images that are named on the terminal; the manifest has all. */
 const SHOWN = 20;
@@ -85,6 +85,7 @@ export const mark = defineCommand({
       let choosing: ReturnType<typeof progress> | undefined;
       const stopwatch = new Stopwatch();
       let resumed = 0;
+      let warned = false;
       const manifest = await markDataset({
         key,
         model,
@@ -108,6 +109,10 @@ export const mark = defineCommand({
           resumed = done;
           log(`${options.output}.partial: going on after ${done} images`);
         },
+        onUnchanged: (count) => {
+          warned = true;
+          log(`the first ${count} images are as they were: ${UNCHANGED}`);
+        },
         onProgress: (done, total) => {
           display.current ??= progress('marking', total, 'images');
           display.current.update(done);
@@ -122,7 +127,7 @@ export const mark = defineCommand({
       for (const { id, reason } of skipped.slice(0, SHOWN)) log(`skipped ${JSON.stringify(id)}: ${reason}`);
       if (skipped.length > SHOWN) log(`skipped ${skipped.length - SHOWN} more: see ${options.output}/${MANIFEST_NAME}`);
       const unchanged = manifest.images.filter(({ maxChangeLevels }) => maxChangeLevels === 0).length;
-      if (unchanged > 0) log(describeUnchanged(unchanged));
+      if (unchanged > 0 && !warned) log(`${unchanged} marked images are as they were: ${UNCHANGED}`);
       log(describeTiming(timing, Number(marked) - resumed));
       return {
         json: {

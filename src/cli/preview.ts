@@ -13,7 +13,7 @@ import {
   openMarkingNetwork,
   splitOption,
 } from './inputs.ts';
-import { DEFAULT_RADIUS, describeUnchanged, markingRecipe, recipeOptions } from './recipe.ts';
+import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
 
 export const preview = defineCommand({
   name: 'preview',
@@ -69,12 +69,14 @@ export const preview = defineCommand({
       display.current?.done();
       await writeAtomic(options.output, new TextEncoder().encode(svg));
       const unchanged = marks.filter(({ psnr }) => psnr === Number.POSITIVE_INFINITY).length;
-      if (unchanged > 0) log(describeUnchanged(unchanged));
+      if (unchanged > 0) log(`${unchanged} of ${marks.length} marks change nothing: ${UNCHANGED}`);
       const rows = marks.map(
         ({ id, radiusLevels, psnr, ssim, gain }) =>
           [
             `${id}, radius ${radiusLevels}`,
-            `PSNR ${psnr.toFixed(1)} dB, SSIM ${ssim.toFixed(4)}, gain ${gain.toFixed(3)}`,
+            psnr === Number.POSITIVE_INFINITY
+              ? 'unchanged'
+              : `PSNR ${psnr.toFixed(1)} dB, SSIM ${ssim.toFixed(4)}, gain ${gain.toFixed(3)}`,
           ] as const,
       );
       return { json: { output: options.output, marks }, text: [`${options.output}:`, ...columns(rows)].join('\n') };

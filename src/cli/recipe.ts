@@ -7,6 +7,10 @@ const defaults = defaultMarkingRecipe(28);
 
 export const DEFAULT_RADIUS = defaults.radiusLevels;
 
+/** Why marking may change nothing, and what helps. */
+export const UNCHANGED =
+  'steps that small are lost in rounding to whole levels; with radioactive preview, find a larger --lr, and a smaller --lambda-image, which holds the image back';
+
 /** How images are marked, besides the radius. */
 export const recipeOptions = {
   iterations: {
@@ -89,10 +93,6 @@ export function markingRecipe(
     seed: options.seed,
   };
 }
-
-/** A remark on marks of which nothing is left in 8 bits. */
-export const describeUnchanged = (count: number): string =>
-  `${count} marked images are as they were: the network hardly reacts to changes that small; raise --lr or --iterations`;
 
 /** How probes are marked. What is not given is as the key fixes it, or else the default. */
 export const probeRecipeOptions = {

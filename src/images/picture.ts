@@ -17,7 +17,7 @@ const LINE = 18;
 
 /**
  * An SVG with a row of images for each of `rows`, under the headings `columns`, in squares of `cell` pixels. Pixels are embedded,
- * lossless; images that are smaller are enlarged without smoothing.
+ * lossless; images that are smaller are enlarged without smoothing as many whole times as fit, larger ones scaled down.
  */
 export async function pictureOf(
   columns: readonly string[],
@@ -34,13 +34,16 @@ export async function pictureOf(
   const parts = columns.map((heading, column) => text(left(column) + cell / 2, 20, heading, middle));
   for (const [row, { label, cells }] of rows.entries()) {
     const top = HEADER + row * (cell + captions + GAP);
-    label.forEach((line, i) => {
-      parts.push(text(8, top + cell / 2 + i * LINE, line, i > 0 ? ' fill="#666"' : ''));
-    });
+    const lines = label.flatMap((line, i) =>
+      wrap(line).map((content) => ({ content, rest: i > 0 ? ' fill="#666"' : '' })),
+    );
+    for (const [i, { content, rest }] of lines.entries()) parts.push(text(8, top + cell / 2 + i * LINE, content, rest));
     for (const [column, { image, caption }] of cells.entries()) {
-      parts.push(
-        `<image x="${left(column)}" y="${top}" width="${cell}" height="${cell}" href="${await pngUri(image)}"/>`,
-      );
+      const fits = cell / Math.max(image.width, image.height);
+      const scale = fits < 1 ? fits : Math.floor(fits);
+      const [width, height] = [scale * image.width, scale * image.height];
+      const [x, y] = [left(column) + (cell - width) / 2, top + (cell - height) / 2];
+      parts.push(`<image x="${x}" y="${y}" width="${width}" height="${height}" href="${await pngUri(image)}"/>`);
       if (caption) parts.push(text(left(column) + cell / 2, top + cell + 15, caption, `${middle} fill="#666"`));
     }
   }
@@ -52,6 +55,9 @@ export async function pictureOf(
     '',
   ].join('\n');
 }
+
+/** A long name in lines that fit before a row. */
+const wrap = (line: string): string[] => line.match(/.{1,18}/gsu) ?? [''];
 
 /** What changed from `a` to `b`, ten times as strong, around grey. */
 export function difference(a: Image8, b: Image8): Image8 {

@@ -51,6 +51,8 @@ export interface MarkDatasetOptions {
   /** Follows the classifier on all images, after that. */
   readonly onChoose?: OnProgress;
   readonly onResume?: (done: number) => void;
+  /** Called once, with their number, when the first images that are saved, eight or more, are all as they were. */
+  readonly onUnchanged?: (count: number) => void;
   /** Ends the work when the images under way are saved. */
   readonly signal?: AbortSignal;
   /** Is told where the time goes. */
@@ -133,6 +135,7 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
           done,
           batchSize: options.batchSize,
           onProgress: options.onProgress,
+          onUnchanged: options.onUnchanged,
           signal,
           stopwatch,
         },

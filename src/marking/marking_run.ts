@@ -44,10 +44,15 @@ export interface MarkingRun {
   readonly batchSize?: number | undefined;
   /** Counts images to be marked: all of them, and those that the device is through with, now or in an earlier run. */
   readonly onProgress?: OnProgress | undefined;
+  /** Called once, when the first images that are saved, eight or more, are all as they were: the rest will hardly be otherwise. */
+  readonly onUnchanged?: ((count: number) => void) | undefined;
   /** Ends the work when the images under way are saved. */
   readonly signal?: AbortSignal | undefined;
   readonly stopwatch: Stopwatch;
 }
+
+/** Images from which it is told that marking changes nothing. */
+const ENOUGH = 8;
 
 /** A run with its journal open. */
 interface Underway extends MarkingRun {
@@ -219,7 +224,7 @@ async function save(
 
 /** Journals what became of images. Only then does a run that is started again count them as done. */
 async function note(
-  { journal, journalPath, done }: Underway,
+  { journal, journalPath, done, onUnchanged }: Underway,
   outcomes: readonly (readonly [number, Outcome])[],
 ): Promise<void> {
   try {
@@ -228,7 +233,12 @@ async function note(
   } catch (error) {
     throw fileError(journalPath, error);
   }
+  const before = done.size;
   for (const [index, outcome] of outcomes) done.set(index, outcome);
+  if (before < ENOUGH && done.size >= ENOUGH) {
+    const changes = [...done.values()].flatMap((outcome) => ('skipped' in outcome ? [] : [outcome.maxChangeLevels]));
+    if (changes.length > 0 && changes.every((levels) => levels === 0)) onUnchanged?.(changes.length);
+  }
 }
 
 /** What an earlier run left: what it was begun with, and the images that are done. */

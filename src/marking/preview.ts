@@ -31,6 +31,7 @@ export interface PreviewOptions {
 export interface PreviewedMark {
   readonly id: string;
   readonly radiusLevels: number;
+  /** In dB; infinite where nothing changed. */
   readonly psnr: number;
   readonly ssim: number;
   /** Change of the features along the carrier. */
@@ -88,7 +89,9 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
           gain: (await along(marked)) - before,
         };
         marks.push(mark);
-        const caption = `${mark.psnr.toFixed(1)} dB, SSIM ${mark.ssim.toFixed(4)}, gain ${mark.gain.toFixed(2)}`;
+        const caption = Number.isFinite(mark.psnr)
+          ? `${mark.psnr.toFixed(1)} dB, SSIM ${mark.ssim.toFixed(4)}, gain ${mark.gain.toFixed(2)}`
+          : 'unchanged';
         const shown = cutMiddle(marked, SHOWN);
         cells.push({ image: shown, caption }, { image: difference(cutMiddle(image, SHOWN), shown) });
         options.onProgress?.(marks.length, total);
