@@ -142,7 +142,7 @@ async function prepare(
   record: (tape: Tape) => Promise<{ outputs: readonly Tensor[]; variables: readonly Variable[] }>,
   value: (input: string, index: number) => number = () => 2 * random() - 1,
 ): Promise<Prepared> {
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device.capabilities, device.precision);
   const { outputs, variables } = await record(tape);
   const program = await Program.build(device, tape, { name, outputs });
   for (const input of tape.inputs) {

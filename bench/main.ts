@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
-import { defineCommand } from '../src/cli/command.ts';
+import { defineCommand, precisionOption } from '../src/cli/command.ts';
 import { runCommand } from '../src/cli/program.ts';
 import { UsageError } from '../src/errors.ts';
 import { openDevice as openDeviceOf } from '../src/node.ts';
@@ -31,6 +31,7 @@ const bench = defineCommand({
       description: 'instead train on and on: memory and time of a step, and the cost by batch size',
     },
     steps: { type: 'integer', value: 'N', minimum: 8, default: 2000, description: 'training steps of --soak' },
+    ...precisionOption,
     firstStep: {
       type: 'flag',
       description:
@@ -49,7 +50,10 @@ const bench = defineCommand({
       const cases = matching(firstStepCases, options.filter ?? ' 4x3x224x224$');
       disableDriverCaches();
       const { name } = await openDevice();
-      const rows = await measureFirstSteps(() => openDeviceOf({ adapter: name }), cases, { signal, progress });
+      const rows = await measureFirstSteps(() => openDeviceOf({ adapter: name, precision: options.precision }), cases, {
+        signal,
+        progress,
+      });
       return { json: rows, text: firstStepTable(rows) };
     }
     if (options.soak) {

@@ -62,7 +62,7 @@ export { type SgdOptions, type SgdTensors, sgd } from './shaders/sgd/sgd.ts';
 
 // Whether a device computes rightly.
 
-export { type SelfTest, selfTest } from './shaders/selftest.ts';
+export { requireSelfTest, type SelfTest, selfTest } from './shaders/selftest.ts';
 
 // Networks and their weights.
 

@@ -1,6 +1,7 @@
 import os from 'node:os';
 import { AdapterError, UsageError } from './errors.ts';
 import { Device, type DeviceOptions } from './gpu/device.ts';
+import { requireSelfTest } from './shaders/selftest.ts';
 
 // Everything that runs anywhere.
 
@@ -50,6 +51,9 @@ const INSTALL_HINT =
 /** Dawn's switches: timestamps in nanoseconds instead of steps of 65 536. */
 const DAWN_SWITCHES = ['disable-dawn-features=timestamp_quantization'];
 
+/** And what precision f16 needs: matrix units are experimental in WebGPU, float16 on NVIDIA's drivers is to Dawn. */
+export const HALF_SWITCHES = [...DAWN_SWITCHES, 'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia'];
+
 /**
  * Opens Dawn for Node. Dawn's constants (`GPUBufferUsage`, …), which browsers have as globals, are made globals too.
  * Throws AdapterError with what to install where the module or a driver is missing.
@@ -86,9 +90,13 @@ export async function listAdapters(gpu: GPU): Promise<GPUAdapter[]> {
 
 const instances = new WeakMap<Device, GPU>();
 
-/** Opens the device the user asked for, or the best there is. Throws AdapterError if there is none. */
+/**
+ * Opens the device the user asked for, or the best there is. Throws AdapterError if there is none, or none for the precision asked for,
+ * and DeviceError where that fails its self-test.
+ */
 export async function openDevice(options: NodeDeviceOptions = {}): Promise<Device> {
-  const gpu = await openGpu();
+  const half = options.precision === 'f16';
+  const gpu = await openGpu(half ? HALF_SWITCHES : DAWN_SWITCHES);
   const adapters = await listAdapters(gpu);
   if (adapters.length === 0) throw new AdapterError(`no WebGPU adapter: ${INSTALL_HINT}`);
   const wanted = options.adapter?.toLowerCase();
@@ -103,6 +111,7 @@ export async function openDevice(options: NodeDeviceOptions = {}): Promise<Devic
   const device = await Device.open(adapter, { memoryLimitBytes: memory, ...options });
   // Dawn ends with the object it was opened by: it lives as long as the device does.
   instances.set(device, gpu);
+  if (half) await requireSelfTest(device, 'f16');
   // While a promise of Dawn's is pending its binding polls, and the polling thread takes cores from a software adapter's
   // workers. They exist by now and keep their priority; only this thread steps back.
   if (device.capabilities.software) os.setPriority(19);

@@ -195,7 +195,7 @@ describe('bad input', () => {
     [
       `${DETECT} --suspect @three.safetensors --data @images`,
       3,
-      '@three.safetensors: has 3 classes, expected 2 (ape, bee); give a model of those',
+      '@three.safetensors: has 3 classes, expected 2 (ape, bee); name its classes with --suspect-classes, or give a model of those',
     ],
     [
       `${DETECT} --suspect @marker.safetensors --data @few`,

@@ -302,7 +302,7 @@ describe('the built program', () => {
     expect(report).toMatchObject({ node: process.versions.node, passed: true });
     expect(report.adapters.filter((adapter: { used: boolean }) => adapter.used)).toHaveLength(1);
     expect(report.adapters[0].maxBindingBytes).toBeGreaterThanOrEqual(2 ** 27);
-    expect(report.selfTest).toHaveLength(2);
+    expect(report.selfTest).toHaveLength(3);
     for (const { error, tolerance } of report.selfTest) {
       expect(error).toBeGreaterThan(0);
       expect(error).toBeLessThanOrEqual(tolerance);
@@ -310,6 +310,25 @@ describe('the built program', () => {
     const text = await run('cli', ['doctor']);
     expect(text.exitCode).toBe(0);
     expect(text.stdout).toContain(report.adapters[0].name);
+  });
+
+  it('--precision f16 computes with matrix units or is refused, exit code 4', async () => {
+    const { exitCode, stdout } = await run('cli', [
+      'profile',
+      '--width',
+      '8',
+      '--batch',
+      '1',
+      '--precision',
+      'f16',
+      '--json',
+    ]);
+    const report = JSON.parse(stdout);
+    if (exitCode === 0) expect(report.precision).toBe('f16');
+    else {
+      expect(exitCode).toBe(4);
+      expect(report.error.message).toContain('cannot compute with precision f16');
+    }
   });
 
   it('--device and RADIOACTIVE_DEVICE pick an adapter', async () => {

@@ -111,7 +111,7 @@ describe('a suspect of another framework', () => {
     [
       '--suspect-features @features.npy --suspect-classifier @one.npy',
       3,
-      '@one.npy: has 1 classes, expected 2 (ape, bee); give a model of those',
+      '@one.npy: has 1 classes, expected 2 (ape, bee); name its classes with --suspect-classes, or give a model of those',
     ],
     [
       '--suspect-features @nan.npy --suspect-classifier @weight.npy',

@@ -128,6 +128,14 @@ describe('the configuration', () => {
       { data: 'owner', seeds: [3] },
       'settings[0].references.seeds: expected others than seeds, whose models are the controls',
     ],
+    [
+      ['settings', 1],
+      {
+        ...{ name: 'b', fractions: [0.5], network: { width: 4 } },
+        references: { setting: 'scratch', data: 'owner', seeds: [8] },
+      },
+      'settings[1].references.setting: expected the name of a setting',
+    ],
     [['statistics'], ['guess'], 'statistics[0]: expected some of white-box'],
     [['statistics'], ['black-box'], 'data.vanilla: missing, and probes are made of such images'],
     [
@@ -343,32 +351,38 @@ describe('an experiment', () => {
   });
 
   it('marks the hardest, tests with probes, distils, and fine-tunes', async () => {
+    const recipe = { epochs: 1, batchSize: 8 };
     const config = {
       ...tiny,
-      keys: 1,
       data: { ...tiny.data, vanilla: { path: 'held-out' } },
       marking: { ...tiny.marking, hardest: 'marker' },
       probes: { decoys: 4, perClass: 3 },
       settings: [
         {
-          ...{ name: 'tuned', init: 'marker', recipe: { epochs: 1, batchSize: 8 }, fractions: [0.25, 0.5] },
+          ...{ name: 'tuned', init: 'marker', recipe: { ...recipe, newLastLayer: true }, fractions: [0.25, 0.5] },
           references: { data: 'owner', seeds: [8] },
         },
         {
-          ...{ name: 'taught', network: { width: 4 }, recipe: { epochs: 1, batchSize: 8 }, fractions: [0.25] },
-          ...{ distil: { from: 'tuned', images: 'owner' }, references: { data: 'vanilla', seeds: [9] } },
+          ...{ name: 'taught', network: { width: 4 }, recipe, fractions: [0.25] },
+          ...{
+            distil: { from: 'tuned', images: 'owner' },
+            references: { setting: 'tuned', data: 'owner', seeds: [8] },
+          },
         },
       ],
       statistics: ['black-box'],
     };
     const { rows } = await run(config, at('more'));
     const found = rows.filter(({ setting, deciding }) => deciding && setting === 'tuned');
-    expect(found.map(({ fraction, control }) => [fraction, control])).toEqual([
-      [0, 'unmarked'],
-      [0.25, null],
-      [0.25, 'other key'],
-      [0.5, null],
-      [0.5, 'other key'],
+    expect(found.map(({ fraction, control, key }) => [fraction, control, key])).toEqual([
+      [0, 'unmarked', 1],
+      [0, 'unmarked', 2],
+      ...[1, 2].flatMap((key) => [
+        [0.25, null, key],
+        [0.25, 'other key', key],
+        [0.5, null, key],
+        [0.5, 'other key', key],
+      ]),
     ]);
     // The same with what is shared by nobody: the data set of the smaller share, and the test from the models.
     const { model: marker, sha256 } = await openModel(device(), at('marker.safetensors'));
@@ -380,15 +394,36 @@ describe('an experiment', () => {
     const cell = at('more/cells/tuned/fraction-0.25/key-1/seed-3');
     expect(json(join(cell, 'cell.json')).data.sha256).toBe(await hashDataset(await openDataset(at('hardest'))));
     const probes = await openProbes(at('more/keys/key-1/probes'));
-    expect(probes.manifest.sets).toBe(5);
     const images = await Loader.open(await openProbeImages(probes), 1);
     const models = [];
     for (const path of [cell, at('more/references/tuned/owner-seed-8')])
       models.push((await openModel(device(), join(path, 'model.safetensors'))).model);
     const [suspect, reference] = models.map((model) => ({ model, images }));
     const { log10p } = await detectBlackBox({ key, probes: probes.manifest, suspect, references: [reference] });
-    expect(found[1].log10p).toBe(log10p);
+    expect(found[2].log10p).toBe(log10p);
     for (const model of [...models, marker]) model.destroy();
+    // And from the scores that are kept: the suspect's beside the test, those of the one reference of both settings beside the probes.
+    const scores = (path: string) => ({
+      kind: 'scores' as const,
+      scores: parseNpy(read(at(`more/${path}`)), path).data as Float32Array,
+    });
+    const kept = readdirSync(at('more/keys/key-1/probes/scores'));
+    expect(kept).toHaveLength(1);
+    const again = await testScores(
+      key,
+      probes.manifest,
+      scores('cells/tuned/fraction-0.25/key-1/seed-3/black-box.key-1.scores.npy'),
+      [scores(`keys/key-1/probes/scores/${kept[0]}`)],
+    );
+    expect(again.log10p).toBe(log10p);
+    expect(again.blackBox).toMatchObject({ sets: 5, imagesPerClass: 3 });
+    expect(readdirSync(at('more/references'))).toEqual(['tuned']);
+    // The choice is that of `mark --hardest`, at random another.
+    const chosen = parseManifest(read(at('more/keys/key-1/marked-0.5/manifest.json')).toString(), 'manifest.json');
+    expect(chosen.options).toHaveProperty('classifierSha256');
+    await expect(run({ ...config, marking: tiny.marking }, at('more'))).rejects.toThrow(
+      'was begun with another value of marking',
+    );
     // Learned from the tuned model of the same share and key, on the owner's images as they were.
     const taught = json(at('more/cells/taught/fraction-0.25/key-1/seed-3/model.safetensors.json'));
     expect(taught.teacher.sha256).toBe(json(join(cell, 'cell.json')).model.sha256);
@@ -447,49 +482,6 @@ describe('an experiment', () => {
     } finally {
       delete table.fake;
     }
-  });
-
-  it('the black-box test on the hardest images: of what the files hold, with probes and references made once', async () => {
-    const config = {
-      ...tiny,
-      data: { ...tiny.data, vanilla: { path: 'held-out' } },
-      marking: { ...tiny.marking, hardest: 'marker' },
-      probes: { decoys: 4, perClass: 3 },
-      settings: [{ ...tiny.settings[1], references: { data: 'vanilla', seeds: [8] } }],
-      statistics: ['black-box'],
-    };
-    const { rows } = await run(config, at('answers'));
-    const deciding = rows.filter((row) => row.deciding);
-    // Of each key: the unmarked model, the key's own, and the other key's.
-    expect(deciding.map(({ control }) => control)).toEqual([
-      'unmarked',
-      'unmarked',
-      null,
-      'other key',
-      null,
-      'other key',
-    ]);
-    const key = await parseKey(read(at('answers/keys/key-1/key.json')).toString(), 'key.json');
-    const { manifest } = await openProbes(at('answers/keys/key-1/probes'));
-    const scores = (path: string) => ({
-      kind: 'scores' as const,
-      scores: parseNpy(read(at(`answers/${path}`)), path).data as Float32Array,
-    });
-    const [reference] = readdirSync(at('answers/keys/key-1/probes/scores'));
-    const again = await testScores(
-      key,
-      manifest,
-      scores('cells/scratch/fraction-0.5/key-1/seed-3/black-box.key-1.scores.npy'),
-      [scores(`keys/key-1/probes/scores/${reference}`)],
-    );
-    expect(deciding[2].log10p).toBe(again.log10p);
-    expect(again.blackBox).toMatchObject({ sets: 5, imagesPerClass: 3 });
-    // The choice is that of `mark --hardest`, at random another.
-    const chosen = parseManifest(read(at('answers/keys/key-1/marked-0.5/manifest.json')).toString(), 'manifest.json');
-    expect(chosen.options).toHaveProperty('classifierSha256');
-    await expect(run({ ...config, marking: tiny.marking }, at('answers'))).rejects.toThrow(
-      'was begun with another value of marking',
-    );
   });
 
   it('of probes needs images to make them of', () => {

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Device } from '../src/gpu/device.ts';
 import { backward } from '../src/nn/backward.ts';
-import type { NodeDeviceOptions } from '../src/node.ts';
+import { type NodeDeviceOptions, openDevice } from '../src/node.ts';
 import type { CaseInput, ErrorCase, KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
-import { Tape } from '../src/tensor/tape.ts';
+import { type Precision, Tape } from '../src/tensor/tape.ts';
 import { sizeOf, type Tensor } from '../src/tensor/tensor.ts';
 import { Variable } from '../src/tensor/variable.ts';
 import { useDevice } from './device.ts';
@@ -36,16 +36,17 @@ function sample({ shape, value = (t) => 2 * t - 1 }: CaseInput, next: () => numb
 /** Kernel and constants of every launch so far. */
 const launched = new Set<string>();
 
-async function runCase(device: Device, kernelCase: KernelCase): Promise<void> {
+async function runCase(device: Device, kernelCase: KernelCase, precision: Precision): Promise<void> {
   const baseline = device.liveBytes;
   const next = random(seedOf(kernelCase.name));
-  const values = Object.fromEntries(
-    Object.entries(kernelCase.inputs).map(([name, input]) => [name, sample(input, next)]),
-  );
+  // What float16 holds exactly loses nothing when it is rounded to it: the tolerance stays as it is.
+  const drawn = (input: CaseInput): Float64Array =>
+    precision === 'f16' ? sample(input, next).map((value) => Math.floor(value * 1024) / 1024) : sample(input, next);
+  const values = Object.fromEntries(Object.entries(kernelCase.inputs).map(([name, input]) => [name, drawn(input)]));
   const typed = (name: string): Float32Array | Uint32Array =>
     kernelCase.inputs[name]!.dtype === 'u32' ? Uint32Array.from(values[name]!) : Float32Array.from(values[name]!);
 
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device.capabilities, precision);
   const variables = new Map<string, Variable>();
   const tensors: Record<string, Tensor> = {};
   for (const [name, input] of Object.entries(kernelCase.inputs)) {
@@ -72,7 +73,7 @@ async function runCase(device: Device, kernelCase: KernelCase): Promise<void> {
   for (const { kernel, constants = {} } of [...program.plan.launches.values()].flat())
     launched.add([kernel.name, ...Object.entries(constants).map(([name, value]) => `${name}=${value}`)].join(' '));
   try {
-    const seedValues = seed && sample({ shape: seed.shape }, next);
+    const seedValues = seed && drawn({ shape: seed.shape });
     const replay = async (): Promise<Map<string, Float32Array>> => {
       for (const name of Object.keys(kernelCase.inputs)) {
         const variable = variables.get(name);
@@ -138,7 +139,8 @@ function describeKernels(title: string, options: NodeDeviceOptions, only = /./):
     const device = useDevice(options);
     for (const { kernel, cases } of kernels)
       for (const c of cases)
-        if (only.test(`${kernel}: ${c.name}`)) it(`${kernel}: ${c.name}`, () => runCase(device(), c));
+        if (only.test(`${kernel}: ${c.name}`))
+          it(`${kernel}: ${c.name}`, () => runCase(device(), c, options.precision ?? 'f32'));
   });
 }
 
@@ -152,9 +154,24 @@ describeKernels(
   /^conv2d: (linear|products|conv2d (1|2x7))/,
 );
 
+// Matrix units: where there are none, the kernels are at least compiled, in test/shaders.test.ts.
+const lacking = await openDevice({ precision: 'f16' }).then(
+  (device) => device.destroy(),
+  (error: Error) => error.message,
+);
+if (lacking) it.skip(`kernels with precision f16: ${lacking}`);
+// Not those of two convolutions: what lies between them is rounded.
+else describeKernels('kernels with precision f16', { precision: 'f16' }, /^(conv2d: (?!conv2d block)|half_scale)/);
+
 it('every tile of the convolution for GPUs was among them', () => {
   for (const kernel of ['conv2d_tiled', 'conv2d_dweight_tiled'])
-    expect([...launched].filter((name) => name.startsWith(`${kernel} `)).sort()).toEqual([
+    expect(
+      [
+        ...new Set(
+          [...launched].filter((name) => name.startsWith(`${kernel} `)).map((name) => name.replace(/ PRODUCT=\w+/, '')),
+        ),
+      ].sort(),
+    ).toEqual([
       `${kernel} LANES_M=16 LANES_N=4 TALL=1 WIDE=1`,
       `${kernel} LANES_M=16 LANES_N=8 TALL=1 WIDE=2`,
       `${kernel} LANES_M=16 LANES_N=8 TALL=2 WIDE=2`,

@@ -26,7 +26,7 @@ const config: NetworkConfig = {
 const LIMIT = 640 * 1024;
 
 const whole = useDevice();
-const limited = useDevice({ maxTensorBytes: LIMIT });
+const limited = useDevice({ capabilities: { tensorBytes: LIMIT } });
 
 const uniform = (name: string, count: number): Float32Array => {
   const random = derive(0, name);

@@ -371,6 +371,11 @@ describe('from keygen to verify, black-box', () => {
     ['detect --key @owner.key --black-box --scores @marked.csv', 2, '--probes PROBES is missing'],
     [`${DETECT}`, 2, 'give --suspect MODEL, or --scores FILE'],
     [
+      `${DETECT} --suspect @suspect.safetensors --suspect-classes @classes.txt`,
+      2,
+      "--suspect-classes goes without --black-box; of a model that knows other classes give --scores FILE.csv with a column for each of the key's",
+    ],
+    [
       `${DETECT} --scores @marked.csv --data @held-out`,
       2,
       '--data goes without --black-box, which takes its images from --probes',

@@ -52,6 +52,7 @@ const reportSchema = v.strictObject({
     gflops: positive,
     gbps: positive,
   }),
+  precision: v.literal('f32'),
   step: v.picklist(stepNames),
   network: v.looseObject({ architecture: v.literal('resnet18'), width: v.literal(4), numClasses: v.literal(2) }),
   batch: v.literal(2),

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { settings } from '../bench/steps.ts';
 import { Device } from '../src/gpu/device.ts';
 import { defineKernel, type Kernel } from '../src/gpu/kernel.ts';
@@ -21,7 +21,15 @@ import { Variable } from '../src/tensor/variable.ts';
 import { useDevice } from './device.ts';
 
 const target = {
-  capabilities: { software: true, subgroupSize: 8, timestamps: false, workgroupBytes: 16384, workgroupsAtOnce: 16 },
+  capabilities: {
+    software: true,
+    subgroupSize: 8,
+    timestamps: false,
+    halfMatrices: false,
+    workgroupBytes: 16384,
+    tensorBytes: 2 ** 27,
+    workgroupsAtOnce: 16,
+  },
   alignmentBytes: 256,
   maxBufferBytes: 2 ** 28,
 };
@@ -270,15 +278,32 @@ describe('a random plan', () => {
 describe('the plan of a ResNet-18', () => {
   // Dawn's null backend: plans are made for it, nothing runs. The device lives as long as the object it was opened by.
   let gpu: GPU;
-  let device: Device;
   beforeAll(async () => {
     gpu = await openGpu(['backend=null']);
-    const adapter = await gpu.requestAdapter();
-    device = await Device.open(adapter!, { capabilities: { software: true, subgroupSize: 8 } });
   });
-  afterAll(() => device.destroy());
+  const hardware = {
+    ...target.capabilities,
+    software: false,
+    subgroupSize: 32,
+    tensorBytes: 2 ** 31,
+    workgroupsAtOnce: 384,
+  };
+  const onGpu = [
+    { ...settings.at(-1)!, batch: 64 },
+    { ...settings.at(-2)!, batch: 256 },
+  ];
 
-  it.each(settings)('takes little more than is alive at once: $name', async ({ config, batch }) => {
+  it.each([
+    ...settings.map((setting) => ({ ...setting, ...target, on: 'a CPU' })),
+    ...onGpu.map((setting) => ({
+      ...setting,
+      ...target,
+      capabilities: hardware,
+      maxBufferBytes: 2 ** 40,
+      on: 'a GPU',
+    })),
+  ])('takes little more than is alive at once: $name, batch $batch, on $on', async ({ config, batch, ...target }) => {
+    const device = await Device.open((await gpu.requestAdapter())!, { capabilities: target.capabilities });
     const weights = parameterSpecs(config).map(
       ({ name, shape }) =>
         [name, { file: '', name, dtype: 'F32', shape, data: new Uint8Array(4 * sizeOf(shape)) }] as const,
@@ -295,6 +320,7 @@ describe('the plan of a ResNet-18', () => {
     } finally {
       build.mockRestore();
       model.destroy();
+      device.destroy();
     }
     expect(plans).toHaveLength(stepNames.length);
     plans.forEach(({ bytes, lowerBoundBytes }, index) => {
@@ -360,10 +386,10 @@ describe('replaying', () => {
   it('refuses before running what exceeds the largest binding, with the bytes needed', async () => {
     const before = device().created.buffers;
     const tape = new Tape();
-    const side = 2 ** 14;
+    const side = 2 ** 16;
     const y = relu(tape.input('images', [side, side]));
     const bytes = 4 * side * side;
-    expect(device().maxTensorBytes).toBeLessThan(bytes);
+    expect(device().capabilities.tensorBytes).toBeLessThan(bytes);
     await expect(Program.build(device(), tape, { name: 'large', outputs: [y] })).rejects.toThrow(
       `needs ${bytes} bytes`,
     );

@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Capabilities, Device } from '../src/gpu/device.ts';
 import { PipelineCache } from '../src/gpu/pipelines.ts';
+import { defaultMarkingRecipe, Marker } from '../src/marking/marker.ts';
 import { backward } from '../src/nn/backward.ts';
-import { openGpu } from '../src/node.ts';
+import { FeatureExtractor } from '../src/nn/inference.ts';
+import { Model } from '../src/nn/model.ts';
+import type { NetworkConfig } from '../src/nn/networks.ts';
+import { HALF_SWITCHES, openGpu } from '../src/node.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
@@ -14,6 +18,7 @@ const files = Object.keys(import.meta.glob('../src/**/*.wgsl', { query: '?raw' }
 
 /** Every set of capabilities that some kernel chooses a variant by, whatever this machine has. */
 const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
+  'a GPU with matrix units': { software: false, subgroupSize: 32, halfMatrices: true },
   'a software adapter with subgroups of 8': { software: true, subgroupSize: 8 },
   'a software adapter without subgroups': { software: true, subgroupSize: 0 },
   'a GPU with subgroups of 32': { software: false, subgroupSize: 32 },
@@ -24,11 +29,12 @@ const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
 // Dawn's null backend compiles and validates everything and runs nothing. Its limits are the specification's defaults.
 let gpu: GPU;
 beforeAll(async () => {
-  gpu = await openGpu(['backend=null']);
+  gpu = await openGpu(['backend=null', ...HALF_SWITCHES]);
 });
 
 async function openNull(capabilities: Partial<Capabilities>): Promise<Device> {
-  return Device.open((await gpu.requestAdapter())!, { capabilities });
+  const precision = capabilities.halfMatrices ? 'f16' : 'f32';
+  return Device.open((await gpu.requestAdapter())!, { capabilities, precision });
 }
 
 /** Builds a case's program, gradients included, as test/kernels.test.ts runs it. */
@@ -36,7 +42,7 @@ async function build(
   device: Device,
   { name, inputs, variables = [], record, gradients = [] }: KernelCase,
 ): Promise<void> {
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device.capabilities, device.capabilities.halfMatrices ? 'f16' : 'f32');
   const owned: Variable[] = [];
   try {
     const tensors: Record<string, ReturnType<Tape['input']>> = {};
@@ -79,6 +85,48 @@ describe('every kernel compiles at default limits', () => {
     expect(files.length).toBeGreaterThan(10);
     const names = files.map((file) => file.split('/').at(-1)!.replace('.wgsl', ''));
     expect(names.filter((name) => !compiled.has(name))).toEqual([]);
+  });
+});
+
+describe('precision f16', () => {
+  /** The convolution kernels of what `prepare` builds for a device with matrix units. */
+  async function convolutions(prepare: (model: Model) => Promise<{ destroy(): void }>): Promise<string[]> {
+    const device = await openNull(adapters['a GPU with matrix units']!);
+    const get = vi.spyOn(device.pipelines, 'get');
+    const model = await Model.create(device, network, 0);
+    try {
+      (await prepare(model)).destroy();
+      return get.mock.calls.map(([label]) => label.split(' ')[0]!).filter((name) => /^conv2d_(?!splits)/.test(name));
+    } finally {
+      model.destroy();
+      device.destroy();
+    }
+  }
+  const network: NetworkConfig = {
+    architecture: 'resnet18',
+    width: 32,
+    stem: 'small',
+    numClasses: 10,
+    inputSize: 28,
+    channels: 1,
+    mean: [0.5],
+    std: [0.25],
+  };
+
+  it('is what marking computes with', async () => {
+    const kernels = await convolutions((model) => Marker.create(model, 28 ** 2 * 4, 4, defaultMarkingRecipe(28)));
+    expect(kernels).toContain('conv2d_matrix');
+  });
+
+  it('is never what features and scores are computed with', async () => {
+    const kernels = await convolutions((model) => FeatureExtractor.create(model, 28 ** 2, 4));
+    expect(kernels.length).toBeGreaterThan(0);
+    expect(kernels).not.toContain('conv2d_matrix');
+  });
+
+  it('is refused where there are no matrix units', async () => {
+    const adapter = await gpu.requestAdapter();
+    await expect(Device.open(adapter!, { precision: 'f16' })).rejects.toThrow('cannot compute with precision f16');
   });
 });
 

@@ -2,6 +2,7 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serializeNpy } from '../src/formats/npy.ts';
 import { parseSafetensors, serializeSafetensors, toFloat32 } from '../src/formats/safetensors.ts';
 import { initialStateDict } from '../src/nn/model.ts';
 import { parseModelFile } from '../src/nn/model_file.ts';
@@ -106,6 +107,102 @@ describe('a checkpoint of PyTorch', () => {
       if (!name.startsWith('fc.') && tensor.dtype === 'F32')
         expect(toFloat32(after!.get(name)!), name).toEqual(toFloat32(tensor));
     expect(after!.get('fc.weight')!.shape).toEqual([2, 64]);
+  });
+});
+
+describe("the recipe for torchvision's weights", () => {
+  /** Twelve, as many as the checkpoint has; photographs are there of two. */
+  const CLASSES = ['ant', 'bat', 'cat', 'dog', 'eel', 'elk', 'fox', 'gnu', 'hen', 'jay', 'owl', 'yak'];
+  const [ELK, OWL] = ['elk', 'owl'].map((name) => CLASSES.indexOf(name)) as [number, number];
+  const detect = 'detect --key @few.key --model @checkpoint.pth --data @held-out --fresh-keys 20';
+  let told: { log10p: number; suspect: object };
+  beforeAll(async () => {
+    await writePhotographs(at('to-mark'), 8, 90);
+    await writePhotographs(at('held-out'), 80, 60);
+    writeFileSync(at('classes.txt'), `${CLASSES.join('\n')}\n`);
+  });
+
+  it('makes a key, shows, marks at native size, and tests a suspect that knows more classes', async () => {
+    const keygen = await runJson(
+      'keygen --classes @to-mark --vanilla @held-out --held-out @held-out --model @checkpoint.pth -o @few.key',
+    );
+    expect(keygen).toMatchObject({ classes: ['elk', 'owl'], carriers: { kind: 'subspace', dimension: 32 } });
+    await runJson(
+      'preview --key @few.key --model @checkpoint.pth --data @to-mark --images 1 --radius 10 --iterations 1 -o @preview.svg',
+    );
+    const mark = 'mark --key @few.key --model @checkpoint.pth --data @to-mark --fraction 0.5 --iterations 3 --lr 100';
+    const marked = await runJson(`${mark} -o @published`);
+    expect(marked.summary).toMatchObject({ marked: 4 });
+    expect(marked.summary.maxChangeLevels).toBeGreaterThan(0);
+    expect(marked.summary.maxChangeLevels).toBeLessThanOrEqual(10);
+    told = await runJson(`${detect} --suspect @checkpoint.pth --suspect-classes @classes.txt`);
+    expect(told.suspect).toMatchObject({ classes: at('classes.txt'), classesSha256: expect.any(String) });
+  });
+
+  it("takes the suspect's rows by their names", async () => {
+    await runJson('extract --model @checkpoint.pth --data @held-out -o @features.npy');
+    await runJson('weights @checkpoint.pth -o @read.safetensors');
+    const weight = parseSafetensors(readFileSync(at('read.safetensors')), 'read').tensors.get('fc.weight')!;
+    const [rows, d] = [toFloat32(weight), 64];
+    const two = [ELK, OWL].flatMap((row) => [...rows.subarray(row * d, (row + 1) * d)]);
+    writeFileSync(at('two.npy'), serializeNpy([2, d], Float32Array.from(two)));
+    const given = `${detect} --suspect-features @features.npy --suspect-classifier`;
+    expect((await runJson(`${given} @two.npy`)).log10p).toBe(told.log10p);
+    const named = await runJson(`${given} @read.safetensors#fc.weight --suspect-classes @classes.txt`);
+    expect(named.log10p).toBe(told.log10p);
+    writeFileSync(at('other-order.txt'), `${CLASSES.toReversed().join('\n')}\n`);
+    const other = await runJson(`${given} @read.safetensors#fc.weight --suspect-classes @other-order.txt`);
+    expect(other.log10p).not.toBe(told.log10p);
+  });
+
+  it('marks photographs of some of the classes of a key, each with its own carrier', async () => {
+    const keygen = 'keygen --classes @classes.txt --model @checkpoint.pth --carriers uniform -o @all.key';
+    expect(await runJson(keygen)).toMatchObject({ classes: CLASSES, carriers: { kind: 'uniform', dimension: 64 } });
+    const mark = 'mark --key @all.key --model @checkpoint.pth --data @to-mark --fraction 0.5 --iterations 2 --lr 100';
+    const marked = await runJson(`${mark} -o @published-all`);
+    expect(marked.summary).toMatchObject({ marked: 4 });
+    expect(marked.summary.gainMean).toBeGreaterThan(0);
+    const manifest = JSON.parse(readFileSync(at('published-all/manifest.json'), 'utf8'));
+    expect(manifest.classes).toEqual(CLASSES);
+    expect(new Set(manifest.images.map((image: { class: string }) => image.class))).toEqual(new Set(['elk', 'owl']));
+  });
+
+  it('draws carriers everywhere where classes are half as many as features or more', async () => {
+    writeFileSync(at('many.txt'), Array.from({ length: 32 }, (_, i) => `class ${i}\n`).join(''));
+    const many = await runJson('keygen --classes @many.txt --model @checkpoint.pth -o @many.key');
+    expect(many.carriers).toEqual({ kind: 'uniform', dimension: 64 });
+    const few = await runLine('keygen --classes @classes.txt --model @checkpoint.pth -o @never.key');
+    expect(few.exitCode).toBe(2);
+    expect(message(few)).toBe(
+      'error: carriers in a subspace need unmarked images: give --vanilla DATASET, or --carriers uniform',
+    );
+  });
+
+  it.each([
+    [
+      `${detect} --suspect @checkpoint.pth`,
+      '@checkpoint.pth: has 12 classes, expected 2 (elk, owl); name its classes with --suspect-classes, or give a model of those',
+    ],
+    [
+      `${detect} --suspect @checkpoint.pth --suspect-classes @many.txt`,
+      "@many.txt: has no class elk, which the key has; give the suspect's classes by the key's names",
+    ],
+    [
+      `${detect} --suspect @checkpoint.pth --suspect-classes @to-mark`,
+      '@to-mark: names 2 classes, @checkpoint.pth has 12; give all of them, in the order of its outputs',
+    ],
+    [
+      'detect --key @few.key --model @checkpoint.pth --data @to-mark --suspect @checkpoint.pth --suspect-classes @classes.txt',
+      '8 images cannot align 64 feature dimensions, take at least 640',
+    ],
+    [
+      'mark --key @all.key --model @checkpoint.pth --data @images --fraction 0.5 -o @never',
+      '@images: class ape is none of the 12 classes; remove it or name it as a class',
+    ],
+  ])('%s', async (line, expected) => {
+    const finished = await runLine(`${line} --quiet`);
+    expect(finished.exitCode).toBe(3);
+    expect(message(finished)).toBe(`error: ${expected}`);
   });
 });
 

@@ -19,6 +19,7 @@ usage: node bench/gpu/main.mjs [options]
   --rounds N        timed runs of each; default 15
   --seconds N       a step that takes longer makes fewer rounds, but three; default 60
   --tiny            small networks and batches: to see that everything runs, on any adapter
+  --profiles no     without profiles
   --torch DEVICE    cuda (default), cpu, or none
   --json            the results as JSON on stdout
   --out FILE        where to write them; default bench/results/gpu-ADAPTER-DATE.json, with --tiny nowhere
@@ -29,7 +30,10 @@ example: bench/gpu/pack.sh here; there, in the project's root: . .gpu/up.sh && n
 
 const ours = fileURLToPath(new URL('../peers/implementations/radioactive.mjs', import.meta.url));
 const pytorch = fileURLToPath(new URL('../peers/implementations/pytorch.py', import.meta.url));
+/** A GPU that was idle for a moment has raised its clocks by then. */
+const WARM_MS = 200;
 const OURS = 'radioactive';
+const HALF = 'radioactive-f16';
 const FLOAT32 = 'torch-float32';
 
 /** PyTorch in float32 comes first: the others are held against it, lower precisions less strictly. */
@@ -40,6 +44,7 @@ const implementationsOn = (device) => ({
     'torch-amp': torch('PyTorch AMP', device, 'amp', 25),
   }),
   [OURS]: { title: OURS, file: ours },
+  [HALF]: { title: `${OURS} f16`, file: ours, args: ['f16'], toleranceFactor: 25 },
 });
 
 function torch(title, device, precision, toleranceFactor) {
@@ -63,6 +68,7 @@ function options() {
         seconds: { type: 'string', default: '60' },
         tiny: { type: 'boolean', default: false },
         torch: { type: 'string', default: 'cuda' },
+        profiles: { type: 'string', default: 'yes' },
         json: { type: 'boolean', default: false },
         out: { type: 'string' },
         help: { type: 'boolean', default: false },
@@ -80,6 +86,7 @@ function options() {
   const seconds = Number(values.seconds);
   if (!(seconds >= 0)) throw new Stop(`--seconds: ${values.seconds} is no number of seconds`, 2);
   if (!['cuda', 'cpu', 'none'].includes(values.torch)) throw new Stop('--torch: cuda, cpu or none', 2);
+  if (!['yes', 'no'].includes(values.profiles)) throw new Stop('--profiles: yes or no', 2);
   return { ...values, batches, rounds, seconds };
 }
 
@@ -111,10 +118,10 @@ function nvidiaSmi() {
 }
 
 /** The command line's profile of a step: time, GFLOP/s and GB/s by kernel, as shares of what this adapter was measured to do. */
-function profileOf({ name, kind, network, batch }, remeasure) {
-  progress(`profile ${name}`);
+function profileOf({ name, kind, network, batch }, precision, remeasure) {
+  progress(`profile ${name}, ${precision}`);
   const { width, stem, size, channels, classes } = network;
-  const shape = { step: kind, width, stem, 'input-size': size, channels, classes, batch };
+  const shape = { step: kind, precision, width, stem, 'input-size': size, channels, classes, batch };
   const args = Object.entries(shape).flatMap(([option, value]) => [`--${option}`, String(value)]);
   const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
   try {
@@ -124,8 +131,8 @@ function profileOf({ name, kind, network, batch }, remeasure) {
     const { launches: _, network: __, ...report } = JSON.parse(json.toString());
     return { work: name, ...report };
   } catch (error) {
-    log(`no profile of ${name}: ${error.message.split('\n')[0]}`);
-    return { work: name, error: error.message.split('\n')[0] };
+    log(`no profile of ${name}, ${precision}: ${error.message.split('\n')[0]}`);
+    return { work: name, precision, error: error.message.split('\n')[0] };
   }
 }
 
@@ -141,7 +148,7 @@ function report(result, implementations) {
     '',
     ...table(result.rows, columns, ratioOf, 'ratio'),
     '',
-    'ratio: PyTorch’s time in float32 (TF32 off) to ours, median of the rounds; --json has those to TF32 and AMP.',
+    'ratio: PyTorch’s time in float32 (TF32 off) to ours in float32, median of the rounds; --json has all.',
     ...remarks(result.rows),
   ].join('\n');
 }
@@ -155,8 +162,8 @@ async function main() {
   const startedAt = new Date();
   const session = new Session(implementations, threads);
   try {
-    const torches = Object.keys(implementations).filter((key) => key !== OURS);
-    const keys = await session.start(Object.keys(implementations), torches);
+    const optional = Object.keys(implementations).filter((key) => key !== OURS);
+    const keys = await session.start(Object.keys(implementations), optional);
     const adapter = session.adapter([OURS]);
     const slug = adapter.description.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
     const standard = new URL(`../results/gpu-${slug}-${startedAt.toISOString().slice(0, 10)}.json`, import.meta.url);
@@ -191,6 +198,7 @@ async function main() {
         rounds: given.rounds,
         leastRounds: Math.min(3, given.rounds),
         budgetMs: given.seconds * 1000,
+        warmMs: WARM_MS,
         references,
         onProgress: (what) => progress(`[${index + 1}/${works.length}] ${work.name}: ${what}`),
       });
@@ -201,10 +209,12 @@ async function main() {
     }
     // The profiles have the GPU to themselves.
     session.close();
-    for (const [index, work] of works.entries()) {
-      profiles.push(profileOf(work, index === 0));
-      save();
-    }
+    const precisions = keys.includes(HALF) ? ['f32', 'f16'] : ['f32'];
+    for (const [index, work] of given.profiles === 'yes' ? works.entries() : [])
+      for (const precision of precisions) {
+        profiles.push(profileOf(work, precision, index === 0 && precision === 'f32'));
+        save();
+      }
     if (rows.some((row) => Object.values(row.implementations).some(({ error }) => error))) process.exitCode = 1;
     if (out) log(`written: ${path.relative('', out)}`);
     return given.json ? JSON.stringify(result(), null, 2) : report(result(), implementations);

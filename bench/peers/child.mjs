@@ -1,19 +1,19 @@
 /**
- * A process that runs one implementation (`node child.mjs FILE THREADS`) and does what its parent asks, one thing at a time:
+ * A process that runs one implementation (`node child.mjs FILE THREADS [PRECISION]`) and does what its parent asks, one thing at a time:
  * see `Child` in processes.mjs. What libraries print goes to stderr, which the parent keeps for when something fails.
  */
 import os from 'node:os';
 import { pathToFileURL } from 'node:url';
 import { Unsupported } from './unsupported.mjs';
 
-const [file, threads] = process.argv.slice(2);
+const [file, threads, precision = 'f32'] = process.argv.slice(2);
 const prepared = new Map();
 let implementation;
 
 const commands = {
   async open() {
     const { open } = await import(pathToFileURL(file).href);
-    implementation = await open({ threads: Number(threads) });
+    implementation = await open({ threads: Number(threads), precision });
     return { version: implementation.version, adapter: implementation.adapter };
   },
   async prepare({ id, work }) {

@@ -4,18 +4,22 @@ import { compare, operatorReference, samplesOf } from './reference.mjs';
 
 /** A timing shorter than this is mostly the clock: a turn then takes the mean of several runs, each waited for. */
 const LEAST_MS = 20;
-const MOST_REPEATS = 50;
+const MOST_REPEATS = 200;
 
 /**
  * Measures one work by all `entries` ({ key, child, work }, the own one first): each is prepared, run and checked, then they take
  * turns, one timed run each, in an order that moves on with every round. Only one process computes at any moment. An entry that
- * fails or gives a wrong result is not timed and says so.
+ * fails or gives a wrong result is not timed and says so. With `warmMs`, as long as that it first runs untimed in every turn: a GPU
+ * that was idle needs a while to raise its clocks again.
  *
  * Takes `rounds` rounds, fewer (but `leastRounds`) where `budgetMs` is used up. `referenceChild` computes networks in float64;
  * `references` (a Map) keeps what was computed for the works to come.
  * Returns the entries' times, see `compareEntries`, and what else used the CPU meanwhile.
  */
-export async function measureWork(entries, { rounds, leastRounds, budgetMs, references, referenceChild, onProgress }) {
+export async function measureWork(
+  entries,
+  { rounds, leastRounds, budgetMs, warmMs = 0, references, referenceChild, onProgress },
+) {
   const results = new Map(entries.map(({ key }) => [key, { key }]));
   const running = [];
   for (const entry of entries) {
@@ -41,6 +45,7 @@ export async function measureWork(entries, { rounds, leastRounds, budgetMs, refe
       if (results.get(key).error) continue;
       onProgress(`round ${round + 1} of ${rounds}, ${key}`);
       try {
+        if (warmMs) await child.run(key, Math.ceil((repeats * warmMs) / LEAST_MS));
         const { ms } = await usage.during(child.pid, () => child.run(key, repeats));
         times.get(key).push(ms);
       } catch (error) {

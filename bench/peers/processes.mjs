@@ -54,7 +54,7 @@ export class Child {
       this.#process.stdin.on('error', () => {}); // Its end is noticed below.
     } else {
       const child = fileURLToPath(new URL('child.mjs', import.meta.url));
-      this.#process = fork(child, [file, String(threads)], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+      this.#process = fork(child, [file, String(threads), ...args], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
       this.#process.on('message', (message) => this.#answer(message));
       this.#process.stdout.resume();
     }

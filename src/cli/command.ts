@@ -70,7 +70,7 @@ export interface Context<V> {
   progress(title: string, total: number, unit: string): Progress;
   /** Writes a line for people, to stderr; nothing under `--quiet`. */
   log(line: string): void;
-  /** Opens the device that `--device` asks for; once, however often it is called. It is closed when the command ends. */
+  /** Opens the device that `--device`, `--memory` and `--precision` ask for; once, however often it is called. It is closed when the command ends. */
   openDevice(): Promise<Device>;
 }
 
@@ -117,6 +117,18 @@ export const commonOptions = {
   },
   quiet: { type: 'flag', description: 'no progress and no remarks on stderr' },
   help: { type: 'flag', short: 'h', description: 'show this help' },
+} as const satisfies Options;
+
+/** For commands that compute much and whose results are no evidence. */
+export const precisionOption = {
+  precision: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['f32', 'f16'],
+    default: 'f32',
+    description:
+      "f16: factors of convolutions rounded to float16 for the GPU's matrix units, sums float32; tested before use, refused where there are none",
+  },
 } as const satisfies Options;
 
 /** How an option is written. */

@@ -43,6 +43,7 @@ export function checkTestOptions(
     readonly data: string | undefined;
     readonly suspectFeatures: string | undefined;
     readonly suspectClassifier: string | undefined;
+    readonly suspectClasses: string | undefined;
   },
 ): void {
   const given = (names: readonly (keyof typeof options)[]): string | undefined => {
@@ -52,6 +53,10 @@ export function checkTestOptions(
   if (options.blackBox) {
     const stray = given(['model', 'data', 'suspectFeatures', 'suspectClassifier']);
     if (stray) throw new UsageError(`${stray} goes without --black-box, which takes its images from --probes`);
+    if (options.suspectClasses !== undefined)
+      throw new UsageError(
+        "--suspect-classes goes without --black-box; of a model that knows other classes give --scores FILE.csv with a column for each of the key's",
+      );
     if (options.probes === undefined) throw new UsageError('--probes PROBES is missing');
     if ((options.suspect === undefined) === (options.scores === undefined))
       throw new UsageError('give --suspect MODEL, or --scores FILE');

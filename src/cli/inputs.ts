@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Dataset } from '../datasets/dataset.ts';
-import { openDataset } from '../datasets/dataset.ts';
+import { amongClasses, openDataset } from '../datasets/dataset.ts';
 import { exists, readBytes } from '../datasets/files.ts';
 import { readClassNames } from '../datasets/idx.ts';
 import { Loader } from '../datasets/loader.ts';
@@ -135,6 +135,18 @@ export async function openNetwork(
   const opened = await openModel(await openDevice(), path, overrides, check);
   if (opened.inferred.length > 0) log(describeInferred(path, opened.inferred));
   return opened;
+}
+
+/** Opens a data set to be marked with a key. Class folders may be some of the key's classes; damaged files are kept as such. */
+export async function openForMarking(
+  key: Key,
+  path: string,
+  options: { readonly split: 'train' | 'test' } & Parameters<typeof decodeOptions>[0],
+): Promise<Dataset> {
+  const dataset = await openDataset(path, { split: options.split, decode: decodeOptions(options), keepFaults: true });
+  return dataset.layout === 'folder' && dataset.classes.length < key.classes.length
+    ? amongClasses(dataset, key.classes)
+    : dataset;
 }
 
 /**

@@ -72,9 +72,8 @@ export const keygen = defineCommand({
       type: 'string',
       value: 'KIND',
       choices: ['subspace', 'uniform'],
-      default: 'subspace',
       description:
-        'where carriers are drawn: in the directions that classes do not use (for few classes), or everywhere (as published)',
+        'where carriers are drawn: in the directions that classes do not use, or everywhere (as published); default subspace, with half as many classes as features or more uniform',
     },
     dimension: {
       type: 'integer',
@@ -133,8 +132,6 @@ export const keygen = defineCommand({
       options.vanilla === undefined
         ? dataset
         : await openDataset(options.vanilla, { split: options.split, classes, decode: decodeOptions(options) });
-    if (options.carriers === 'subspace' && !vanilla)
-      throw new UsageError('--carriers subspace needs unmarked images: give --vanilla DATASET');
     const heldOut = await fixHeldOut(options, classes);
     if (!heldOut)
       log(
@@ -143,8 +140,14 @@ export const keygen = defineCommand({
     const overrides = networkOverrides(options);
     const { model, sha256 } = await openNetwork(context, options.model, overrides);
     try {
+      const few = 2 * classes.length < model.featureDimension;
+      const carriers = options.carriers ?? (options.dimension !== undefined || few ? 'subspace' : 'uniform');
+      if (carriers === 'subspace' && !vanilla)
+        throw new UsageError(
+          'carriers in a subspace need unmarked images: give --vanilla DATASET, or --carriers uniform',
+        );
       const subspace =
-        options.carriers === 'subspace'
+        carriers === 'subspace'
           ? {
               dimension:
                 options.dimension ??
@@ -152,7 +155,7 @@ export const keygen = defineCommand({
               vanilla: await load(vanilla!, model.config.channels, progress),
             }
           : undefined;
-      const display = progress('features', subspace?.vanilla.dataset.length ?? 0, 'images');
+      const display = subspace && progress('features', subspace.vanilla.dataset.length, 'images');
       const key = await makeKey({
         classes,
         model,
@@ -161,10 +164,10 @@ export const keygen = defineCommand({
         ...(subspace && { subspace }),
         ...(options.statistic === 'black-box' && { blackBox: await fixBlackBox(options, model.config) }),
         heldOut,
-        onProgress: (done) => display.update(done),
+        onProgress: (done) => display?.update(done),
         signal,
       });
-      display.done();
+      display?.done();
       const published = await commitment(key);
       await beginRegister(register, published, true);
       await writeAtomic(options.output, new TextEncoder().encode(serializeKey(key)), 0o600);

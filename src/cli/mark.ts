@@ -1,15 +1,14 @@
-import { openDataset } from '../datasets/dataset.ts';
 import { MANIFEST_NAME } from '../datasets/manifest.ts';
 import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
 import { markDataset } from '../marking/mark_dataset.ts';
 import type { Model } from '../nn/model.ts';
 import { Stopwatch } from '../stopwatch.ts';
-import { defineCommand } from './command.ts';
+import { defineCommand, precisionOption } from './command.ts';
 import {
-  decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
+  openForMarking,
   openKey,
   openMarkingNetwork,
   openNetwork,
@@ -63,6 +62,7 @@ export const mark = defineCommand({
     split: splitOption,
     ...imageOptions,
     ...networkOptions,
+    ...precisionOption,
   },
   afterInterrupt: 'run the same command again to go on',
   examples: [
@@ -72,11 +72,7 @@ export const mark = defineCommand({
   async run(context) {
     const { options, progress, log, signal } = context;
     const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, {
-      split: options.split,
-      decode: decodeOptions(options),
-      keepFaults: true,
-    });
+    const dataset = await openForMarking(key, options.data, options);
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     let hardest: { readonly classifier: Model; readonly sha256: string } | undefined;
     try {
@@ -144,7 +140,7 @@ export const mark = defineCommand({
           merkleRoot: manifest.merkleRoot,
           commitment: published,
         },
-        text: `commitment ${published}\n${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; median PSNR ${Number(psnrMedian).toFixed(1)} dB, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
+        text: `commitment ${published}\n${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; ${psnrMedian === undefined ? 'none changed' : `median PSNR ${Number(psnrMedian).toFixed(1)} dB`}, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
         ...(skipped.length > 0 && { exitCode: 3 }),
       };
     } finally {

@@ -1,15 +1,14 @@
-import { openDataset } from '../datasets/dataset.ts';
 import { requireNewFile } from '../datasets/files.ts';
 import { writeAtomic } from '../datasets/write.ts';
 import { UsageError } from '../errors.ts';
 import { previewMarks } from '../marking/preview.ts';
 import { columns, defineCommand } from './command.ts';
 import {
-  decodeOptions,
   imageOptions,
   networkOptions,
   networkOverrides,
   numberList,
+  openForMarking,
   openKey,
   openMarkingNetwork,
   splitOption,
@@ -50,11 +49,7 @@ export const preview = defineCommand({
     if (radii.some((radius) => radius < 1 || radius > 255))
       throw new UsageError(`--radius ${options.radius}: each must be between 1 and 255`);
     const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, {
-      split: options.split,
-      decode: decodeOptions(options),
-      keepFaults: true,
-    });
+    const dataset = await openForMarking(key, options.data, options);
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
       const display = { current: undefined as ReturnType<typeof progress> | undefined };

@@ -10,7 +10,7 @@ import { groupLaunches, type ProfileRow, profileStep } from '../profiling/profil
 import { prepareStep, stepNames } from '../profiling/steps.ts';
 import { tableLines } from '../profiling/table.ts';
 import { chromeTrace } from '../profiling/trace.ts';
-import { type Context, columns, defineCommand } from './command.ts';
+import { type Context, columns, defineCommand, precisionOption } from './command.ts';
 import { networkOptions, networkOverrides, openNetwork } from './inputs.ts';
 
 export const profile = defineCommand({
@@ -32,6 +32,7 @@ export const profile = defineCommand({
     repeat: { type: 'integer', value: 'N', minimum: 1, default: 9, description: 'replays whose median counts' },
     layers: { type: 'flag', description: 'group by layer instead of kernel' },
     trace: { type: 'string', value: 'FILE', description: 'also write the launches for ui.perfetto.dev' },
+    ...precisionOption,
     remeasure: { type: 'flag', description: 'measure anew what the adapter can do at most; it is kept for next time' },
   },
   examples: [
@@ -69,6 +70,7 @@ export const profile = defineCommand({
           adapter: device.name,
           ceilings,
           step: options.step,
+          precision: options.precision,
           network: config,
           batch,
           repeat: options.repeat,
@@ -124,6 +126,7 @@ interface Report {
   readonly adapter: string;
   readonly ceilings: CachedCeilings;
   readonly step: string;
+  readonly precision: string;
   readonly network: NetworkConfig;
   readonly batch: number;
   readonly repeat: number;
@@ -140,10 +143,15 @@ interface Report {
   readonly launches: readonly unknown[];
 }
 
-function titleOf({ step, network, batch }: Pick<Report, 'step' | 'network' | 'batch'>): string {
+function titleOf({
+  step,
+  precision,
+  network,
+  batch,
+}: Pick<Report, 'step' | 'precision' | 'network' | 'batch'>): string {
   const { architecture, inputSize, channels, numClasses } = network;
   const options = optionNames(network).map((name) => `${name} ${network[name as keyof NetworkConfig]}, `);
-  return `${step}: ${architecture}, ${options.join('')}${numClasses} classes; ${batch} images of ${inputSize}x${inputSize}x${channels}`;
+  return `${step}: ${architecture}, ${options.join('')}${numClasses} classes; ${batch} images of ${inputSize}x${inputSize}x${channels}${precision === 'f32' ? '' : `, ${precision}`}`;
 }
 
 function textOf(title: string, report: Report): string {

@@ -2,6 +2,7 @@ import { RadioactiveError, UsageError } from '../errors.ts';
 import { jsonDocument } from '../formats/json.ts';
 import type { Device } from '../gpu/device.ts';
 import { openDevice } from '../node.ts';
+import type { Precision } from '../tensor/tape.ts';
 import { type Command, columns, commandHelp, commonOptions, parseOptions, type Result, suggest } from './command.ts';
 import { describeFailure, INTERRUPTED, isAbort, stackOf } from './output.ts';
 import { Reporter } from './progress.ts';
@@ -83,6 +84,7 @@ async function run(
         device ??= openDevice({
           adapter: options.device ?? (process.env.RADIOACTIVE_DEVICE || undefined),
           ...(options.memory !== undefined && { memoryLimitBytes: options.memory }),
+          ...precisionOf(options),
         });
         return device;
       },
@@ -98,6 +100,10 @@ async function run(
     );
   }
 }
+
+/** Of a command that has `precisionOption`. */
+const precisionOf = (options: object): { precision?: Precision } =>
+  'precision' in options && options.precision === 'f16' ? { precision: 'f16' } : {};
 
 /** What surrounds every run: where output goes, Ctrl-C, and what becomes of errors. */
 async function runInProcess(

@@ -2,13 +2,13 @@ import type { Dataset } from '../datasets/dataset.ts';
 import { readBytes } from '../datasets/files.ts';
 import type { Loader } from '../datasets/loader.ts';
 import { hashBytes } from '../datasets/write.ts';
-import type { HeldOut } from '../detection/detect.ts';
+import { type HeldOut, selectRows } from '../detection/detect.ts';
 import { InputError, UsageError } from '../errors.ts';
 import { parseNpy } from '../formats/npy.ts';
 import { toFloat64 } from '../formats/safetensors.ts';
 import { parseWeights } from '../nn/model_file.ts';
 import type { Context, Values } from './command.ts';
-import { load, networkOptions, networkOverrides, openNetwork } from './inputs.ts';
+import { load, networkOptions, networkOverrides, openNetwork, readClasses } from './inputs.ts';
 
 /** What is tested: a model that runs here, or what any framework made of the images. */
 export const suspectOptions = {
@@ -23,6 +23,12 @@ export const suspectOptions = {
     type: 'string',
     value: 'FILE',
     description: "with --suspect-features: its last layer's weight, [K, dt] with the key's classes; likewise",
+  },
+  suspectClasses: {
+    type: 'string',
+    value: 'FILE|DATASET',
+    description:
+      "the suspect's classes in the order of its outputs, where they are not the key's: a .txt file with one a line, or a data set; the key's must be among them",
   },
   ...networkOptions,
 } as const;
@@ -42,20 +48,25 @@ export async function openSuspect(
   classes: readonly string[],
   heldOut: Loader,
 ): Promise<OpenedSuspect> {
-  const { suspect: path, suspectFeatures, suspectClassifier } = options;
+  const { suspect: path, suspectFeatures, suspectClassifier, suspectClasses } = options;
   const { dataset } = heldOut;
   if ((suspectFeatures === undefined) !== (suspectClassifier === undefined))
     throw new UsageError('--suspect-features and --suspect-classifier go together');
   if ((path === undefined) === (suspectFeatures === undefined))
     throw new UsageError('give --suspect MODEL, or --suspect-features FILE with --suspect-classifier FILE');
-  if (path === undefined) return await readFeatures(suspectFeatures!, suspectClassifier!, classes, dataset);
+  const own = suspectClasses === undefined ? undefined : await outputsOf(suspectClasses, classes);
+  if (path === undefined) return await readFeatures(suspectFeatures!, suspectClassifier!, classes, own, dataset);
   const { model, sha256 } = await openNetwork(context, path, networkOverrides(options));
   try {
-    if (model.config.numClasses !== classes.length) throw otherClasses(path, model.config.numClasses, classes);
+    checkClassCount(path, model.config.numClasses, classes, own);
     const same = model.config.channels === heldOut.channels;
     return {
-      suspect: { model, heldOut: same ? heldOut : await load(dataset, model.config.channels, context.progress) },
-      record: { path, sha256 },
+      suspect: {
+        model,
+        heldOut: same ? heldOut : await load(dataset, model.config.channels, context.progress),
+        outputs: own?.outputs,
+      },
+      record: { path, sha256, ...own?.record },
       destroy: () => model.destroy(),
     };
   } catch (error) {
@@ -68,6 +79,7 @@ async function readFeatures(
   featuresPath: string,
   classifierPath: string,
   classes: readonly string[],
+  own: OwnClasses | undefined,
   dataset: Dataset,
 ): Promise<OpenedSuspect> {
   const features = await readMatrix(featuresPath);
@@ -82,17 +94,56 @@ async function readFeatures(
     const cure = K === dt ? 'give its transpose, [classes, features]' : 'give the layer that takes these features';
     throw new InputError(`${classifierPath}: is [${K}, ${columns}], the features are [${n}, ${dt}]; ${cure}`);
   }
-  if (K !== classes.length) throw otherClasses(classifierPath, K, classes);
+  checkClassCount(classifierPath, K, classes, own);
   return {
-    suspect: { features: features.data, weight: classifier.data },
+    suspect: {
+      features: features.data,
+      weight: own ? selectRows(classifier.data, columns, own.outputs) : classifier.data,
+    },
     record: {
       features: featuresPath,
       featuresSha256: features.sha256,
       classifier: classifierPath,
       classifierSha256: classifier.sha256,
+      ...own?.record,
     },
     destroy: () => undefined,
   };
+}
+
+/** A suspect's own classes. */
+interface OwnClasses {
+  readonly path: string;
+  readonly count: number;
+  /** Which of its outputs are the key's classes, in the key's order. */
+  readonly outputs: readonly number[];
+  /** For the report. */
+  readonly record: Readonly<Record<string, string>>;
+}
+
+async function outputsOf(path: string, classes: readonly string[]): Promise<OwnClasses> {
+  const { classes: names } = await readClasses(path, 'train', {});
+  const outputs = classes.map((name) => names.indexOf(name));
+  const missing = classes.find((_, i) => outputs[i] === -1);
+  if (missing !== undefined)
+    throw new InputError(
+      `${path}: has no class ${missing}, which the key has; give the suspect's classes by the key's names`,
+    );
+  const sha256 = hashBytes(new TextEncoder().encode(`${names.join('\n')}\n`));
+  return { path, count: names.length, outputs, record: { classes: path, classesSha256: sha256 } };
+}
+
+/** Throws InputError where a suspect has not as many outputs as it should. */
+function checkClassCount(path: string, count: number, classes: readonly string[], own: OwnClasses | undefined): void {
+  if (own && count !== own.count)
+    throw new InputError(
+      `${own.path}: names ${own.count} classes, ${path} has ${count}; give all of them, in the order of its outputs`,
+    );
+  if (own || count === classes.length) return;
+  const [first, more] = [classes.slice(0, 5).join(', '), classes.length > 5 ? ', …' : ''];
+  throw new InputError(
+    `${path}: has ${count} classes, expected ${classes.length} (${first}${more}); name its classes with --suspect-classes, or give a model of those`,
+  );
 }
 
 interface Matrix {
@@ -132,8 +183,3 @@ async function namedTensor(bytes: Uint8Array, path: string, name: string | undef
   }
   return { shape: chosen.shape, data: toFloat64(chosen) };
 }
-
-const otherClasses = (path: string, count: number, classes: readonly string[]): InputError =>
-  new InputError(
-    `${path}: has ${count} classes, expected ${classes.length} (${classes.join(', ')}); give a model of those`,
-  );

@@ -1,7 +1,7 @@
 import { openDataset } from '../datasets/dataset.ts';
 import { UsageError } from '../errors.ts';
 import { runTraining } from '../training/training_run.ts';
-import { defineCommand } from './command.ts';
+import { defineCommand, precisionOption } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
 export const train = defineCommand({
@@ -47,11 +47,15 @@ export const train = defineCommand({
     init: {
       type: 'string',
       value: 'MODEL',
-      description: 'a model file to start from; where the classes are others, with a new last layer',
+      description: 'a model file to start from; where the classes are not as many, with a new last layer',
     },
     freezeFeatures: {
       type: 'flag',
       description: 'learn a new last layer on the features of --init (the linear setting)',
+    },
+    newLastLayer: {
+      type: 'flag',
+      description: 'with --init: begin the last layer anew, also where the classes are as many',
     },
     teacher: {
       type: 'string',
@@ -80,12 +84,13 @@ export const train = defineCommand({
     split: splitOption,
     ...imageOptions,
     ...networkOptions,
+    ...precisionOption,
   },
   afterInterrupt: 'run the same command with --resume to go on',
   examples: [
     '--data data --val data --arch resnet18 --width 16 --epochs 10 -o model.safetensors',
     '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',
-    '--data photos --init resnet18-f37072fd.pth --epochs 5 -o fine-tuned.safetensors',
+    '--data photos --init resnet18-f37072fd.pth --new-last-layer --epochs 5 -o fine-tuned.safetensors',
     '--data photos --teacher suspect.safetensors --temperature 2 -o student.safetensors',
   ],
   async run({ options, openDevice, progress, log, signal }) {
@@ -106,6 +111,7 @@ export const train = defineCommand({
         : options.teacherScores !== undefined
           ? { scores: options.teacherScores }
           : undefined;
+    if (options.newLastLayer && options.init === undefined) throw new UsageError('--new-last-layer goes with --init');
     if (options.temperature !== undefined && !teacher)
       throw new UsageError('--temperature goes with --teacher or --teacher-scores');
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
@@ -119,6 +125,7 @@ export const train = defineCommand({
       network: networkOverrides(options),
       recipe: {
         freezeFeatures: options.freezeFeatures,
+        newLastLayer: options.freezeFeatures || options.newLastLayer,
         seed: options.seed,
         ...(options.epochs !== undefined && { epochs: options.epochs }),
         ...(options.batchSize !== undefined && { batchSize: options.batchSize }),

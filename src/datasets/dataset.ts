@@ -121,6 +121,23 @@ export function subset(dataset: Dataset, indices: ArrayLike<number>): Dataset {
   };
 }
 
+/**
+ * The same items under a longer list of classes, among which are the data set's own; labels count in the new list.
+ *
+ * @throws InputError naming a class that is not in the list
+ */
+export function amongClasses(dataset: Dataset, classes: readonly string[]): Dataset {
+  const indexOf = new Map(classes.map((name, index) => [name, index]));
+  const places = dataset.classes.map((name) => {
+    const index = indexOf.get(name);
+    if (index !== undefined) return index;
+    throw new InputError(
+      `${dataset.path}: class ${name} is none of the ${classes.length} classes; remove it or name it as a class`,
+    );
+  });
+  return { ...dataset, classes, labels: dataset.labels.map((label) => places[label]) };
+}
+
 async function openWhole(location: string, path: string, options: OpenDatasetOptions): Promise<Dataset> {
   let names: string[] | undefined;
   try {

@@ -180,7 +180,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
           path: trained.model,
           sha256,
           accuracy: trained.accuracy.validation!,
-          ...(await suspectFeatures(model, heldOutImages, { onProgress, signal })),
+          ...(await suspectFeatures({ model, heldOut: heldOutImages }, { onProgress, signal })),
         };
       };
       const suspect = await featuresOf(onMarked, heldOut.length);

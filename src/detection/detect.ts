@@ -6,7 +6,7 @@ import type { Model } from '../nn/model.ts';
 import type { Elements } from '../statistics/linalg.ts';
 import { DEFAULT_FRESH_KEYS } from './fresh_keys.ts';
 import { nullSample, type Statistic } from './statistic.ts';
-import { freshKeyTests, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
+import { freshKeyTests, requireEnoughImages, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
 
 /** A suspect as the white-box test sees it, whatever framework it is of. */
 export interface SuspectFeatures {
@@ -20,8 +20,13 @@ export interface SuspectFeatures {
 export interface HeldOut {
   /** The key's marking network, and held-out vanilla images as it takes them. */
   readonly marking: { readonly model: Model; readonly heldOut: Loader };
-  /** The model under test and the same images as it takes them, or what it made of them. */
-  readonly suspect: { readonly model: Model; readonly heldOut: Loader } | SuspectFeatures;
+  /**
+   * The model under test and the same images as it takes them, or what it made of them. Of a model with other classes besides,
+   * `outputs` are those that are the key's classes, in the key's order; default: all, in their order.
+   */
+  readonly suspect:
+    | { readonly model: Model; readonly heldOut: Loader; readonly outputs?: readonly number[] | undefined }
+    | SuspectFeatures;
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 }
@@ -43,8 +48,10 @@ export interface DetectionResult extends Omit<WhiteBoxResult, 'rows'> {
  */
 export async function detect(options: DetectOptions): Promise<DetectionResult> {
   const { key, suspect } = options;
-  if ('model' in suspect && suspect.model.config.numClasses !== key.classes.length)
-    throw otherClasses(key, suspect.model.config.numClasses);
+  if ('model' in suspect) {
+    const count = suspect.outputs?.length ?? suspect.model.config.numClasses;
+    if (count !== key.classes.length) throw otherClasses(key, count);
+  }
   const features = await heldOutFeatures(options);
   return await testFeatures(key, features.marking, features.suspect, options);
 }
@@ -53,6 +60,7 @@ export async function detect(options: DetectOptions): Promise<DetectionResult> {
 export async function heldOutFeatures(options: HeldOut): Promise<{ marking: Float32Array; suspect: SuspectFeatures }> {
   const { marking, suspect, signal } = options;
   const n = marking.heldOut.dataset.length;
+  requireEnoughImages(n, marking.model.featureDimension);
   const total = 'model' in suspect ? 2 * n : n;
   const follow =
     (offset: number): OnProgress =>
@@ -61,21 +69,27 @@ export async function heldOutFeatures(options: HeldOut): Promise<{ marking: Floa
   const { features } = await infer(marking.model, marking.heldOut, { signal, onProgress: follow(0) });
   return {
     marking: features,
-    suspect:
-      'model' in suspect
-        ? await suspectFeatures(suspect.model, suspect.heldOut, { signal, onProgress: follow(n) })
-        : suspect,
+    suspect: 'model' in suspect ? await suspectFeatures(suspect, { signal, onProgress: follow(n) }) : suspect,
   };
 }
 
 /** Features and last layer of a model that runs here. */
 export async function suspectFeatures(
-  model: Model,
-  heldOut: Loader,
+  { model, heldOut, outputs }: Extract<HeldOut['suspect'], { readonly model: Model }>,
   options: { readonly onProgress?: OnProgress | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<SuspectFeatures> {
   const { features } = await infer(model, heldOut, options);
-  return { features, weight: await model.headWeight() };
+  const weight = await model.headWeight();
+  return { features, weight: outputs ? selectRows(weight, model.featureDimension, outputs) : weight };
+}
+
+/** Some rows of a matrix [K, columns], in the order given. */
+export function selectRows(matrix: Elements, columns: number, rows: readonly number[]): Float64Array {
+  const chosen = new Float64Array(rows.length * columns);
+  rows.forEach((row, i) => {
+    chosen.set(matrix.subarray(row * columns, (row + 1) * columns), i * columns);
+  });
+  return chosen;
 }
 
 /** The same from features that are at hand: of the marking network [n, d], and of the suspect, on the same held-out vanilla images. */

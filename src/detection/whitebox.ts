@@ -76,6 +76,11 @@ export interface AlignedSuspect {
   readonly warnings: readonly string[];
 }
 
+/** Throws InputError where n images are too few to align d feature dimensions. */
+export function requireEnoughImages(n: number, d: number): void {
+  if (n < d + 1) throw new InputError(`${n} images cannot align ${d} feature dimensions, take at least ${10 * d}`);
+}
+
 /**
  * Aligns the suspect's feature space with the marking network's (F₀ X ≈ F_t) and takes its last layer there, A = W Xᵀ. Nothing of
  * a key is used: one alignment serves any number of keys.
@@ -87,7 +92,7 @@ export function alignSuspect(input: AlignmentInput): AlignedSuspect {
   requireMatrix("the marking network's features", featuresMarking, n, d);
   requireMatrix("the suspect's features", featuresSuspect, n, dt);
   requireMatrix("the suspect's last layer", weight, Math.ceil(K), dt);
-  if (n < d + 1) throw new InputError(`${n} images cannot align ${d} feature dimensions, take at least ${10 * d}`);
+  requireEnoughImages(n, d);
 
   const options = rcond === undefined ? { n, d, dt, centre } : { n, d, dt, centre, rcond };
   const { X, rank, r2 } = leastSquares(featuresMarking, featuresSuspect, options);

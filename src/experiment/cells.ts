@@ -248,13 +248,16 @@ async function sharedFeatures({ materials }: Shop, { setting }: Cell) {
   return setting.recipe.freezeFeatures ? await materials.network(setting.init!) : undefined;
 }
 
-/** Models that never saw a mark, for the statistics that compare with some: path, and the data and seed of each. */
-export function referencesOf(setting: Setting, out: string) {
+/** Models that never saw a mark, for the statistics that compare with some: path, and setting, data and seed of each. */
+export function referencesOf(setting: Setting, config: ExperimentConfig, out: string) {
   const { references } = setting;
-  return (references?.seeds ?? []).map((seed) => ({
-    data: references!.data,
+  if (!references) return [];
+  const { data, seeds, setting: like = setting.name } = references;
+  return seeds.map((seed) => ({
+    setting: config.settings.find(({ name }) => name === like)!,
+    data,
     seed,
-    path: join(out, 'references', setting.name, `${references!.data}-seed-${seed}`, MODEL),
+    path: join(out, 'references', like, `${data}-seed-${seed}`, MODEL),
   }));
 }
 
@@ -311,7 +314,7 @@ export async function testCell(shop: Shop, cell: Cell, test: CellTest, onProgres
         weight: (await readMatrix(featuresFile(cell))) as Float32Array,
       },
       references: statistic.references
-        ? await Promise.all(referencesOf(cell.setting, out).map(({ path }) => onDisk(path)))
+        ? await Promise.all(referencesOf(cell.setting, shop.config, out).map(({ path }) => onDisk(path)))
         : [],
       sharedFolder: join(out, 'shared'),
       async save(name, shape, values) {

@@ -75,6 +75,7 @@ const setting = v.pipe(
             nesterov: v.exactOptional(v.boolean('expected true or false')),
             crop: v.exactOptional(crop),
             freezeFeatures: v.exactOptional(v.boolean('expected true or false')),
+            newLastLayer: v.exactOptional(v.boolean('expected true or false')),
             temperature: v.exactOptional(positive),
           },
           fields,
@@ -99,6 +100,8 @@ const setting = v.pipe(
       references: v.exactOptional(
         v.strictObject(
           {
+            /** The setting whose models they are trained like; default: this one. */
+            setting: v.exactOptional(name),
             data: v.picklist(['owner', 'vanilla'], 'expected "owner" or "vanilla"'),
             seeds: list(seed),
           },
@@ -192,6 +195,9 @@ const ConfigSchema = v.pipe(
         if (wrong) addIssue({ message: `settings[${i}].network: ${wrong}` });
       }
       const where = `settings[${i}].references`;
+      const like = references?.setting;
+      if (like !== undefined && !settings.some((each) => each.name === like))
+        addIssue({ message: `${where}.setting: expected the name of a setting` });
       if (references === undefined) {
         const needing = wanted.find((each) => statistics[each]!.references);
         if (needing) addIssue({ message: `${where}: missing, and the statistic ${needing} compares with them` });

@@ -208,10 +208,10 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
       make: (onProgress) => trainCell(shop, cell, onProgress),
     };
   };
-  const references = ({ setting }: Cell): Step[] =>
+  const references = (cell: Cell): Step[] =>
     needed.length === 0
       ? []
-      : referencesOf(setting, out).map(({ data, seed, path }) => {
+      : referencesOf(cell.setting, config, out).map(({ setting, data, seed, path }) => {
           const { dataset } = data === 'owner' ? owner : materials.vanilla!;
           const { epochs = 10 } = setting.recipe;
           return {
@@ -281,6 +281,7 @@ async function checkIdentity({ config, out }: ExperimentOptions, materials: Mate
       recipe,
       ...(distil && { distil }),
       references: references?.data ?? null,
+      ...(references?.setting !== undefined && { referencesOf: references.setting }),
     };
   }
   const now: Record<string, unknown> = {

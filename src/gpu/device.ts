@@ -1,4 +1,5 @@
 import { AdapterError, DeviceError } from '../errors.ts';
+import type { Precision } from '../tensor/tape.ts';
 import { PipelineCache } from './pipelines.ts';
 
 /** What kernels may choose a variant by. Never the vendor's name. */
@@ -9,19 +10,26 @@ export interface Capabilities {
   readonly subgroupSize: number;
   /** GPU timestamps can be taken. */
   readonly timestamps: boolean;
+  /** Has matrix units that multiply 16×16 matrices of float16 into float32, by subgroups of 32 lanes, and was opened to use them. */
+  readonly halfMatrices: boolean;
   /** Memory that the invocations of a workgroup may share. */
   readonly workgroupBytes: number;
+  /** Most bytes that one tensor may have: kernels bind a tensor whole. */
+  readonly tensorBytes: number;
   /** About how many workgroups keep the adapter busy. WebGPU does not tell; too many are better than too few. */
   readonly workgroupsAtOnce: number;
 }
 
 export interface DeviceOptions {
+  /**
+   * What training, marking and measuring compute with (see `Precision`); `f16` also opens the adapter's matrix units. Default `f32`.
+   * Features and scores for statistics are float32 in any case.
+   */
+  readonly precision?: Precision;
   /** Most bytes this project may have allocated on the device at once. Default: no limit but the device's own. */
   readonly memoryLimitBytes?: number;
   /** Overrides what kernels choose their variant by, to measure or test one that this adapter would not get. */
   readonly capabilities?: Partial<Capabilities>;
-  /** Binds no larger tensors than so many bytes, to test what happens on a device that cannot. */
-  readonly maxTensorBytes?: number;
 }
 
 /** Some per core; three on each of the compute units of the largest GPUs. */
@@ -39,6 +47,30 @@ const WANTED_LIMITS = {
 
 const WANTED_FEATURES = ['subgroups', 'timestamp-query'] as const;
 
+/** What kernels for matrix units are written in. Dawn has the last behind its switch `allow_unsafe_apis`. */
+const HALF_FEATURES = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'] as const;
+
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** Whether the adapter multiplies 16×16 matrices of float16 into float32, by subgroups of 32. */
+function hasHalfMatrices({ features, info }: GPUAdapter): boolean {
+  const { subgroupMatrixConfigs = [] } = info as GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
+  const fits = ({ componentType, resultComponentType, M, N, K }: MatrixConfig): boolean =>
+    componentType === 'f16' && resultComponentType === 'f32' && M === 16 && N === 16 && K === 16;
+  return (
+    HALF_FEATURES.every((feature) => features.has(feature)) &&
+    info.subgroupMinSize === 32 &&
+    info.subgroupMaxSize === 32 &&
+    [...subgroupMatrixConfigs].some(fits)
+  );
+}
+
 /**
  * One WebGPU device with what this project keeps about it: capabilities, compiled pipelines, the count of live bytes and the
  * one place where errors arrive. Nothing is stored on globals, so that several devices and pages can live side by side.
@@ -47,10 +79,9 @@ export class Device {
   readonly gpu: GPUDevice;
   readonly info: GPUAdapterInfo;
   readonly capabilities: Capabilities;
+  readonly precision: Precision;
   readonly pipelines: PipelineCache;
   readonly memoryLimitBytes: number;
-  /** Most bytes one tensor may have: kernels bind a tensor whole. */
-  readonly maxTensorBytes: number;
   /** Bytes of all buffers that are allocated and not destroyed. */
   liveBytes = 0;
   /** Counts of what was created since the device was opened: a replayed program must not move them. */
@@ -66,13 +97,14 @@ export class Device {
       software,
       subgroupSize: gpu.features.has('subgroups') ? fixedSubgroup : 0,
       timestamps: gpu.features.has('timestamp-query'),
+      halfMatrices: options.precision === 'f16', // `open` has made sure
       workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
+      tensorBytes: Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize),
       workgroupsAtOnce: software ? WORKGROUPS_AT_ONCE.software : WORKGROUPS_AT_ONCE.hardware,
       ...options.capabilities,
     };
-    const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;
-    this.maxTensorBytes = Math.min(maxStorageBufferBindingSize, maxBufferSize, options.maxTensorBytes ?? Infinity);
     this.memoryLimitBytes = options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
+    this.precision = options.precision ?? 'f32';
     this.pipelines = new PipelineCache(gpu);
     // Both ways a device can fail end in one place: after a loss buffers still "work" and hold zeros, so every wait asks.
     void gpu.lost.then((lost) => {
@@ -84,8 +116,14 @@ export class Device {
     });
   }
 
-  /** Opens a device on `adapter`. Throws AdapterError if it refuses. */
+  /** Opens a device on `adapter`. Throws AdapterError if it refuses or lacks what the options ask for. */
   static async open(adapter: GPUAdapter, options: DeviceOptions = {}): Promise<Device> {
+    const half = options.precision === 'f16';
+    if (half && !options.capabilities?.halfMatrices && !hasHalfMatrices(adapter)) {
+      throw new AdapterError(
+        `${adapter.info.description} cannot compute with precision f16: it has no matrix units of 16×16 float16 for subgroups of 32 (${HALF_FEATURES.at(-1)}); use f32`,
+      );
+    }
     const requiredLimits: Record<string, number> = {};
     for (const [name, wanted] of Object.entries(WANTED_LIMITS)) {
       const available = adapter.limits[name as keyof typeof WANTED_LIMITS];
@@ -93,7 +131,11 @@ export class Device {
         ? floorTo(Math.min(wanted, available), 256, available)
         : Math.min(wanted, available);
     }
-    const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
+    const requiredFeatures = [
+      ...new Set(
+        [...WANTED_FEATURES, ...(half ? HALF_FEATURES : [])].filter((feature) => adapter.features.has(feature)),
+      ),
+    ] as GPUFeatureName[];
     try {
       return new Device(await adapter.requestDevice({ requiredFeatures, requiredLimits }), adapter.info, options);
     } catch (error) {

@@ -17,17 +17,19 @@ export interface Kernel {
   readonly params: readonly { readonly name: string; readonly type: 'u32' | 'i32' | 'f32' }[];
   /** Types for the bind group layout. */
   readonly types: readonly GPUBufferBindingType[];
-  /** `enable` directives, which must come before the constants. */
-  readonly enables: string;
+  /** `enable` and `diagnostic` directives, which must come before the constants. */
+  readonly directives: string;
 }
 
 /** A number or truth is written as a `const`, a string as an `alias` for a type. */
 export type Constants = Readonly<Record<string, number | boolean | string>>;
 
+const DIRECTIVE = /^(enable [^;]+|diagnostic\([^)]*\));$/gm;
+
 /** Reads a kernel's WGSL. Throws when it does not keep the conventions above. */
 export function defineKernel(name: string, source: string): Kernel {
-  const enables = [...source.matchAll(/^enable [^;]+;/gm)].map((match) => match[0]).join('\n');
-  const code = source.replaceAll(/^enable [^;]+;$/gm, '');
+  const directives = [...source.matchAll(DIRECTIVE)].map((match) => match[0]).join('\n');
+  const code = source.replaceAll(DIRECTIVE, '');
   const bindings: { name: string; writable: boolean }[] = [];
   let uniform = false;
   for (const match of code.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)\s*:/g)) {
@@ -48,7 +50,7 @@ export function defineKernel(name: string, source: string): Kernel {
   if (uniform !== params.length > 0) throw new Error(`${name}: Params and its binding come together`);
   const types: GPUBufferBindingType[] = bindings.map(({ writable }) => (writable ? 'storage' : 'read-only-storage'));
   if (uniform) types.push('uniform');
-  return { name, code, bindings, params, types, enables };
+  return { name, code, bindings, params, types, directives };
 }
 
 /** The full source of a variant: directives, one line a constant, the kernel. */
@@ -58,7 +60,7 @@ export function specialise(kernel: Kernel, constants: Constants = {}): string {
     if (typeof value === 'string') return `alias ${name} = ${value};`;
     return `const ${name}: u32 = ${value}u;`;
   });
-  return [kernel.enables, ...header, kernel.code].join('\n');
+  return [kernel.directives, ...header, kernel.code].join('\n');
 }
 
 /** Bytes of a kernel's parameters as the uniform buffer holds them. Throws when a name is missing or unknown. */

@@ -91,6 +91,8 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
     options: {
       fraction,
       ...recipeRecord(recipe),
+      // Marks of another precision are other marks.
+      ...(model.device.precision !== 'f32' && { precision: model.device.precision }),
       modelSha256: key.model.sha256,
       // The choice depends on the adapter's rounding: a run is not gone on with after another one.
       ...(hardest && { classifierSha256: hardest.sha256, chosenSha256: hashBytes(encode(selected.join())) }),

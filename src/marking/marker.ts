@@ -164,15 +164,15 @@ export class Marker {
   static async create(model: Model, pixels: number, batchSize: number, recipe: MarkingRecipe): Promise<Marker> {
     const { device } = model;
     const shape = [pixels, model.config.channels];
-    if (bytesOf(shape) > device.maxTensorBytes)
+    if (bytesOf(shape) > device.capabilities.tensorBytes)
       throw new DeviceError(
-        `marking: ${pixels} pixels need ${bytesOf(shape)} bytes, ${device.name} binds at most ${device.maxTensorBytes}: use a smaller batch`,
+        `marking: ${pixels} pixels need ${bytesOf(shape)} bytes, ${device.name} binds at most ${device.capabilities.tensorBytes}: use a smaller batch`,
       );
     const variables: Variable[] = [];
     try {
       for (const name of ['image', 'original']) variables.push(await Variable.create(device, name, shape));
       variables.push(await Variable.create(device, 'vanilla crops', [batchSize, 5], undefined, 'u32'));
-      const tape = new Tape(device.capabilities);
+      const tape = new Tape(device.capabilities, device.precision);
       const [image, original, fixedCrops] = variables.map((variable) => tape.variable(variable));
       const carriers = tape.input('carriers', [batchSize, model.featureDimension]);
       const crops = tape.input('crops', [batchSize, 5], 'u32');

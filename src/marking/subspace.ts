@@ -67,7 +67,7 @@ export function classIrrelevantSubspace(input: SubspaceInput): Float64Array {
   while (available < d - rank && values[available]! > NO_VARIANCE * totalVariance) available++;
   if (k > available) {
     throw new InputError(
-      `subspace: ${k} directions asked for, ${available} are left of ${d} outside the class means and class weights`,
+      `subspace: ${k} directions asked for, ${available} are left of ${d} outside the class means and class weights; give more unmarked images, ask for fewer, or draw carriers in all of the feature space`,
     );
   }
   // The eigenvectors are outside E up to rounding relative to the largest variance: make that exact.

@@ -28,12 +28,12 @@ export class Parameter {
   ): Promise<Parameter> {
     const parts: Variable[] = [];
     try {
-      const splits = partRows(spec, device.maxTensorBytes);
+      const splits = partRows(spec, device.capabilities.tensorBytes);
       for (const [index, rows] of splits.entries()) {
         const { shape, layout, on } = view(spec, rows);
-        if (bytesOf(on) > device.maxTensorBytes) {
+        if (bytesOf(on) > device.capabilities.tensorBytes) {
           throw new DeviceError(
-            `${name} [${shape.join(',')}] needs ${bytesOf(on)} bytes, ${device.name} binds at most ${device.maxTensorBytes}: use another device, or a smaller network`,
+            `${name} [${shape.join(',')}] needs ${bytesOf(on)} bytes, ${device.name} binds at most ${device.capabilities.tensorBytes}: use another device, or a smaller network`,
           );
         }
         const label = splits.length === 1 ? name : `${name} part ${index}`;

@@ -51,7 +51,7 @@ export function requireTimestamps(device: Device): void {
 
 /** Copies between two large buffers: the most bytes a second. */
 export function prepareCopy(device: Device): Promise<Prepared> {
-  const bytes = Math.min(device.capabilities.software ? 2 ** 26 : 2 ** 28, device.maxTensorBytes);
+  const bytes = Math.min(device.capabilities.software ? 2 ** 26 : 2 ** 28, device.capabilities.tensorBytes);
   return prepare(device, 'copy', Math.floor(bytes / 16 / WORKGROUP_VALUES), 0);
 }
 

@@ -1,8 +1,9 @@
+import { DeviceError } from '../errors.ts';
 import type { Device } from '../gpu/device.ts';
 import { Program } from '../tensor/program.ts';
-import { Tape } from '../tensor/tape.ts';
+import { type Precision, Tape } from '../tensor/tape.ts';
 import { type Shape, sizeOf } from '../tensor/tensor.ts';
-import { conv2d, linear } from './conv2d/conv2d.ts';
+import { conv2d, linear, productsOverRows, scaleOf } from './conv2d/conv2d.ts';
 
 export interface SelfTest {
   readonly name: string;
@@ -15,19 +16,33 @@ export interface SelfTest {
 /** Float32 rounds at 6e-8; sums of a few hundred products lose a little more. Wrong kernels and drivers are off by far more. */
 const TOLERANCE = 2e-5;
 
-/** Computes a matrix product and a convolution on the device and compares them with the CPU. Throws DeviceError if the device fails. */
-export async function selfTest(device: Device): Promise<SelfTest[]> {
-  const tape = new Tape(device.capabilities);
-  const a = tape.input('a', [67, 150]);
-  const b = tape.input('b', [150, 41]);
-  const product = linear(a, b);
-  const x = tape.input('x', [2, 13, 10, 19]);
-  const weight = tape.input('weight', [3, 3, 19, 37]);
-  const convolution = conv2d(x, weight, { stride: 2, padding: 1 });
+/** Gradients are this small, smaller than what float16 holds. A power of two: float16 then holds their multiples exactly. */
+const GRADIENT = 2 ** -30;
 
-  const program = await Program.build(device, tape, { name: 'self-test', outputs: [product, convolution] });
+/**
+ * Computes a matrix product, a convolution and a product over rows on the device and compares them with the CPU. With precision `f16`
+ * all values are such that rounding them loses nothing, and the tolerance is the same. Throws DeviceError if the device fails.
+ */
+export async function selfTest(device: Device, precision: Precision = 'f32'): Promise<SelfTest[]> {
+  const tape = new Tape(device.capabilities, precision);
+  const a = tape.input('a', [67, 152]);
+  const b = tape.input('b', [152, 44]);
+  const product = linear(a, b);
+  const x = tape.input('x', [2, 13, 10, 20]);
+  const weight = tape.input('weight', [3, 3, 20, 36]);
+  const convolution = conv2d(x, weight, { stride: 2, padding: 1 });
+  const rows = tape.input('rows', [1, 300, 40]);
+  const gradient = tape.input('gradient', [1, 300, 48]);
+  const overRows = productsOverRows(rows, gradient, scaleOf(gradient));
+
+  const outputs = [product, convolution, overRows];
+  const program = await Program.build(device, tape, { name: 'self-test', outputs });
   try {
-    const values = new Map(tape.inputs.map((input, index) => [input, sample(input.shape, index + 1)]));
+    const values = new Map(tape.inputs.map((input, index) => [input, sample(input.shape, index + 1, precision)]));
+    values.set(
+      gradient,
+      values.get(gradient)!.map((value) => value * GRADIENT),
+    );
     for (const [input, data] of values) program.write(input, data);
     await program.run();
     const compare = (name: string, actual: Float32Array, expected: Float64Array): SelfTest => {
@@ -36,14 +51,19 @@ export async function selfTest(device: Device): Promise<SelfTest[]> {
     };
     return [
       compare(
-        'matrix product 67x150 by 150x41',
+        'matrix product 67x152 by 152x44',
         await program.read(product),
         matrixProduct(values.get(a)!, values.get(b)!, a.shape, b.shape),
       ),
       compare(
-        'convolution 2x13x10x19 3x3/2 to 37',
+        'convolution 2x13x10x20 3x3/2 to 36',
         await program.read(convolution),
         convolve(values.get(x)!, values.get(weight)!, x.shape, weight.shape, convolution.shape, 2, 1),
+      ),
+      compare(
+        'product over rows 300x40 by 300x48',
+        await program.read(overRows),
+        matrixProduct(transposed(values.get(rows)!, 300, 40), values.get(gradient)!, [40, 300], [300, 48]),
       ),
     ];
   } finally {
@@ -51,9 +71,27 @@ export async function selfTest(device: Device): Promise<SelfTest[]> {
   }
 }
 
-/** Values in [−1, 1) that do not repeat along any extent: multiples of the golden ratio, modulo 2. */
-function sample(shape: Shape, seed: number): Float32Array {
-  return Float32Array.from({ length: sizeOf(shape) }, (_, index) => ((index * 1.2360679774997896 + seed) % 2) - 1);
+/** Throws DeviceError where the device fails the self-test of `precision`. */
+export async function requireSelfTest(device: Device, precision: Precision): Promise<void> {
+  const failed = (await selfTest(device, precision)).find(({ passed }) => !passed);
+  if (failed)
+    throw new DeviceError(
+      `${device.name} computes wrongly with precision ${precision} (${failed.name}: relative error ${failed.error.toExponential(1)}, allowed ${failed.tolerance}); use f32`,
+    );
+}
+
+/**
+ * Values in [−1, 1) that do not repeat along any extent: multiples of the golden ratio, modulo 2; for f16 in steps of 2⁻¹⁰, which
+ * float16 holds.
+ */
+function sample(shape: Shape, seed: number, precision: Precision): Float32Array {
+  const value = (index: number): number => (index * 1.2360679774997896 + seed) % 2;
+  const held = (value: number): number => (precision === 'f16' ? Math.floor(value * 1024) / 1024 : value);
+  return Float32Array.from({ length: sizeOf(shape) }, (_, index) => held(value(index)) - 1);
+}
+
+function transposed(a: Float32Array, rows: number, columns: number): Float32Array {
+  return a.map((_, index) => a[(index % rows) * columns + Math.floor(index / rows)]!);
 }
 
 /** NaN where any value is: no tolerance then holds. */

@@ -1,5 +1,5 @@
 import type { Capabilities } from '../gpu/device.ts';
-import { type BufferLimits, type Lifetime, type Place, placeTensors } from './placement.ts';
+import { type BufferLimits, type Lifetime, mostAlive, type Place, placeTensors } from './placement.ts';
 import type { Launch, Node, Tape } from './tape.ts';
 import type { Shape, Tensor } from './tensor.ts';
 
@@ -147,7 +147,8 @@ function updatesForward(nodes: readonly Node[]): Node[] {
 
 function launchesOf(tape: Tape, node: Node, capabilities: Capabilities): readonly Launch[] {
   const scratch = (shape: Shape): Tensor => tape.tensor(`${node.label}/scratch`, shape);
-  return node.launches({ capabilities, scratch, finish: node.finishing ?? {} }, node.results);
+  const { precision } = tape;
+  return node.launches({ capabilities, precision, scratch, finish: node.finishing ?? {} }, node.results);
 }
 
 /** When tensors that are neither input nor variable live, and which of them one launch reads and the other writes. */
@@ -180,20 +181,4 @@ function analyse(
     if (lifetime) lifetimes.set(output, { first: lifetime.first, last: end });
   }
   return { lifetimes, apart };
-}
-
-/** The most bytes that live at once. */
-function mostAlive(lifetimes: ReadonlyMap<Tensor, Lifetime>): number {
-  const changes: number[] = [];
-  for (const [{ bytes }, { first, last }] of lifetimes) {
-    changes[first] = (changes[first] ?? 0) + bytes;
-    changes[last + 1] = (changes[last + 1] ?? 0) - bytes;
-  }
-  let alive = 0;
-  let most = 0;
-  for (const change of changes) {
-    alive += change ?? 0;
-    most = Math.max(most, alive);
-  }
-  return most;
 }

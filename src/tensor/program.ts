@@ -397,9 +397,9 @@ export function foldWorkgroups(count: Launch['workgroups'], most = MAX_WORKGROUP
 
 function refuseWhatDoesNotFit(device: Device, plan: Plan, tape: Tape, name: string): void {
   for (const tensor of [...plan.places.keys(), ...tape.inputs]) {
-    if (tensor.bytes > device.maxTensorBytes) {
+    if (tensor.bytes > device.capabilities.tensorBytes) {
       throw new DeviceError(
-        `${name}: ${tensor.name} ${show(tensor.shape)} needs ${tensor.bytes} bytes, ${device.name} binds at most ${device.maxTensorBytes}: use a smaller batch`,
+        `${name}: ${tensor.name} ${show(tensor.shape)} needs ${tensor.bytes} bytes, ${device.name} binds at most ${device.capabilities.tensorBytes}: use a smaller batch`,
       );
     }
   }

@@ -3,6 +3,12 @@ import type { Constants, Kernel } from '../gpu/kernel.ts';
 import { type DType, type Shape, Tensor } from './tensor.ts';
 import type { Variable } from './variable.ts';
 
+/**
+ * What the factors of matrix products and convolutions are rounded to. Sums, and everything else, are float32 in either case. `f16` is
+ * for devices whose `capabilities.halfMatrices` says so.
+ */
+export type Precision = 'f32' | 'f16';
+
 /** One dispatch of one kernel. */
 export interface Launch {
   readonly kernel: Kernel;
@@ -29,6 +35,7 @@ export interface Finish {
 /** What a node may know when it chooses its kernels. */
 export interface LaunchContext {
   readonly capabilities: Capabilities;
+  readonly precision: Precision;
   /** What its last pass does to its result; nothing unless the node `finishes`. */
   readonly finish: Finish;
   /** A tensor that lives only during this node. */
@@ -81,9 +88,11 @@ export class Tape {
   #count = 0;
   /** The adapter it is recorded for, where operators may choose an algorithm by it; absent: what suits any. */
   readonly capabilities: Capabilities | undefined;
+  readonly precision: Precision;
 
-  constructor(capabilities?: Capabilities) {
+  constructor(capabilities?: Capabilities, precision: Precision = 'f32') {
     this.capabilities = capabilities;
+    this.precision = precision;
   }
 
   tensor(name: string, shape: Shape, dtype: DType = 'f32'): Tensor {

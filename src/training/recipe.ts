@@ -16,6 +16,8 @@ export interface Recipe {
   readonly seed: number;
   /** Train the last layer only, on features computed once (the paper's linear setting). */
   readonly freezeFeatures: boolean;
+  /** Begin the last layer anew where weights are given; always so where features are frozen or the classes are not as many. */
+  readonly newLastLayer: boolean;
   /** Of a teacher's outputs, and of the network's that learn them: the higher, the softer. Nothing without a teacher. */
   readonly temperature: number;
 }
@@ -25,7 +27,14 @@ export type Setting = 'linear' | 'from scratch' | 'fine-tuning';
 
 /** Defaults for a setting. */
 export function defaultRecipe(config: NetworkConfig, setting: Setting): Recipe {
-  const common = { momentum: 0.9, nesterov: false, seed: 0, freezeFeatures: setting === 'linear', temperature: 1 };
+  const common = {
+    momentum: 0.9,
+    nesterov: false,
+    seed: 0,
+    freezeFeatures: setting === 'linear',
+    newLastLayer: setting === 'linear',
+    temperature: 1,
+  };
   if (setting === 'linear') {
     return { ...common, epochs: 30, batchSize: 128, learningRate: 0.1, warmupEpochs: 0, weightDecay: 1e-4, crop: null };
   }

@@ -194,7 +194,7 @@ async function fullStep(
   const watching = teacher && 'model' in teacher ? teacher.model : undefined;
   // Regions hold what the one that takes more pixels needs.
   const inputSize = Math.max(model.config.inputSize, watching?.config.inputSize ?? 0);
-  const tape = new Tape(model.device.capabilities);
+  const tape = new Tape(model.device.capabilities, model.device.precision);
   const levels = tape.input('levels', [batchSize * regionPixels(inputSize, loader.pixels), channels]);
   const crops = tape.input('crops', [batchSize, 5], 'u32');
   const { temperature } = recipe;

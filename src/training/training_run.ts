@@ -27,7 +27,7 @@ export interface TrainingRunOptions {
   readonly validation?: Dataset | undefined;
   /** The model file to write; `<out>.json` beside it tells everything that decided the run. */
   readonly out: string;
-  /** A model file to start from. Its last layer is replaced when the features are frozen or the classes are others. */
+  /** A model file to start from. Its last layer is replaced where the recipe says so, features are frozen, or the classes are not as many. */
   readonly init?: string | undefined;
   /** Whose outputs are learned in place of the labels. */
   readonly teacher?: TeacherFile | undefined;
@@ -97,6 +97,7 @@ export async function runTraining(options: TrainingRunOptions): Promise<Training
       data: data.sha256,
       init: init?.sha256 ?? null,
       teacher: taught?.record.sha256 ?? null,
+      precision: device.precision,
     });
 
     const checkpoint = begun ? await readCheckpoint(checkpointPath, identity) : undefined;
@@ -232,7 +233,7 @@ function startingWeights(
     throw new InputError('freezing the features needs weights to start from: give --init');
   const fresh = initialStateDict(network, recipe.seed);
   if (!init) return fresh;
-  const keepHead = !recipe.freezeFeatures && initConfig?.numClasses === network.numClasses;
+  const keepHead = !recipe.freezeFeatures && !recipe.newLastLayer && initConfig?.numClasses === network.numClasses;
   const head = [...fresh.keys()].slice(-2);
   return new Map([...init, ...(keepHead ? [] : head.map((name) => [name, fresh.get(name)!] as const))]);
 }

@@ -13,22 +13,43 @@ struct Params { rows: u32, C: u32, rowsPerSplit: u32, splits: u32, eps: f32, mom
 @group(0) @binding(7) var<storage, read_write> shift: array<f32>;
 @group(0) @binding(8) var<uniform> p: Params;
 
+fn meansAt(at: u32) -> vec4f {
+  return vec4f(partial_[at].x, partial_[at + p.C].x, partial_[at + 2u * p.C].x, partial_[at + 3u * p.C].x);
+}
+
+fn squaresAt(at: u32) -> vec4f {
+  return vec4f(partial_[at].y, partial_[at + p.C].y, partial_[at + 2u * p.C].y, partial_[at + 3u * p.C].y);
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
   let c = (wg.y * num.x + wg.x) * 64u + local;
   if (c >= p.C) { return; }
   let total = f32(p.rows);
-  var mean = 0.0;
-  for (var s = 0u; s < p.splits; s++) {
-    let n = f32(min(p.rowsPerSplit, p.rows - s * p.rowsPerSplit));
-    mean += partial_[s * p.C + c].x * (n / total);
+  // All splits but the last are whole. Four at a time: their loads do not wait for one another.
+  let whole = f32(p.rowsPerSplit);
+  let last = p.splits - 1u;
+  let lastRows = f32(p.rows - last * p.rowsPerSplit);
+  let lastPart = partial_[last * p.C + c];
+  var means = vec4f();
+  var s = 0u;
+  for (; s + 4u <= last; s += 4u) { means += meansAt(s * p.C + c); }
+  for (; s < last; s++) { means.x += partial_[s * p.C + c].x; }
+  let mean = ((means.x + means.y) + (means.z + means.w)) * (whole / total) + lastPart.x * (lastRows / total);
+  var deviations = vec4f();
+  s = 0u;
+  for (; s + 4u <= last; s += 4u) {
+    let at = s * p.C + c;
+    let d = meansAt(at) - mean;
+    deviations += fma(whole * d, d, squaresAt(at));
   }
-  var squares = 0.0;
-  for (var s = 0u; s < p.splits; s++) {
-    let n = f32(min(p.rowsPerSplit, p.rows - s * p.rowsPerSplit));
-    let d = partial_[s * p.C + c].x - mean;
-    squares += partial_[s * p.C + c].y + n * d * d;
+  for (; s < last; s++) {
+    let part = partial_[s * p.C + c];
+    let d = part.x - mean;
+    deviations.x += part.y + whole * d * d;
   }
+  let d = lastPart.x - mean;
+  let squares = ((deviations.x + deviations.y) + (deviations.z + deviations.w)) + (lastPart.y + lastRows * d * d);
   let inverse = 1.0 / sqrt(squares / total + p.eps);
   saved[c] = mean;
   saved[p.C + c] = inverse;

@@ -1,15 +1,18 @@
 import type { Capabilities } from '../../gpu/device.ts';
 import { type Constants, defineKernel, type Kernel } from '../../gpu/kernel.ts';
-import type { Launch, LaunchContext, Tape } from '../../tensor/tape.ts';
+import type { Launch, LaunchContext, Precision, Tape } from '../../tensor/tape.ts';
 import { shapeError, type Tensor } from '../../tensor/tensor.ts';
 import { channelsOf } from '../channels.ts';
+import { halfScale } from '../half_scale/half_scale.ts';
 import { reluBackward } from '../relu/relu.ts';
 import { sumRows, sumRowsLaunches } from '../sum_rows/sum_rows.ts';
 import { swapLastTwo } from '../transpose/transpose.ts';
+import dweightMatrixCode from './conv2d_dweight_matrix.wgsl?raw';
 import dweightSubgroupCode from './conv2d_dweight_subgroup.wgsl?raw';
 import dweightSubgroupScalarCode from './conv2d_dweight_subgroup_scalar.wgsl?raw';
 import dweightTiledCode from './conv2d_dweight_tiled.wgsl?raw';
 import dweightTiledScalarCode from './conv2d_dweight_tiled_scalar.wgsl?raw';
+import matrixCode from './conv2d_matrix.wgsl?raw';
 import splitsCode from './conv2d_splits.wgsl?raw';
 import subgroupCode from './conv2d_subgroup.wgsl?raw';
 import subgroupScalarCode from './conv2d_subgroup_scalar.wgsl?raw';
@@ -25,6 +28,8 @@ interface Tile {
   readonly rows: number;
   readonly channels: number;
   readonly constants: Constants;
+  /** The kernel rounds its factors to float16 and has a binding for the scale of a gradient. */
+  readonly half?: boolean;
 }
 
 /** A tile of the gather. */
@@ -43,6 +48,8 @@ interface GatherShape {
   readonly O: number;
   readonly batches: number;
   readonly taps: { readonly MANY_TAPS: boolean; readonly PADDED: boolean };
+  /** A matrix product as it is: images of one pixel, kernels of one tap. */
+  readonly product: boolean;
 }
 
 /** Likewise of the gradient with respect to the weight: [rows, pixels] by [pixels, O]. */
@@ -54,15 +61,18 @@ interface DweightShape {
   readonly batches: number;
 }
 
-/** A way to compute a convolution, by what the adapter is. */
+/** A way to compute a convolution, by what the adapter is and what is asked for. */
 interface Variant {
-  readonly when: (capabilities: Capabilities) => boolean;
+  readonly when: (capabilities: Capabilities, precision: Precision) => boolean;
   gather(shape: GatherShape, capabilities: Capabilities): GatherTile;
   dweight(shape: DweightShape, capabilities: Capabilities): Tile;
   /** Whether the kernels that take input channels in fours are so much faster that other numbers are filled up with zeros. */
   readonly fours: boolean;
-  /** Whether 3×3 convolutions go through Winograd's algorithm where that saves work. */
-  readonly winograd: boolean;
+  /**
+   * What loading or storing a value costs, in multiply-adds of the matrix product (measured): 3×3 convolutions go through Winograd's
+   * algorithm where that saves clearly more products than it moves values.
+   */
+  readonly accessCost: number;
 }
 
 const gatherSubgroup = defineKernel('conv2d_subgroup', subgroupCode);
@@ -73,6 +83,8 @@ const dweightSubgroupScalar = defineKernel('conv2d_dweight_subgroup_scalar', dwe
 const gatherTiledScalar = defineKernel('conv2d_tiled_scalar', tiledScalarCode);
 const dweightTiled = defineKernel('conv2d_dweight_tiled', dweightTiledCode);
 const dweightTiledScalar = defineKernel('conv2d_dweight_tiled_scalar', dweightTiledScalarCode);
+const gatherMatrix = defineKernel('conv2d_matrix', matrixCode);
+const dweightMatrix = defineKernel('conv2d_dweight_matrix', dweightMatrixCode);
 const addSplits = defineKernel('conv2d_splits', splitsCode);
 
 /** Output channels a lane, as one value: with more, lanes would have none where there are few. */
@@ -119,8 +131,52 @@ function tileFor(
   return (lean.find(({ count }) => count * batches * splits >= capabilities.workgroupsAtOnce) ?? most).tile;
 }
 
+const anyAdapter: Variant = {
+  when: () => true,
+  gather: ({ C, O, pixels, inner, batches, product }, capabilities) => {
+    if (C % 4 !== 0 || O % 4 !== 0)
+      return { kernel: gatherTiledScalar, rows: 64, channels: 64, width: 1, turn: TURN, constants: {} };
+    const tile = tileFor(capabilities, { M: pixels, N: O, batches, splits: mostSplits(inner) });
+    const constants = { ...tile.constants, PRODUCT: product };
+    return { ...tile, kernel: gatherTiled, width: 4, turn: TURN, constants };
+  },
+  dweight: ({ C, O, rows, pixels, batches }, capabilities) => {
+    if (C % 4 !== 0 || O % 4 !== 0) return { kernel: dweightTiledScalar, rows: 64, channels: 64, constants: {} };
+    const splits = mostDweightSplits(pixels);
+    return { ...tileFor(capabilities, { M: rows, N: O, batches, splits }), kernel: dweightTiled };
+  },
+  fours: true,
+  accessCost: 16,
+};
+
+/** The kernels for matrix units have one tile, for four subgroups, and take the channels in fours. */
+const MATRIX_TILE = { rows: 128, channels: 64 };
+const fitsMatrices = ({ C, O }: { C: number; O: number }): boolean => C % 4 === 0 && O % 4 === 0 && O >= 32;
+const matrixTurn = ({ workgroupBytes }: Capabilities): number => (workgroupBytes >= 20 * 1024 ? 32 : 16);
+
 /** The first that fits is taken. */
 const variants: readonly Variant[] = [
+  {
+    when: ({ halfMatrices }, precision) => halfMatrices && precision === 'f16',
+    gather: (shape, capabilities) => {
+      if (!fitsMatrices(shape)) return anyAdapter.gather(shape, capabilities);
+      const turn = matrixTurn(capabilities);
+      return {
+        ...MATRIX_TILE,
+        kernel: gatherMatrix,
+        width: 4,
+        turn,
+        constants: { TURN: turn, PRODUCT: shape.product },
+        half: true,
+      };
+    },
+    dweight: (shape, capabilities) =>
+      fitsMatrices(shape)
+        ? { ...MATRIX_TILE, kernel: dweightMatrix, constants: { TURN: matrixTurn(capabilities) }, half: true }
+        : anyAdapter.dweight(shape, capabilities),
+    fours: true,
+    accessCost: 45,
+  },
   {
     when: ({ software, subgroupSize }) => software && subgroupSize === 8,
     gather: ({ C, O, pixels, taps }) => {
@@ -148,28 +204,18 @@ const variants: readonly Variant[] = [
       return { kernel: dweightSubgroup, rows: 32, channels: 8 * lane.CHANNELS, constants: lane };
     },
     fours: true,
-    winograd: true,
+    accessCost: 10,
   },
-  {
-    when: () => true,
-    gather: ({ C, O, pixels, inner, batches }, capabilities) => {
-      if (C % 4 !== 0 || O % 4 !== 0)
-        return { kernel: gatherTiledScalar, rows: 64, channels: 64, width: 1, turn: TURN, constants: {} };
-      const tile = tileFor(capabilities, { M: pixels, N: O, batches, splits: mostSplits(inner) });
-      return { ...tile, kernel: gatherTiled, width: 4, turn: TURN };
-    },
-    dweight: ({ C, O, rows, pixels, batches }, capabilities) => {
-      if (C % 4 !== 0 || O % 4 !== 0) return { kernel: dweightTiledScalar, rows: 64, channels: 64, constants: {} };
-      const splits = mostDweightSplits(pixels);
-      return { ...tileFor(capabilities, { M: rows, N: O, batches, splits }), kernel: dweightTiled };
-    },
-    fours: true,
-    // Would work, but what it costs and saves on a GPU has not been measured.
-    winograd: false,
-  },
+  anyAdapter,
 ];
-const variantFor = (capabilities: Capabilities): Variant => variants.find(({ when }) => when(capabilities))!;
-const variantOf = (tape: Tape): Variant | undefined => tape.capabilities && variantFor(tape.capabilities);
+const variantFor = ({ capabilities, precision }: { capabilities: Capabilities; precision: Precision }): Variant =>
+  variants.find(({ when }) => when(capabilities, precision))!;
+const variantOf = ({ capabilities, precision }: Tape): Variant | undefined =>
+  capabilities && variantFor({ capabilities, precision });
+
+/** What kernels that round to float16 multiply a gradient by; undefined where all are float32. */
+export const scaleOf = (gradient: Tensor): Tensor | undefined =>
+  gradient.tape.precision === 'f16' && gradient.size % 4 === 0 ? halfScale(gradient) : undefined;
 
 export interface Conv2dOptions {
   readonly stride?: number;
@@ -205,16 +251,17 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
   const differentiates = [x, weight, bias, residual];
   const backward = (y: Tensor, dy: Tensor, wanted: (input: number) => boolean): (Tensor | undefined)[] => {
     const g = relu ? reluBackward(dy, y) : dy;
+    const scale = scaleOf(g);
     return [
-      wanted(0) ? conv2dDx(g, weight, { H, W, stride, padding }) : undefined,
-      wanted(1) ? conv2dDweight(x, g, { KH, KW, stride, padding }) : undefined,
+      wanted(0) ? conv2dDx(g, weight, { H, W, stride, padding, scale }) : undefined,
+      wanted(1) ? conv2dDweight(x, g, { KH, KW, stride, padding, scale }) : undefined,
       wanted(2) ? sumRows(g) : undefined,
       wanted(3) ? g : undefined,
     ];
   };
   if (winogradPays(x.tape, { N, GH: OH, GW: OW, C, O, KH, KW, stride, padding }, weight)) {
     const tiling = tilingOf(N, OH, OW);
-    const m = products(winogradInput(x, tiling, padding), winogradWeight(weight));
+    const m = products(winogradInput(x, tiling, padding), winogradWeight(weight), { images: N });
     return winogradOutput(m, N, tiling, { bias, residual, relu, differentiates, backward });
   }
   const filled = filledChannels(x.tape, C);
@@ -251,9 +298,16 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
 }
 
 /**
- * Whether a convolution of N images to GH × GW results, or its gradient, should go through Winograd's algorithm: where the
- * adapter's variant has it and the products it saves are worth clearly more than loading and storing the transformed tensors. The
+ * In which order a sum is taken is chosen as if for so many images, however many a batch has: the same image has the same features and
+ * the same mark to the last bit in batches of any size. Gradients with respect to weights are sums over the batch anyway.
+ */
+const CHOICE_IMAGES = 64;
+
+/**
+ * Whether a convolution of N images to GH × GW results, or its gradient, should go through Winograd's algorithm: where
+ * the products it saves are worth clearly more than loading and storing the transformed tensors, and these can be bound. The
  * transformed weight of a frozen network is computed once and costs nothing. Without a weight: the gradient with respect to it.
+ * But for what can be bound, results do not depend on how many images are computed together (see `CHOICE_IMAGES`).
  */
 function winogradPays(
   tape: Tape,
@@ -261,29 +315,27 @@ function winogradPays(
   weight?: Tensor,
 ): boolean {
   const { N, GH, GW, C, O, KH, KW, stride, padding } = shape;
-  if (!variantOf(tape)?.winograd) return false;
+  const { capabilities, precision } = tape;
+  if (!capabilities) return false;
+  const { accessCost } = variantFor({ capabilities, precision });
   if (KH !== 3 || KW !== 3 || stride !== 1 || padding > 2 || C % 4 !== 0 || O % 4 !== 0) return false;
-  const { tiles } = tilingOf(N, GH, GW);
-  if (36 * tiles * Math.max(C, O) * 4 > SMALLEST_BINDING_LIMIT) return false;
+  if (36 * tilingOf(N, GH, GW).tiles * Math.max(C, O) * 4 > capabilities.tensorBytes) return false;
+  const images = weight ? CHOICE_IMAGES : N;
+  const { tiles } = tilingOf(images, GH, GW);
   const transforms = tiles * (C * (36 + 36) + O * (36 + 16));
   let winograd: number;
   let direct: number;
   if (weight) {
-    const rows = tiles <= 16 ? 21 : Math.ceil(tiles / 32) * 32; // what few rows cost
-    winograd = 36 * rows * C * O + ACCESS * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
-    direct = 9 * N * GH * GW * C * O;
+    winograd =
+      36 * Math.ceil(tiles / 32) * 32 * C * O +
+      accessCost * (transforms + (tape.variables.has(weight) ? (9 + 36) * C * O : 0));
+    direct = 9 * images * GH * GW * C * O;
   } else {
-    winograd = 36 * tiles * C * O + ACCESS * (transforms + (36 + 36 + 9) * C * O);
-    direct = 9 * N * GH * GW * C * O + ACCESS * 9 * C * O;
+    winograd = 36 * tiles * C * O + accessCost * (transforms + (36 + 36 + 9) * C * O);
+    direct = 9 * N * GH * GW * C * O + accessCost * 9 * C * O;
   }
   return winograd < 0.85 * direct;
 }
-
-/** What loading or storing a value costs, in multiply-adds of the matrix product; measured. */
-const ACCESS = 10;
-
-/** The largest binding any WebGPU adapter has to allow. */
-const SMALLEST_BINDING_LIMIT = 2 ** 27;
 
 /** Input channels after filling up with zeros, where the adapter's kernels take them in fours and that costs less than half. */
 function filledChannels(tape: Tape, C: number): number {
@@ -291,30 +343,39 @@ function filledChannels(tape: Tape, C: number): number {
   return variantOf(tape)?.fours && fours <= 1.5 * C ? fours : C;
 }
 
-/** x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. The extents, where the shapes are others. */
+/**
+ * x [B, P, I] and weight [B, I, O] → [B, P, O]: B matrix products beside each other. Options: of how many images the rows P are; the
+ * extents, where the shapes are others; the scale of a gradient (see `halfScale`).
+ */
 export function products(
   x: Tensor,
   weight: Tensor,
-  [B, P, I, O]: readonly number[] = [...x.shape, weight.shape[2]!],
+  {
+    images,
+    extents = [...x.shape, weight.shape[2]!],
+    scale,
+  }: { images?: number; extents?: readonly number[]; scale?: Tensor | undefined } = {},
 ): Tensor {
+  const [B, P, I, O] = extents;
   const [y] = x.tape.record({
     op: 'products',
-    inputs: [x, weight],
+    inputs: [x, weight, scale],
     outputs: [[B!, P!, O!]],
-    launches: (context, [y]) => matrixProduct(context, { x, weight, y: y! }, P!, I!, O!, B),
+    launches: (context, [y]) =>
+      matrixProduct(context, { x, weight, scale, y: y! }, P!, I!, O!, { batches: B!, images: images ?? P! }),
   });
   return y!;
 }
 
 /** x [B, P, I] and dy [B, P, O] → [B, I, O], each xᵀ·dy. */
-export function productsOverRows(x: Tensor, dy: Tensor): Tensor {
+export function productsOverRows(x: Tensor, dy: Tensor, scale?: Tensor): Tensor {
   const [B, P, I] = x.shape as [number, number, number];
   const O = dy.shape[2]!;
   const [dweight] = x.tape.record({
     op: 'products_dweight',
-    inputs: [x, dy],
+    inputs: [x, dy, scale],
     outputs: [[B, I, O]],
-    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, dweight: dweight! }, P, I, O, B),
+    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, scale, dweight: dweight! }, P, I, O, B),
   });
   return dweight!;
 }
@@ -335,27 +396,51 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     inputs: [x, weight, bias],
     outputs: [[N, O]],
     launches: (context, [y]) => matrixProduct(context, { x, weight, bias, y: y! }, N, I, O),
-    backward: (dy, wanted) => [
-      wanted(0) ? linear(dy, swapLastTwo(weight)) : undefined,
-      wanted(1) ? productOverRows(x, dy) : undefined,
-      wanted(2) ? sumRows(dy) : undefined,
-    ],
+    backward: (dy, wanted) => {
+      const scale = scaleOf(dy);
+      return [
+        wanted(0) ? linearDx(dy, swapLastTwo(weight), scale) : undefined,
+        wanted(1) ? productOverRows(x, dy, scale) : undefined,
+        wanted(2) ? sumRows(dy) : undefined,
+      ];
+    },
   });
   return y!;
 }
 
+/** dy [N, O] and the transposed weight [O, I] → [N, I]. */
+function linearDx(dy: Tensor, transposed: Tensor, scale: Tensor | undefined): Tensor {
+  const [N, O] = dy.shape as [number, number];
+  const I = transposed.shape[1]!;
+  const [dx] = dy.tape.record({
+    op: 'linear_dx',
+    inputs: [dy, transposed, scale],
+    outputs: [[N, I]],
+    launches: (context, [dx]) => matrixProduct(context, { x: dy, weight: transposed, scale, y: dx! }, N, O, I),
+  });
+  return dx!;
+}
+
 function matrixProduct(
   context: LaunchContext,
-  { x, weight, bias, y }: { x: Tensor; weight: Tensor; bias?: Tensor | undefined; y: Tensor },
+  {
+    x,
+    weight,
+    bias,
+    scale,
+    y,
+  }: Record<'x' | 'weight' | 'y', Tensor> & { bias?: Tensor | undefined; scale?: Tensor | undefined },
   N: number,
   I: number,
   O: number,
-  batches = 1,
+  { batches = 1, images = N }: { batches?: number; images?: number } = {},
 ): Launch[] {
   return gather(context, {
     bind: { x, weight, y },
+    scale,
     epilogue: { bias },
     batches,
+    images,
     input: { N: N * batches, H: 1, W: 1, C: I },
     grid: { GH: 1, GW: 1, O },
     output: { YH: 1, YW: 1, outStride: 1, phaseY: 0, phaseX: 0 },
@@ -375,21 +460,21 @@ function matrixProduct(
 }
 
 /** x [N, I], dy [N, O] → xᵀ·dy [I, O]. */
-function productOverRows(x: Tensor, dy: Tensor): Tensor {
+function productOverRows(x: Tensor, dy: Tensor, scale?: Tensor): Tensor {
   const [N, I] = x.shape as [number, number];
   const O = dy.shape[1]!;
   const [dweight] = x.tape.record({
     op: 'linear_dweight',
-    inputs: [x, dy],
+    inputs: [x, dy, scale],
     outputs: [[I, O]],
-    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, dweight: dweight! }, N, I, O),
+    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, scale, dweight: dweight! }, N, I, O),
   });
   return dweight!;
 }
 
 const productOverRowsLaunches = (
   context: LaunchContext,
-  bind: { x: Tensor; dy: Tensor; dweight: Tensor },
+  bind: DweightTensors,
   pixels: number,
   I: number,
   O: number,
@@ -403,29 +488,30 @@ const productOverRowsLaunches = (
   );
 
 /** The gradient with respect to x [N, H, W, C] of a convolution, from dy [N, OH, OW, O] and weight [KH, KW, C, O]. */
-export function conv2dDx(
+function conv2dDx(
   dy: Tensor,
   weight: Tensor,
-  { H, W, stride, padding }: { H: number; W: number; stride: number; padding: number },
+  { H, W, stride, padding, scale }: Record<'H' | 'W' | 'stride' | 'padding', number> & { scale: Tensor | undefined },
 ): Tensor {
   const [N, OH, OW, O] = dy.shape as [number, number, number, number];
   const [KH, KW, C] = weight.shape as [number, number, number, number];
   if (winogradPays(dy.tape, { N, GH: H, GW: W, C: O, O: C, KH, KW, stride, padding }, weight)) {
     const tiling = tilingOf(N, H, W);
     const transposed = winogradWeight(swapLastTwo(weight), { turned: true });
-    return winogradOutput(products(winogradInput(dy, tiling, 2 - padding), transposed), N, tiling, { finishes: true });
+    const m = products(winogradInput(dy, tiling, 2 - padding), transposed, { images: N, scale });
+    return winogradOutput(m, N, tiling, { finishes: true });
   }
   if (variantOf(dy.tape)?.fours && C <= 4 && O % 4 === 0) {
     // Few channels would leave most lanes idle: a matrix product to all taps of every result, gathered afterwards.
     const J = Math.ceil((KH * KW * C) / 4) * 4;
     const toTaps = swapLastTwo(resizeRows(weight, weight.size, J * O, [J, O]));
-    const columns = products(dy, toTaps, [1, N * OH * OW, O, J]);
+    const columns = products(dy, toTaps, { images: N, extents: [1, N * OH * OW, O, J], scale });
     return foldColumns(columns, [N, H, W, C], { GH: OH, GW: OW, KH, KW, stride, pad: padding });
   }
   const transposed = swapLastTwo(weight);
   const [dx] = dy.tape.record({
     op: 'conv2d_dx',
-    inputs: [dy, transposed],
+    inputs: [dy, transposed, scale],
     outputs: [[N, H, W, C]],
     finishes: true,
     launches: (context, [dx]) => {
@@ -438,6 +524,7 @@ export function conv2dDx(
           launches.push(
             ...gather(context, {
               bind: { x: dy, weight: transposed, y: dx },
+              scale,
               epilogue: context.finish,
               input: { N, H: OH, W: OW, C: O },
               grid: { GH: Math.ceil((H - phaseY) / stride), GW: Math.ceil((W - phaseX) / stride), O: C },
@@ -465,31 +552,37 @@ export function conv2dDx(
 }
 
 /** The gradient with respect to the weight [KH, KW, C, O] of a convolution, from x [N, H, W, C] and dy [N, OH, OW, O]. */
-export function conv2dDweight(
+function conv2dDweight(
   x: Tensor,
   dy: Tensor,
-  { KH, KW, stride, padding }: { KH: number; KW: number; stride: number; padding: number },
+  {
+    KH,
+    KW,
+    stride,
+    padding,
+    scale,
+  }: Record<'KH' | 'KW' | 'stride' | 'padding', number> & { scale: Tensor | undefined },
 ): Tensor {
   const [N, H, W, C] = x.shape as [number, number, number, number];
   const [, GH, GW, O] = dy.shape as [number, number, number, number];
   if (winogradPays(x.tape, { N, GH, GW, C, O, KH, KW, stride, padding })) {
     const tiling = tilingOf(N, GH, GW);
-    return winogradDweight(productsOverRows(winogradInput(x, tiling, padding), winogradDy(dy, tiling)));
+    return winogradDweight(productsOverRows(winogradInput(x, tiling, padding), winogradDy(dy, tiling), scale));
   }
   const filled = filledChannels(x.tape, C);
   if (filled !== C) {
     const image = resizeRows(x, C, filled, [N, H, W, filled]);
-    const dweight = conv2dDweight(image, dy, { KH, KW, stride, padding });
+    const dweight = conv2dDweight(image, dy, { KH, KW, stride, padding, scale });
     return resizeRows(dweight, filled * O, C * O, [KH, KW, C, O]);
   }
   const [dweight] = x.tape.record({
     op: 'conv2d_dweight',
-    inputs: [x, dy],
+    inputs: [x, dy, scale],
     outputs: [[KH, KW, C, O]],
     launches: (context, [dweight]) =>
       dweightLaunches(
         context,
-        { x, dy, dweight: dweight! },
+        { x, dy, scale, dweight: dweight! },
         { pixels: N * GH * GW, H, W, C, GH, GW, O, rows: KH * KW * C, KW, stride, pad: padding },
       ),
   });
@@ -498,13 +591,15 @@ export function conv2dDweight(
 
 /** A split shorter than this costs more than it brings. */
 const mostSplits = (inner: number): number => Math.min(16, Math.max(1, Math.floor(inner / 128)));
-const mostDweightSplits = (pixels: number): number => Math.min(64, Math.ceil(pixels / 64));
+const mostDweightSplits = (pixels: number): number => Math.min(256, Math.ceil(pixels / 64));
 
 /** A gather convolution (see conv2d_subgroup.wgsl), or several products of equal shape beside each other. */
 function gather(
   context: LaunchContext,
   launch: {
     bind: Record<'x' | 'weight' | 'y', Tensor | undefined>;
+    /** Of x, where it is a gradient. */
+    scale?: Tensor | undefined;
     epilogue: Epilogue;
     input: { N: number; H: number; W: number; C: number };
     grid: { GH: number; GW: number; O: number };
@@ -514,11 +609,14 @@ function gather(
       number
     >;
     batches?: number;
+    /** That the pixels of a batch are of; default: those of `input`. */
+    images?: number;
   },
 ): Launch[] {
   const { capabilities } = context;
-  const { bind, epilogue, input, grid, output, taps, batches = 1 } = launch;
+  const { epilogue, input, grid, output, taps, batches = 1 } = launch;
   const { N, ...image } = input;
+  const { images = N } = launch;
   const pixels = (N / batches) * grid.GH * grid.GW;
   const inner = taps.tapsY * taps.tapsX * image.C;
   const leaves = (origin: number, count: number, points: number, extent: number): boolean => {
@@ -530,18 +628,15 @@ function gather(
   };
   const padded =
     leaves(taps.originY, taps.tapsY, grid.GH, image.H) || leaves(taps.originX, taps.tapsX, grid.GW, image.W);
-  const { kernel, rows, channels, constants, width, turn } = variantFor(capabilities).gather(
-    {
-      pixels,
-      inner,
-      C: image.C,
-      O: grid.O,
-      batches,
-      taps: { MANY_TAPS: taps.tapsY * taps.tapsX > 1, PADDED: padded },
-    },
-    capabilities,
-  );
-  const tiles = batches * Math.ceil(pixels / rows) * Math.ceil(grid.O / channels);
+  const product = [image.H, image.W, grid.GH, grid.GW, taps.tapsY, taps.tapsX].every((extent) => extent === 1);
+  const taken = { MANY_TAPS: taps.tapsY * taps.tapsX > 1, PADDED: padded };
+  const shape = { inner, C: image.C, O: grid.O, batches, taps: taken, product };
+  const variant = variantFor(context);
+  const tilesOf = (pixels: number, { rows, channels }: GatherTile): number =>
+    batches * Math.ceil(pixels / rows) * Math.ceil(grid.O / channels);
+  const tile = variant.gather({ ...shape, pixels }, capabilities);
+  const { kernel, constants, width, turn, half } = tile;
+  const tiles = tilesOf(pixels, tile);
   const flops = 2 * batches * pixels * grid.O * inner;
   const params = {
     ...image,
@@ -551,7 +646,9 @@ function gather(
     pixels,
     batches,
     weightStride: (image.C * grid.O) / width,
+    ...(half && { scaled: Number(launch.scale !== undefined) }),
   };
+  const bind = { ...launch.bind, ...(half && { scale: launch.scale }) };
   const finished = { ...bind, ...epilogueBindings(epilogue) };
   if (turn === undefined) {
     return [
@@ -567,7 +664,9 @@ function gather(
   }
 
   const turns = Math.ceil(inner / turn);
-  const wanted = Math.min(mostSplits(inner), Math.ceil(capabilities.workgroupsAtOnce / tiles));
+  const chosenFor = (pixels / images) * CHOICE_IMAGES;
+  const most = tilesOf(chosenFor, variant.gather({ ...shape, pixels: chosenFor }, capabilities));
+  const wanted = Math.min(mostSplits(inner), Math.ceil(capabilities.workgroupsAtOnce / most));
   const turnsPerSplit = Math.max(1, Math.ceil(turns / wanted));
   const splits = Math.max(1, Math.ceil(turns / turnsPerSplit));
   const partial = splits > 1 ? context.scratch([splits, batches * pixels, grid.O]) : undefined;
@@ -604,25 +703,27 @@ function gather(
   ];
 }
 
+type DweightTensors = Record<'x' | 'dy' | 'dweight', Tensor> & { scale?: Tensor | undefined };
+
 function dweightLaunches(
   context: LaunchContext,
-  { x, dy, dweight }: { x: Tensor; dy: Tensor; dweight: Tensor },
+  { x, dy, scale, dweight }: DweightTensors,
   shape: Record<'pixels' | 'H' | 'W' | 'C' | 'GH' | 'GW' | 'O' | 'rows' | 'KW' | 'stride' | 'pad', number>,
   batches = 1,
 ): Launch[] {
   const { capabilities } = context;
   const { pixels, rows, O } = shape;
-  const tile = variantFor(capabilities).dweight({ ...shape, batches }, capabilities);
+  const tile = variantFor(context).dweight({ ...shape, batches }, capabilities);
   const tiles = batches * Math.ceil(rows / tile.rows) * Math.ceil(O / tile.channels);
   const wanted = Math.ceil(capabilities.workgroupsAtOnce / tiles);
-  const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, 64)));
+  const pixelsPerSplit = Math.max(64, Math.ceil(pixels / Math.min(wanted, mostDweightSplits(pixels))));
   const splits = Math.ceil(pixels / pixelsPerSplit);
   const partial = splits === 1 ? dweight : context.scratch([splits, batches * rows, O]);
   const launch: Launch = {
     kernel: tile.kernel,
     constants: tile.constants,
-    params: { ...shape, batches, pixelsPerSplit, splits },
-    bind: { x, dy, dweight: partial },
+    params: { ...shape, batches, pixelsPerSplit, splits, ...(tile.half && { scaled: Number(scale !== undefined) }) },
+    bind: { x, dy, dweight: partial, ...(tile.half && { scale }) },
     workgroups: tiles * splits,
     flops: 2 * batches * pixels * rows * O,
   };

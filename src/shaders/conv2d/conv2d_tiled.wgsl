@@ -10,7 +10,8 @@
 //
 // Where there are too few tiles to fill the GPU, the inner extent is cut into splits that run beside each other: each writes its sum
 // to y [splits, batches·pixels, O], and conv2d_splits.wgsl adds them.
-// Given: LANES_M and LANES_N (invocations along pixels and channels), TALL and WIDE (1 or 2).
+// Given: LANES_M and LANES_N (invocations along pixels and channels), TALL and WIDE (1 or 2); PRODUCT, where images have one pixel and
+// kernels one tap: divisions by extents, of which there are many, would be half of what short sums take.
 
 struct Params {
   epilogue: u32, pixels: u32, batches: u32, weightStride: u32, splits: u32, turnsPerSplit: u32, H: u32, W: u32, C: u32,
@@ -44,6 +45,7 @@ const W_LANES = INVOCATIONS / SLICE;
 const X_LOADS = X_SIZE / INVOCATIONS;
 const W_LOADS = (W_SIZE + INVOCATIONS - 1u) / INVOCATIONS;
 const OUTSIDE = -0x40000000;
+const ROW_STEP = LANES_M * SLICE;  // between two pixels of an invocation
 
 var<workgroup> xs: array<vec4f, 2u * X_SIZE>;  // [half][pixel][quad]
 var<workgroup> ws: array<vec4f, 2u * W_SIZE>;  // [half][quad][channel of the quad][quad of output channels]
@@ -75,6 +77,17 @@ fn advance(quad: Quad, quads: u32) -> Quad {
 /** Four pixels: the first row of their image, and where the first tap lies in it, OUTSIDE for one that does not exist. */
 struct Pixels { row: vec4u, iy: vec4i, ix: vec4i }
 
+fn pixelsAt(pixel: vec4u, exists: vec4<bool>) -> Pixels {
+  if (PRODUCT) { return Pixels(pixel, select(vec4i(OUTSIDE), vec4i(), exists), vec4i()); }
+  let gx = pixel % p.GW;
+  let gy = (pixel / p.GW) % p.GH;
+  return Pixels(
+    (pixel / (p.GW * p.GH)) * p.H,
+    select(vec4i(OUTSIDE), vec4i(gy * p.inStride) + p.originY, exists),
+    vec4i(gx * p.inStride) + p.originX,
+  );
+}
+
 /** Where a quad of four pixels lies in x, with 1 where it is inside the image. */
 struct Places { at: vec4u, inside: vec4<bool> }
 
@@ -99,6 +112,45 @@ fn addProducts(sum: vec4f, v: vec4f, w: Weights) -> vec4f {
   return fma(vec4f(v.w), w.w3, fma(vec4f(v.z), w.w2, fma(vec4f(v.y), w.w1, fma(vec4f(v.x), w.w0, sum))));
 }
 
+/** Adds the products of one quad of the inner extent. */
+fn addSlice(sums: ptr<function, array<vec4f, 16>>, xAt: u32, wAt: u32) {
+  let v0 = xs[xAt];
+  let v1 = xs[xAt + ROW_STEP];
+  let v2 = xs[xAt + 2u * ROW_STEP];
+  let v3 = xs[xAt + 3u * ROW_STEP];
+  var v4: vec4f; var v5: vec4f; var v6: vec4f; var v7: vec4f;
+  if (TALL > 1u) {
+    v4 = xs[xAt + 4u * ROW_STEP];
+    v5 = xs[xAt + 5u * ROW_STEP];
+    v6 = xs[xAt + 6u * ROW_STEP];
+    v7 = xs[xAt + 7u * ROW_STEP];
+  }
+  let w = weightsAt(wAt);
+  sums[0] = addProducts(sums[0], v0, w);
+  sums[1] = addProducts(sums[1], v1, w);
+  sums[2] = addProducts(sums[2], v2, w);
+  sums[3] = addProducts(sums[3], v3, w);
+  if (TALL > 1u) {
+    sums[4] = addProducts(sums[4], v4, w);
+    sums[5] = addProducts(sums[5], v5, w);
+    sums[6] = addProducts(sums[6], v6, w);
+    sums[7] = addProducts(sums[7], v7, w);
+  }
+  if (WIDE > 1u) {
+    let u = weightsAt(wAt + LANES_N);
+    sums[8] = addProducts(sums[8], v0, u);
+    sums[9] = addProducts(sums[9], v1, u);
+    sums[10] = addProducts(sums[10], v2, u);
+    sums[11] = addProducts(sums[11], v3, u);
+    if (TALL > 1u) {
+      sums[12] = addProducts(sums[12], v4, u);
+      sums[13] = addProducts(sums[13], v5, u);
+      sums[14] = addProducts(sums[14], v6, u);
+      sums[15] = addProducts(sums[15], v7, u);
+    }
+  }
+}
+
 /** An output quad of this invocation, and what is added to it. */
 struct Out { quad: u32, bias: vec4f }
 
@@ -111,7 +163,7 @@ fn put(pixel: u32, batch: u32, split: u32, out0: Out, sum0: vec4f, out1: Out, su
   if (pixel >= p.pixels) { return; }
   let q = batch * p.pixels + pixel;
   var place = split * p.batches * p.pixels + q;
-  if (p.splits == 1u) {
+  if (!PRODUCT && p.splits == 1u) {
     let gx = q % p.GW;
     let gy = (q / p.GW) % p.GH;
     let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
@@ -150,14 +202,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   // What this invocation loads of every turn: one quad of up to four pixels ...
   let own = firstPixel + local / SLICE + (INVOCATIONS / SLICE) * vec4u(0u, 1u, 2u, 3u);
   let exists = own < vec4u(p.pixels);
-  let pixel = batch * p.pixels + select(vec4u(), own, exists);
-  let gx = pixel % p.GW;
-  let gy = (pixel / p.GW) % p.GH;
-  let pixels = Pixels(
-    (pixel / (p.GW * p.GH)) * p.H,
-    select(vec4i(OUTSIDE), vec4i(gy * p.inStride) + p.originY, exists),
-    vec4i(gx * p.inStride) + p.originX,
-  );
+  let pixels = pixelsAt(batch * p.pixels + select(vec4u(), own, exists), exists);
   var xQuad = quadAt(begin * SLICE + local % SLICE, quads);
   // ... and up to four weights of one quad, each its place in a row of four input channels by TILE_QUADS.
   let wPlace = local % W_LANES + W_LANES * vec4u(0u, 1u, 2u, 3u);
@@ -170,7 +215,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   // Where it multiplies.
   let lane = local % LANES_N;
   let xRow = (local / LANES_N) * SLICE;
-  const ROW_STEP = LANES_M * SLICE;
 
   var sums: array<vec4f, 16>;
   var x0: vec4f; var x1: vec4f; var x2: vec4f; var x3: vec4f;
@@ -201,43 +245,11 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     if (turn > begin) {
       let xFrom = (1u - half) * X_SIZE + xRow;
       let wFrom = (1u - half) * W_SIZE + lane;
-      for (var k = 0u; k < SLICE; k++) {
-        let v0 = xs[xFrom + k];
-        let v1 = xs[xFrom + k + ROW_STEP];
-        let v2 = xs[xFrom + k + 2u * ROW_STEP];
-        let v3 = xs[xFrom + k + 3u * ROW_STEP];
-        var v4: vec4f; var v5: vec4f; var v6: vec4f; var v7: vec4f;
-        if (TALL > 1u) {
-          v4 = xs[xFrom + k + 4u * ROW_STEP];
-          v5 = xs[xFrom + k + 5u * ROW_STEP];
-          v6 = xs[xFrom + k + 6u * ROW_STEP];
-          v7 = xs[xFrom + k + 7u * ROW_STEP];
-        }
-        let w = weightsAt(wFrom + k * 4u * TILE_QUADS);
-        sums[0] = addProducts(sums[0], v0, w);
-        sums[1] = addProducts(sums[1], v1, w);
-        sums[2] = addProducts(sums[2], v2, w);
-        sums[3] = addProducts(sums[3], v3, w);
-        if (TALL > 1u) {
-          sums[4] = addProducts(sums[4], v4, w);
-          sums[5] = addProducts(sums[5], v5, w);
-          sums[6] = addProducts(sums[6], v6, w);
-          sums[7] = addProducts(sums[7], v7, w);
-        }
-        if (WIDE > 1u) {
-          let u = weightsAt(wFrom + k * 4u * TILE_QUADS + LANES_N);
-          sums[8] = addProducts(sums[8], v0, u);
-          sums[9] = addProducts(sums[9], v1, u);
-          sums[10] = addProducts(sums[10], v2, u);
-          sums[11] = addProducts(sums[11], v3, u);
-          if (TALL > 1u) {
-            sums[12] = addProducts(sums[12], v4, u);
-            sums[13] = addProducts(sums[13], v5, u);
-            sums[14] = addProducts(sums[14], v6, u);
-            sums[15] = addProducts(sums[15], v7, u);
-          }
-        }
-      }
+      // Written out: the compilers of GPUs leave a loop of this size as it is, which costs a tenth.
+      addSlice(&sums, xFrom, wFrom);
+      addSlice(&sums, xFrom + 1u, wFrom + 4u * TILE_QUADS);
+      addSlice(&sums, xFrom + 2u, wFrom + 8u * TILE_QUADS);
+      addSlice(&sums, xFrom + 3u, wFrom + 12u * TILE_QUADS);
     }
     if (turn < turns) {
       let xTo = half * X_SIZE + local;

@@ -1,4 +1,5 @@
-import { defineKernel } from '../../gpu/kernel.ts';
+import { type Constants, defineKernel } from '../../gpu/kernel.ts';
+import type { LaunchContext } from '../../tensor/tape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { type Epilogue, epilogueBindings, epilogueBits } from './epilogue.ts';
 import dweightCode from './winograd_dweight.wgsl?raw';
@@ -20,6 +21,15 @@ const dyKernel = defineKernel('winograd_dy', dyCode);
 const dweightKernel = defineKernel('winograd_dweight', dweightCode);
 
 const POINTS = 36;
+
+/**
+ * Channels an invocation: a CPU adapter does not compute less for fewer; on a GPU a tile of one channel leaves registers for enough
+ * invocations to hide what memory takes.
+ */
+const channelsFor = ({ capabilities }: LaunchContext): { width: number; constants: Constants } =>
+  capabilities.software
+    ? { width: 4, constants: { Channels: 'vec4f', UNROLLED: false } }
+    : { width: 1, constants: { Channels: 'f32', UNROLLED: true } };
 
 /** How results [N, GH, GW, …] fall into tiles of 4×4. */
 export interface Tiling {
@@ -43,15 +53,19 @@ export function winogradInput(x: Tensor, { TH, TW, tiles }: Tiling, pad: number)
     op: 'winograd_input',
     inputs: [x],
     outputs: [[POINTS, tiles, C]],
-    launches: (_, [v]) => [
-      {
-        kernel: inputKernel,
-        params: { H, W, C, TH, TW, tiles, pad },
-        bind: { x, v },
-        workgroups: Math.ceil((tiles * C) / 4 / 64),
-        flops: tiles * C * 12 * 13,
-      },
-    ],
+    launches: (context, [v]) => {
+      const { width, constants } = channelsFor(context);
+      return [
+        {
+          kernel: inputKernel,
+          constants,
+          params: { H, W, C: C / width, TH, TW, tiles, pad },
+          bind: { x, v },
+          workgroups: Math.ceil((tiles * C) / width / 64),
+          flops: tiles * C * 12 * 13,
+        },
+      ];
+    },
   });
   return v!;
 }
@@ -59,20 +73,23 @@ export function winogradInput(x: Tensor, { TH, TW, tiles }: Tiling, pad: number)
 /** weight [3, 3, C, O] → [36, C, O], of the weights as they are or turned by 180°. */
 export function winogradWeight(weight: Tensor, { turned = false } = {}): Tensor {
   const [, , C, O] = weight.shape as [number, number, number, number];
-  const quads = (C * O) / 4;
   const [u] = weight.tape.record({
     op: 'winograd_weight',
     inputs: [weight],
     outputs: [[POINTS, C, O]],
-    launches: (_, [u]) => [
-      {
-        kernel: weightKernel,
-        params: { quads, turned: Number(turned) },
-        bind: { weight, u },
-        workgroups: Math.ceil(quads / 64),
-        flops: C * O * 9 * 12,
-      },
-    ],
+    launches: (context, [u]) => {
+      const { width, constants } = channelsFor(context);
+      return [
+        {
+          kernel: weightKernel,
+          constants,
+          params: { size: (C * O) / width, turned: Number(turned) },
+          bind: { weight, u },
+          workgroups: Math.ceil((C * O) / width / 64),
+          flops: C * O * 9 * 12,
+        },
+      ];
+    },
   });
   return u!;
 }
@@ -95,15 +112,19 @@ export function winogradOutput(
     inputs: [m, epilogue.bias, epilogue.residual],
     outputs: [[N, GH, GW, O]],
     finishes,
-    launches: ({ finish }, [y]) => [
-      {
-        kernel: outputKernel,
-        params: { epilogue: epilogueBits({ ...epilogue, ...finish }), GH, GW, O, TH, TW, tiles },
-        bind: { m, ...epilogueBindings({ ...epilogue, ...finish }), y },
-        workgroups: Math.ceil((tiles * O) / 4 / 64),
-        flops: tiles * O * 10 * 12,
-      },
-    ],
+    launches: (context, [y]) => {
+      const { width, constants } = channelsFor(context);
+      return [
+        {
+          kernel: outputKernel,
+          constants,
+          params: { epilogue: epilogueBits({ ...epilogue, ...context.finish }), GH, GW, O: O / width, TH, TW, tiles },
+          bind: { m, ...epilogueBindings({ ...epilogue, ...context.finish }), y },
+          workgroups: Math.ceil((tiles * O) / width / 64),
+          flops: tiles * O * 10 * 12,
+        },
+      ];
+    },
     ...(differentiates && backward && { differentiates, backward: (dy, wanted) => backward(y!, dy, wanted) }),
   });
   return y!;
@@ -116,15 +137,19 @@ export function winogradDy(dy: Tensor, { GH, GW, TH, TW, tiles }: Tiling): Tenso
     op: 'winograd_dy',
     inputs: [dy],
     outputs: [[POINTS, tiles, O]],
-    launches: (_, [m]) => [
-      {
-        kernel: dyKernel,
-        params: { GH, GW, O, TH, TW, tiles },
-        bind: { dy, m },
-        workgroups: Math.ceil((tiles * O) / 4 / 64),
-        flops: tiles * O * 10 * 12,
-      },
-    ],
+    launches: (context, [m]) => {
+      const { width, constants } = channelsFor(context);
+      return [
+        {
+          kernel: dyKernel,
+          constants,
+          params: { GH, GW, O: O / width, TH, TW, tiles },
+          bind: { dy, m },
+          workgroups: Math.ceil((tiles * O) / width / 64),
+          flops: tiles * O * 10 * 12,
+        },
+      ];
+    },
   });
   return m!;
 }

@@ -1,7 +1,8 @@
 // Result of Winograd's F(4×4, 3×3): y = Aᵀ·m·A for every tile, with bias, residual and ReLU; cf. winograd_input.wgsl.
 //
-// m [36, tiles, O], y [N, GH, GW, O]; tile (n, ty, tx) holds the results (4·ty …, 4·tx …). One invocation a tile and four
-// channels.
+// m [36, tiles, O], y [N, GH, GW, O]; tile (n, ty, tx) holds the results (4·ty …, 4·tx …). One invocation a tile and as
+// many channels as `Channels` has.
+// Given: Channels and UNROLLED; cf. winograd_input.wgsl.
 
 // Bits of `epilogue`.
 const BIAS = 1u;
@@ -10,23 +11,23 @@ const RELU = 4u;
 const GATE = 8u;
 
 struct Params { epilogue: u32, GH: u32, GW: u32, O: u32, TH: u32, TW: u32, tiles: u32 }
-@group(0) @binding(0) var<storage, read> m: array<vec4f>;
-@group(0) @binding(1) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(2) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(3) var<storage, read> gate: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(0) var<storage, read> m: array<Channels>;
+@group(0) @binding(1) var<storage, read> bias: array<Channels>;
+@group(0) @binding(2) var<storage, read> residual: array<Channels>;
+@group(0) @binding(3) var<storage, read> gate: array<Channels>;
+@group(0) @binding(4) var<storage, read_write> y: array<Channels>;
 @group(0) @binding(5) var<uniform> p: Params;
 
 const A = 0.625;
 const B = 1.25;
 
 /** Aᵀ·m of one column. */
-fn transform(m: array<vec4f, 6>) -> array<vec4f, 4> {
+fn transform(m: array<Channels, 6>) -> array<Channels, 4> {
   let evenA = m[1] + m[2];
   let oddA = m[1] - m[2];
   let evenB = m[3] + m[4];
   let oddB = m[3] - m[4];
-  return array<vec4f, 4>(
+  return array<Channels, 4>(
     m[0] + evenA + evenB,
     A * oddA + B * oddB,
     (A * A) * evenA + (B * B) * evenB,
@@ -45,25 +46,24 @@ fn powersOf(j: u32) -> vec4f {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @builtin(local_invocation_index) local: u32) {
   let index = (wg.y * num.x + wg.x) * 64u + local;
-  let quads = p.O / 4u;
-  if (index >= p.tiles * quads) { return; }
-  let quad = index % quads;
-  let tile = index / quads;
+  if (index >= p.tiles * p.O) { return; }
+  let c = index % p.O;
+  let tile = index / p.O;
   let x0 = (tile % p.TW) * 4u;
   let y0 = ((tile / p.TW) % p.TH) * 4u;
   let n = tile / (p.TW * p.TH);
 
-  var offset: vec4f;
-  if ((p.epilogue & BIAS) != 0u) { offset = bias[quad]; }
+  var offset: Channels;
+  if ((p.epilogue & BIAS) != 0u) { offset = bias[c]; }
   // One column after the other, each added to all results that it counts in, and one result after the other: every load or store
   // in the source is some hundred instructions on a CPU adapter.
-  var sums: array<vec4f, 16>;
+  var sums: array<Channels, 16>;
   for (var k = 0u; k < 16u; k++) { sums[k] = offset; }
-  let step = p.tiles * quads;
+  let step = p.tiles * p.O;
   let row = 6u * step;
   var j = 0u;
   for (var at = index; at < row; at += step) {
-    let t = transform(array<vec4f, 6>(m[at], m[at + row], m[at + 2u * row], m[at + 3u * row], m[at + 4u * row], m[at + 5u * row]));
+    let t = transform(array<Channels, 6>(m[at], m[at + row], m[at + 2u * row], m[at + 3u * row], m[at + 4u * row], m[at + 5u * row]));
     let powers = powersOf(j);
     for (var i = 0u; i < 4u; i++) {
       for (var k = 0u; k < 4u; k++) { sums[i * 4u + k] += powers[k] * t[i]; }
@@ -71,13 +71,15 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     j++;
   }
   var results = sums;  // what a loop's variable addresses lies in memory
-  for (var iy = y0; iy < min(y0 + 4u, p.GH); iy++) {
-    for (var ix = x0; ix < min(x0 + 4u, p.GW); ix++) {
-      let at = ((n * p.GH + iy) * p.GW + ix) * quads + quad;
-      var value = results[(iy - y0) * 4u + ix - x0];
+  let four = select(min(p.tiles, 1u) * 4u, 4u, UNROLLED);
+  for (var i = 0u; i < four; i++) {
+    for (var k = 0u; k < four; k++) {
+      if (y0 + i >= p.GH || x0 + k >= p.GW) { continue; }
+      let at = ((n * p.GH + y0 + i) * p.GW + x0 + k) * p.O + c;
+      var value = results[i * 4u + k];
       if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
-      if ((p.epilogue & RELU) != 0u) { value = select(value, vec4f(), value <= vec4f()); }
-      if ((p.epilogue & GATE) != 0u) { value = select(vec4f(), value, gate[at] > vec4f()); }
+      if ((p.epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
+      if ((p.epilogue & GATE) != 0u) { value = select(Channels(), value, gate[at] > Channels()); }
       y[at] = value;
     }
   }
