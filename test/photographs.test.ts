@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -10,6 +10,7 @@ import { randomCrop } from '../src/images/crop.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { cutRegion } from '../src/images/region.ts';
+import { encodePng } from '../src/images/sharp.ts';
 import { createKey, type Key, keyCarriers } from '../src/marking/key.ts';
 import { type MarkDatasetOptions, markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe, Marker, type MarkingRecipe } from '../src/marking/marker.ts';
@@ -188,6 +189,27 @@ describe('photographs of many sizes and formats', () => {
     await expect(Marker.create(model, 2 ** 30, 1, recipe)).rejects.toThrow(/1073741824 pixels need \d+ bytes/);
     expect(device().liveBytes).toBe(baseline);
   });
+});
+
+it('grey photographs stay grey among coloured ones, and move towards their carriers', async () => {
+  for (const [i, name] of ['elk/grey.png', 'elk/colour.png', 'owl/colour.png', 'owl/grey.png'].entries()) {
+    const [width, height] = [40 + 3 * i, 52 - 2 * i];
+    const picture = pictureOf(20 + i, width, height);
+    const grey = name.includes('grey');
+    const data = grey ? Uint8Array.from({ length: width * height }, (_, pixel) => picture[3 * pixel]!) : picture;
+    mkdirSync(join(at('mixed'), name, '..'), { recursive: true });
+    writeFileSync(join(at('mixed'), name), await encodePng({ width, height, channels: grey ? 1 : 3, data }));
+  }
+  const still = { fraction: 1, recipe: { ...recipe, crop: null, learningRate: 20 } };
+  const { images } = await mark(at('mixed'), at('mixed-marked'), still);
+  expect(images.map(({ gain }) => gain > 0.01)).toEqual(new Array(4).fill(true));
+  const [source, marked] = [await openDataset(at('mixed')), await openDataset(at('mixed-marked'))];
+  for (let i = 0; i < source.length; i++) {
+    const [before, after] = [await source.image(i), await marked.image(i)];
+    expect(after.channels, source.id(i)).toBe(source.id(i).includes('grey') ? 1 : 3);
+    expect(Buffer.from(after.data).equals(Buffer.from(before.data)), source.id(i)).toBe(false);
+  }
+  expect((await mark(at('mixed'), at('mixed-one'), { ...still, batchSize: 1 })).images).toEqual(images);
 });
 
 it('a device sees a region alike, whether it is resized there or before', async () => {

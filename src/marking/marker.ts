@@ -1,3 +1,4 @@
+import { toChannels } from '../datasets/loader.ts';
 import { DeviceError } from '../errors.ts';
 import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
@@ -9,7 +10,7 @@ import type { NetworkConfig } from '../nn/networks.ts';
 import { derive } from '../random.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
 import { markingLoss } from '../shaders/marking_loss/marking_loss.ts';
-import { pgdStep, stepFactors } from '../shaders/pgd_step/pgd_step.ts';
+import { greyGradient, pgdStep, stepFactors } from '../shaders/pgd_step/pgd_step.ts';
 import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
 import { bytesOf, sizeOf, type Tensor } from '../tensor/tensor.ts';
@@ -90,7 +91,9 @@ export function markingRecipeFor(
  */
 export function recordMarkingStep(
   model: Model,
-  tensors: Readonly<Record<'image' | 'original' | 'carriers' | 'crops' | 'vanillaCrops' | 'rounding', Tensor>>,
+  tensors: Readonly<Record<'image' | 'original' | 'carriers' | 'crops' | 'vanillaCrops' | 'rounding', Tensor>> & {
+    readonly grey?: Tensor | undefined;
+  },
   recipe: Pick<MarkingRecipe, 'radiusLevels' | 'learningRate' | 'lambdaFeatures' | 'lambdaImage'>,
 ): Tensor {
   const { image, original, carriers, crops, vanillaCrops, rounding } = tensors;
@@ -101,7 +104,8 @@ export function recordMarkingStep(
   const { loss } = markingLoss(features, vanilla, carriers, { lambdaFeatures });
   const [gradient] = backward(loss, [image]);
   const factors = stepFactors(image.shape.at(-1)!, { learningRate, lambdaImage, std: model.config.std });
-  pgdStep(image, { original, gradient, rounding, radiusLevels, ...factors });
+  const common = tensors.grey ? greyGradient(gradient!, factors.step, tensors.grey) : gradient!;
+  pgdStep(image, { original, gradient: common, rounding, radiusLevels, ...factors });
   return loss;
 }
 
@@ -109,6 +113,7 @@ export function recordMarkingStep(
 export interface MarkingJob {
   /** Names its stream of random crops. */
   readonly id: string;
+  /** With the network's channels, or grey: a grey image stays grey, whatever the network sees. */
   readonly image: Image8;
   /** The carrier of its class in feature space, [d]. */
   readonly direction: Float32Array;
@@ -135,6 +140,8 @@ export class Marker {
   readonly #carriers: Tensor;
   readonly #crops: Tensor;
   readonly #rounding: Tensor;
+  /** How many pixels are of grey images, where the network takes colours. They come first. */
+  readonly #grey: Tensor | undefined;
   /** The image's tensor on the tape: the program's output. */
   readonly #marked: Tensor;
   readonly program: Program;
@@ -143,7 +150,7 @@ export class Marker {
     model: Model,
     recipe: MarkingRecipe,
     variables: readonly [Variable, Variable, Variable],
-    tensors: Record<'carriers' | 'crops' | 'rounding' | 'marked', Tensor>,
+    tensors: Record<'carriers' | 'crops' | 'rounding' | 'marked', Tensor> & { grey: Tensor | undefined },
     program: Program,
   ) {
     this.#model = model;
@@ -152,6 +159,7 @@ export class Marker {
     this.#carriers = tensors.carriers;
     this.#crops = tensors.crops;
     this.#rounding = tensors.rounding;
+    this.#grey = tensors.grey;
     this.#marked = tensors.marked;
     this.program = program;
     this.batchSize = tensors.crops.shape[0];
@@ -177,6 +185,7 @@ export class Marker {
       const carriers = tape.input('carriers', [batchSize, model.featureDimension]);
       const crops = tape.input('crops', [batchSize, 5], 'u32');
       const rounding = tape.input('rounding', [1], 'u32');
+      const grey = model.config.channels === 3 ? tape.input('grey', [1], 'u32') : undefined;
       recordMarkingStep(
         model,
         {
@@ -184,6 +193,7 @@ export class Marker {
           original,
           carriers,
           rounding,
+          grey,
           crops: recipe.crop ? crops : fixedCrops,
           // Without random crops, what is seen of the original never changes: its features are then computed once a batch.
           vanillaCrops: recipe.crop && recipe.vanillaCrop === 'same' ? crops : fixedCrops,
@@ -195,7 +205,7 @@ export class Marker {
         model,
         recipe,
         variables as [Variable, Variable, Variable],
-        { carriers, crops, rounding, marked: image },
+        { carriers, crops, rounding, grey, marked: image },
         program,
       );
     } catch (error) {
@@ -205,12 +215,15 @@ export class Marker {
   }
 
   /**
-   * Marks up to `batchSize` images with the network's channels. Returns their pixels in the same order. Throws DeviceError if the
+   * Marks up to `batchSize` images. Returns them in the same order, with the channels they came with. Throws DeviceError if the
    * device fails, and the signal's reason.
    */
-  async mark(jobs: readonly MarkingJob[], options: MarkOptions = {}): Promise<Image8[]> {
+  async mark(all: readonly MarkingJob[], options: MarkOptions = {}): Promise<Image8[]> {
     const recipe = this.#recipe;
-    const images = jobs.map(({ image }) => image);
+    const { channels } = this.#model.config;
+    const staysGrey = ({ image }: MarkingJob): boolean => image.channels < channels;
+    const jobs = [...all.filter(staysGrey), ...all.filter((job) => !staysGrey(job))];
+    const images = jobs.map(({ id, image }) => toChannels(image, channels, id));
     const pack = (crops: readonly Crop[]): Uint32Array => packCrops(crops, images, this.batchSize);
     const levels = packLevels(
       images.map(({ data }) => ({ levels: data })),
@@ -221,6 +234,10 @@ export class Marker {
     this.#vanillaCrops.write(pack(images.map((image) => evaluationCrop(image, this.#model.config))));
     const directions = padTo(jobs, this.batchSize).flatMap(({ direction }) => [...direction]);
     this.program.write(this.#carriers, Float32Array.from(directions));
+    if (this.#grey) {
+      const greyPixels = jobs.filter(staysGrey).reduce((sum, { image }) => sum + image.width * image.height, 0);
+      this.program.write(this.#grey, Uint32Array.of(greyPixels));
+    }
     for (let iteration = 1; iteration <= recipe.iterations; iteration++) {
       options.signal?.throwIfAborted();
       const rounding = iteration === recipe.iterations || iteration % recipe.roundEvery === 0;
@@ -230,7 +247,10 @@ export class Marker {
       await this.program.run();
       options.onIteration?.(iteration);
     }
-    return cutApart(images, await this.program.read(this.#marked));
+    const marked = new Map(
+      cutApart(images, await this.program.read(this.#marked)).map((image, i) => [jobs[i]!, image]),
+    );
+    return all.map((job) => (staysGrey(job) ? firstChannel(marked.get(job)!) : marked.get(job)!));
   }
 
   destroy(): void {
@@ -241,6 +261,15 @@ export class Marker {
   #draw({ id, image }: MarkingJob, options: RandomCropOptions, iteration: number): Crop {
     return randomCrop(image.height, image.width, options, derive(this.#recipe.seed, 'mark', id, iteration));
   }
+}
+
+/** An image whose channels are alike, as a grey one. */
+function firstChannel({ channels, data, ...rest }: Image8): Image8 {
+  return {
+    ...rest,
+    channels: 1,
+    data: Uint8Array.from({ length: data.length / channels }, (_, i) => data[i * channels]!),
+  };
 }
 
 /** Images that lie one after another. */

@@ -3,7 +3,7 @@
 import { type FileHandle, open, readFile, truncate } from 'node:fs/promises';
 import type { Dataset } from '../datasets/dataset.ts';
 import { exists, fileError } from '../datasets/files.ts';
-import { ahead, chunks, inParallel, toChannels } from '../datasets/loader.ts';
+import { ahead, checkChannels, chunks, inParallel, toChannels } from '../datasets/loader.ts';
 import type { ManifestImage } from '../datasets/manifest.ts';
 import type { DatasetWriter } from '../datasets/write.ts';
 import { DeviceError, InputError, IntegrityError } from '../errors.ts';
@@ -161,9 +161,11 @@ async function decode(run: Underway, batch: readonly number[]): Promise<Decoded>
   const found: (Decoded['jobs'][number] | undefined)[] = new Array(batch.length);
   await inParallel(batch.length, async (row) => {
     const index = batch[row];
-    const image = await unlessFaulty(dataset, index, faults, async () =>
-      toChannels(await dataset.image(index), model.config.channels, dataset.id(index)),
-    );
+    const image = await unlessFaulty(dataset, index, faults, async () => {
+      const decoded = await dataset.image(index);
+      checkChannels(decoded.channels, model.config.channels, dataset.id(index));
+      return decoded;
+    });
     const carrier = run.carrierOf(index);
     const job = { id: run.cropStreamOf(index), direction: Float32Array.from(carrier) };
     if (image) found[row] = { index, carrier, job: { ...job, image } };
@@ -187,12 +189,12 @@ async function save(
   await inParallel(jobs.length, async (row) => {
     const { index } = jobs[row];
     const written = await stopwatch.time('encoding and writing*', writer.writeImage(index, marked[row]));
-    const image = toChannels(await stopwatch.time('reading back*', writer.read(index)), config.channels, written.id);
-    saved[row] = { ...written, image };
+    saved[row] = { ...written, image: await stopwatch.time('reading back*', writer.read(index)) };
   });
+  const regionOf = (image: Image8) =>
+    cutRegion(toChannels(image, config.channels, 'an image'), evaluationCrop(image, config), config.inputSize);
   const features = async (images: readonly Image8[]): Promise<Float32Array> =>
-    (await extractor.run(images.map((image) => cutRegion(image, evaluationCrop(image, config), config.inputSize))))
-      .features;
+    (await extractor.run(images.map(regionOf))).features;
   const [before, after] =
     jobs.length === 0
       ? []

@@ -1,5 +1,5 @@
 import type { Dataset } from '../datasets/dataset.ts';
-import { toChannels } from '../datasets/loader.ts';
+import { checkChannels, toChannels } from '../datasets/loader.ts';
 import { selectStratified } from '../datasets/select.ts';
 import { InputError } from '../errors.ts';
 import type { Image8 } from '../images/image.ts';
@@ -65,7 +65,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
     const extractor = await FeatureExtractor.create(model, pixels, 1);
     try {
       const along = async (seen: Image8): Promise<number> => {
-        const region = cutRegion(seen, evaluationCrop(seen, config), config.inputSize);
+        const region = cutRegion(toChannels(seen, config.channels, id), evaluationCrop(seen, config), config.inputSize);
         const { features } = await extractor.run([region]);
         return carrier.reduce((sum, u, i) => sum + features[i] * u, 0);
       };
@@ -129,7 +129,9 @@ async function chooseImages({
     if (chosen.length === count) break;
     if (dataset.faults?.has(index)) continue;
     try {
-      chosen.push({ index, image: toChannels(await dataset.image(index), model.config.channels, dataset.id(index)) });
+      const image = await dataset.image(index);
+      checkChannels(image.channels, model.config.channels, dataset.id(index));
+      chosen.push({ index, image });
     } catch (error) {
       if (!dataset.faults || !(error instanceof InputError)) throw error;
     }

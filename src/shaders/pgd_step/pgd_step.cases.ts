@@ -1,5 +1,5 @@
 import type { ErrorCase, KernelCase } from '../cases.ts';
-import { pgdStep, type StepFactors, stepFactors } from './pgd_step.ts';
+import { greyGradient, pgdStep, type StepFactors, stepFactors } from './pgd_step.ts';
 
 /** Rounds to the nearest integer, ties to even. */
 function roundHalfEven(v: number): number {
@@ -53,6 +53,22 @@ function stepCase(
   };
 }
 
+function greyCase(shape: readonly number[], grey: number, step: readonly number[]): KernelCase {
+  return {
+    name: `grey_gradient ${shape.join('x')}, ${grey} grey, step ${step[0]}`,
+    inputs: { x: { shape }, grey: { shape: [1], dtype: 'u32', value: () => grey } },
+    record: (_, { x, grey }) => ({ y: greyGradient(x!, step, grey!) }),
+    reference: ({ x }) => ({
+      y: x!.map((value, i) => {
+        const pixel = Math.floor(i / 3);
+        if (pixel >= grey) return value;
+        const moved = step.reduce((sum, each, c) => sum + (each * x![3 * pixel + c]!) / 3, 0);
+        return step[i % 3] === 0 ? 0 : moved / step[i % 3]!;
+      }),
+    }),
+  };
+}
+
 const still = (C: number): StepFactors => ({ step: new Array(C).fill(0), shrink: new Array(C).fill(0) });
 const published = (learningRate: number, std: readonly number[]): StepFactors =>
   stepFactors(std.length, { learningRate, lambdaImage: 0.0005, std });
@@ -73,6 +89,9 @@ export const cases: readonly KernelCase[] = [
     rounding: 0,
     factors: stepFactors(5, { learningRate: 3, lambdaImage: 0.05 }),
   }),
+  greyCase([70, 3], 41, [13, 5, 0.5]),
+  greyCase([5, 3], 0, [1, 2, 3]),
+  greyCase([129, 3], 129, [0, 0, 0]),
   stepCase([1, 16, 16, 1], { radius: 0, rounding: 1, factors: stepFactors(1, { learningRate: 99, lambdaImage: 0 }) }),
 ];
 

@@ -1,9 +1,11 @@
 import { defineKernel } from '../../gpu/kernel.ts';
 import { shapeError, type Tensor } from '../../tensor/tensor.ts';
 import { constant } from '../constant/constant.ts';
+import greyCode from './grey_gradient.wgsl?raw';
 import code from './pgd_step.wgsl?raw';
 
 const kernel = defineKernel('pgd_step', code);
+const greyKernel = defineKernel('grey_gradient', greyCode);
 
 /** For each channel: levels moved per unit of ∂L/∂level, and the share of the distance to the original that is taken back. */
 export interface StepFactors {
@@ -87,4 +89,33 @@ export function pgdStep(image: Tensor, options: PgdStepOptions): void {
       },
     ],
   });
+}
+
+/**
+ * The gradient [..., 3] of images whose first `grey` pixels ([1] of u32) are of grey images: by theirs a step of `step` levels per unit
+ * moves all three channels by the mean of what each would have moved, so that grey images stay grey. A step of 0 moves
+ * nothing. Throws ShapeError for other channels.
+ */
+export function greyGradient(gradient: Tensor, step: readonly number[], grey: Tensor): Tensor {
+  if (gradient.shape.at(-1) !== 3 || step.length !== 3)
+    shapeError('grey_gradient', 'gradient must have 3 channels, with a step for each', { gradient });
+  if (grey.dtype !== 'u32' || grey.shape.join() !== '1')
+    shapeError('grey_gradient', 'grey must be [1] of u32', { grey });
+  const steps = constant(gradient.tape, step);
+  const pixels = gradient.size / 3;
+  const [y] = gradient.tape.record({
+    op: 'grey_gradient',
+    inputs: [gradient, steps, grey],
+    outputs: [gradient.shape],
+    launches: (_, [y]) => [
+      {
+        kernel: greyKernel,
+        params: { pixels },
+        bind: { x: gradient, step: steps, grey, y },
+        workgroups: Math.ceil(pixels / 64),
+        flops: 9 * pixels,
+      },
+    ],
+  });
+  return y!;
 }
