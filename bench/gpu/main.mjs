@@ -19,7 +19,6 @@ usage: node bench/gpu/main.mjs [options]
   --rounds N        timed runs of each; default 15
   --seconds N       a step that takes longer makes fewer rounds, but three; default 60
   --tiny            small networks and batches: to see that everything runs, on any adapter
-  --profiles no     without profiles
   --torch DEVICE    cuda (default), cpu, or none
   --json            the results as JSON on stdout
   --out FILE        where to write them; default bench/results/gpu-ADAPTER-DATE.json, with --tiny nowhere
@@ -68,7 +67,6 @@ function options() {
         seconds: { type: 'string', default: '60' },
         tiny: { type: 'boolean', default: false },
         torch: { type: 'string', default: 'cuda' },
-        profiles: { type: 'string', default: 'yes' },
         json: { type: 'boolean', default: false },
         out: { type: 'string' },
         help: { type: 'boolean', default: false },
@@ -86,7 +84,6 @@ function options() {
   const seconds = Number(values.seconds);
   if (!(seconds >= 0)) throw new Stop(`--seconds: ${values.seconds} is no number of seconds`, 2);
   if (!['cuda', 'cpu', 'none'].includes(values.torch)) throw new Stop('--torch: cuda, cpu or none', 2);
-  if (!['yes', 'no'].includes(values.profiles)) throw new Stop('--profiles: yes or no', 2);
   return { ...values, batches, rounds, seconds };
 }
 
@@ -210,7 +207,7 @@ async function main() {
     // The profiles have the GPU to themselves.
     session.close();
     const precisions = keys.includes(HALF) ? ['f32', 'f16'] : ['f32'];
-    for (const [index, work] of given.profiles === 'yes' ? works.entries() : [])
+    for (const [index, work] of works.entries())
       for (const precision of precisions) {
         profiles.push(profileOf(work, precision, index === 0 && precision === 'f32'));
         save();

@@ -4,7 +4,7 @@ import { compare, operatorReference, samplesOf } from './reference.mjs';
 
 /** A timing shorter than this is mostly the clock: a turn then takes the mean of several runs, each waited for. */
 const LEAST_MS = 20;
-const MOST_REPEATS = 200;
+const MOST_REPEATS = 50;
 
 /**
  * Measures one work by all `entries` ({ key, child, work }, the own one first): each is prepared, run and checked, then they take

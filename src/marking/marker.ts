@@ -222,7 +222,8 @@ export class Marker {
     const recipe = this.#recipe;
     const { channels } = this.#model.config;
     const staysGrey = ({ image }: MarkingJob): boolean => image.channels < channels;
-    const jobs = [...all.filter(staysGrey), ...all.filter((job) => !staysGrey(job))];
+    const grey = all.filter(staysGrey);
+    const jobs = [...grey, ...all.filter((job) => !staysGrey(job))];
     const images = jobs.map(({ id, image }) => toChannels(image, channels, id));
     const pack = (crops: readonly Crop[]): Uint32Array => packCrops(crops, images, this.batchSize);
     const levels = packLevels(
@@ -235,8 +236,8 @@ export class Marker {
     const directions = padTo(jobs, this.batchSize).flatMap(({ direction }) => [...direction]);
     this.program.write(this.#carriers, Float32Array.from(directions));
     if (this.#grey) {
-      const greyPixels = jobs.filter(staysGrey).reduce((sum, { image }) => sum + image.width * image.height, 0);
-      this.program.write(this.#grey, Uint32Array.of(greyPixels));
+      const pixels = grey.reduce((sum, { image }) => sum + image.width * image.height, 0);
+      this.program.write(this.#grey, Uint32Array.of(pixels));
     }
     for (let iteration = 1; iteration <= recipe.iterations; iteration++) {
       options.signal?.throwIfAborted();
