@@ -12,8 +12,8 @@ export default defineConfig({
     rollupOptions: {
       input: {
         index: 'src/index.ts',
-        node: 'src/node.ts',
-        cli: 'src/cli/main.ts',
+        node: 'src/node/index.ts',
+        cli: 'src/node/cli/main.ts',
         bench: 'bench/main.ts',
         photographs: 'bench/photographs.ts',
       },
@@ -24,6 +24,7 @@ export default defineConfig({
         'webgpu',
         'sharp',
         'valibot',
+        /^@noble\/hashes/,
         'tinybench',
       ],
     },

@@ -1,7 +1,7 @@
-import type { Context } from '../src/cli/command.ts';
 import type { Device } from '../src/gpu/device.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
+import type { Context } from '../src/node/cli/command.ts';
 import { wallClockMs } from '../src/profiling/prepared.ts';
 import { prepareStep, type StepName, stepNames } from '../src/profiling/steps.ts';
 import type { Program } from '../src/tensor/program.ts';

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
-import { defineCommand, precisionOption } from '../src/cli/command.ts';
-import { runCommand } from '../src/cli/program.ts';
 import { UsageError } from '../src/errors.ts';
-import { openDevice as openDeviceOf } from '../src/node.ts';
+import { defineCommand, precisionOption } from '../src/node/cli/command.ts';
+import { runCommand } from '../src/node/cli/program.ts';
+import { openDevice as openDeviceOf } from '../src/node/index.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import { tableLines } from '../src/profiling/table.ts';
 import { type BenchCase, operatorCases, shapeCases } from './cases.ts';
@@ -74,8 +74,8 @@ const bench = defineCommand({
       signal,
       progress,
     });
-    const ceilings = { gflops: fma!.gflops, gbps: copy!.gbps };
-    const load = loadavg()[0]!;
+    const ceilings = { gflops: fma.gflops, gbps: copy.gbps };
+    const load = loadavg()[0];
     log(
       `ceilings: ${ceilings.gflops.toFixed(1)} GFLOP/s, ${ceilings.gbps.toFixed(1)} GB/s; load average ${load.toFixed(2)}`,
     );

@@ -1,5 +1,5 @@
-import type { Context } from '../src/cli/command.ts';
 import type { Device } from '../src/gpu/device.ts';
+import type { Context } from '../src/node/cli/command.ts';
 import { median, type Prepared, replaysToTime, wallClockMs } from '../src/profiling/prepared.ts';
 import type { Program } from '../src/tensor/program.ts';
 import type { BenchCase } from './cases.ts';

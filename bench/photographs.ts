@@ -4,14 +4,14 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { mkdtemp, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Context, defineCommand } from '../src/cli/command.ts';
-import { runCommand } from '../src/cli/program.ts';
-import { openDataset } from '../src/datasets/dataset.ts';
 import { chunks, Loader } from '../src/datasets/loader.ts';
 import { evaluationCrop, FeatureExtractor, infer } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import { serializeModel } from '../src/nn/model_file.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
+import { type Context, defineCommand } from '../src/node/cli/command.ts';
+import { runCommand } from '../src/node/cli/program.ts';
+import { openDataset } from '../src/node/datasets/open.ts';
 import { derive } from '../src/random.ts';
 import { Stopwatch } from '../src/stopwatch.ts';
 import { photograph, writePhotographs, writeTree } from '../test/photographs.ts';
@@ -59,7 +59,7 @@ const bench = defineCommand({
   examples: ['', '--what hostile --json', '--what kills --count 20'],
   async run({ options, openDevice, log, signal, progress }) {
     const folder = await mkdtemp(join(tmpdir(), 'radioactive-bench-'));
-    log(`load average ${loadavg()[0]!.toFixed(2)}`);
+    log(`load average ${loadavg()[0].toFixed(2)}`);
     try {
       if (options.what === 'pipeline') {
         const data = options.data ?? (await writeSome(folder, options.count ?? 128, 500, 375));
@@ -116,15 +116,15 @@ async function pipeline(model: Model, data: string, signal: AbortSignal) {
   const fresh = await Loader.open(loader.dataset, 3);
   await stopwatch.time('all', infer(model, fresh, { batchSize, signal, stopwatch }));
   const { all, ...stages } = stopwatch.report().stages;
-  const device = alone.report().stages.device!;
-  const decode = decoding.report().stages.decoding!;
+  const device = alone.report().stages.device;
+  const decode = decoding.report().stages.decoding;
   const json = {
     images: length,
-    imagesPerSecond: length / all!,
+    imagesPerSecond: length / all,
     secondsTogether: all,
     secondsDecodingAlone: decode,
     secondsDeviceAlone: device,
-    deviceIdleShare: Math.max(0, 1 - device / all!),
+    deviceIdleShare: Math.max(0, 1 - device / all),
     stages,
   };
   model.destroy();
@@ -188,8 +188,8 @@ async function hostile(folder: string, count: number, progress: Context<unknown>
   const bombs = png({ width: 20_000, height: 20_000, colorType: 0, rows: new Uint8Array(1e6) });
   const kinds = [(bytes: Buffer) => bytes.subarray(0, bytes.length >> 1), () => Buffer.alloc(0), () => bombs];
   for (let i = 0; i < count; i++) {
-    const bytes = pool[i % pool.length]!;
-    const content = i % 50 === 49 ? kinds[Math.floor(i / 50) % kinds.length]!(bytes) : bytes;
+    const bytes = pool[i % pool.length];
+    const content = i % 50 === 49 ? kinds[Math.floor(i / 50) % kinds.length](bytes) : bytes;
     writeTree(data, { [`${i % 2 ? 'owl' : 'elk'}/${i}.jpg`]: content });
     display.update(i + 1);
   }

@@ -1,10 +1,10 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { Context } from '../src/cli/command.ts';
 import type { Dataset } from '../src/datasets/dataset.ts';
 import { Loader } from '../src/datasets/loader.ts';
 import type { Device } from '../src/gpu/device.ts';
 import { Model } from '../src/nn/model.ts';
+import type { Context } from '../src/node/cli/command.ts';
 import { median, replaysToTime, wallClockMs } from '../src/profiling/prepared.ts';
 import { prepareStep } from '../src/profiling/steps.ts';
 import { defaultRecipe } from '../src/training/recipe.ts';
@@ -39,7 +39,7 @@ const BATCH = 32;
 const EPOCH_STEPS = 8;
 const INTERVALS = 10;
 const MOST_GROWTH = 0.05;
-const { config, name } = settings[0]!;
+const { config, name } = settings[0];
 
 /** Trains the smallest network as a user would, for so many steps, rounded up to whole epochs of 8. */
 export async function soak(
@@ -82,9 +82,9 @@ export async function soak(
     model.destroy();
   }
   display.done();
-  const settled = rows[Math.ceil(rows.length / 5) - 1]!;
+  const settled = rows[Math.ceil(rows.length / 5) - 1];
   const rssGrowth = rows.at(-1)!.rssBytes / settled.rssBytes - 1;
-  const flat = rows.every(({ liveBytes }) => liveBytes === rows[0]!.liveBytes) && rssGrowth < MOST_GROWTH;
+  const flat = rows.every(({ liveBytes }) => liveBytes === rows[0].liveBytes) && rssGrowth < MOST_GROWTH;
   return { case: `train ${name.replace(/ \d+x/, ` ${BATCH}x`)}`, adapter: device.name, rows, flat, rssGrowth };
 }
 

@@ -191,10 +191,10 @@ export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.
 
 // Statistics, in log space.
 
-export { log10PCosine } from './statistics/cosine.ts';
-export { fisherLog10P } from './statistics/fisher.ts';
-export { type Elements, type LeastSquares, type LeastSquaresOptions, leastSquares } from './statistics/linalg.ts';
-export { stratifiedSumLog10P } from './statistics/permutation.ts';
+export { log10PCosine } from './maths/cosine.ts';
+export { fisherLog10P } from './maths/fisher.ts';
+export { type Elements, type LeastSquares, type LeastSquaresOptions, leastSquares } from './maths/linalg.ts';
+export { stratifiedSumLog10P } from './maths/permutation.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 

@@ -17,7 +17,7 @@ import {
   parseModelFile,
   serializeModel,
 } from '../src/index.ts';
-import * as node from '../src/node.ts';
+import * as node from '../src/node/index.ts';
 import { useDevice } from './device.ts';
 
 /** What an entry of the package uses: modules that are not bundled with it, and names, its own and its surroundings'. */

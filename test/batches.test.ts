@@ -36,13 +36,13 @@ describe.each([
       const features = model.features(x);
       const seed = tape.input('seed', features.shape);
       const [dx] = backward(features, [x], seed);
-      const program = await Program.build(device(), tape, { name: `${count} images`, outputs: [features, dx!] });
+      const program = await Program.build(device(), tape, { name: `${count} images`, outputs: [features, dx] });
       program.write(x, images.subarray(0, count * pixels));
       program.write(seed, new Float32Array(seed.size).fill(0.5));
       await program.run();
       const results = [
         (await program.read(features)).slice(0, model.featureDimension),
-        (await program.read(dx!)).slice(0, pixels),
+        (await program.read(dx)).slice(0, pixels),
       ];
       program.destroy();
       return results.map(({ buffer }) => Buffer.from(buffer));
@@ -50,8 +50,8 @@ describe.each([
     const alone = await first(1);
     for (const count of [2, 5, 33]) {
       const [features, gradient] = await first(count);
-      expect(features!.equals(alone[0]!), `features in a batch of ${count}`).toBe(true);
-      expect(gradient!.equals(alone[1]!), `gradient in a batch of ${count}`).toBe(true);
+      expect(features.equals(alone[0]), `features in a batch of ${count}`).toBe(true);
+      expect(gradient.equals(alone[1]), `gradient in a batch of ${count}`).toBe(true);
     }
     model.destroy();
   });

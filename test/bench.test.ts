@@ -3,7 +3,7 @@ import { firstStepCases, measureFirstSteps } from '../bench/first_step.ts';
 import { encodeMs } from '../bench/host.ts';
 import { measureScaling, soak } from '../bench/soak.ts';
 import { Device } from '../src/gpu/device.ts';
-import { openGpu } from '../src/node.ts';
+import { openGpu } from '../src/node/index.ts';
 import { relu } from '../src/shaders/relu/relu.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
@@ -31,7 +31,7 @@ describe('the soak', () => {
     expect(rows.map(({ step }) => step)).toEqual(rows.map(({ step }) => step).toSorted((a, b) => a - b));
     expect(rows.at(-1)!.step).toBe(56);
     for (const { liveBytes, rssBytes, stepMs } of rows) {
-      expect(liveBytes).toBe(rows[0]!.liveBytes);
+      expect(liveBytes).toBe(rows[0].liveBytes);
       expect(liveBytes).toBeGreaterThan(0);
       expect(rssBytes).toBeGreaterThan(0);
       expect(stepMs).toBeGreaterThan(0);

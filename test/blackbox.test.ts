@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { blackBoxTest, marksAlike } from '../src/detection/blackbox.ts';
 import { calibrateBlackBox } from '../src/detection/calibrate.ts';
 import { type ModelScores, probeResponse, reorderSets } from '../src/detection/scores.ts';
+import { stratifiedSumLog10P } from '../src/maths/permutation.ts';
 import { derive } from '../src/random.ts';
-import { stratifiedSumLog10P } from '../src/statistics/permutation.ts';
 import { expectClose } from './tolerance.ts';
 
 const normals = (label: string, length: number): Float64Array => {
@@ -23,13 +23,13 @@ describe('the stratified permutation law', () => {
     const random = derive(2, 'rows');
     // Values come twice in a row, and rows differ in width.
     const rows = Float64Array.from({ length: K * S }, (_, i) => random.below(4 + 30 * Math.floor(i / S)) - 20);
-    const sums = [...choices(K, S)].map((choice) => choice.reduce((sum, s, c) => sum + rows[c * S + s]!, 0));
+    const sums = [...choices(K, S)].map((choice) => choice.reduce((sum, s, c) => sum + rows[c * S + s], 0));
     const at = [...new Set(sums)].flatMap((t) => [t, t + 0.5]);
     const expected = at.map((t) => Math.log10(sums.filter((sum) => sum >= t).length / S ** K));
     const found = stratifiedSumLog10P(rows, K, at);
     for (const [i, value] of expected.entries())
       if (value === Number.NEGATIVE_INFINITY) expect(found[i]).toBe(value);
-      else expectClose([found[i]!], [value], 1e-11, `at ${at[i]}`);
+      else expectClose([found[i]], [value], 1e-11, `at ${at[i]}`);
   });
 
   it('reaches far below the smallest float64', () => {
@@ -40,7 +40,7 @@ describe('the stratified permutation law', () => {
       const next: bigint[] = [];
       let window = 0n;
       for (let t = 0; t < counts.length + S - 1; t++) {
-        window += (counts[t] ?? 0n) - (t >= S ? counts[t - S]! : 0n);
+        window += (counts[t] ?? 0n) - (t >= S ? counts[t - S] : 0n);
         next.push(window);
       }
       counts = next;
@@ -71,8 +71,8 @@ describe('the response', () => {
   const softmax = (scores: Float64Array): Float64Array => {
     const out = scores.map(Math.exp);
     for (let row = 0; row < N; row++) {
-      const sum = out[row * K]! + out[row * K + 1]! + out[row * K + 2]!;
-      for (let k = 0; k < K; k++) out[row * K + k]! /= sum;
+      const sum = out[row * K] + out[row * K + 1] + out[row * K + 2];
+      for (let k = 0; k < K; k++) out[row * K + k] /= sum;
     }
     return out;
   };
@@ -81,7 +81,7 @@ describe('the response', () => {
   it('is the mean change of the margin, of logits, log-probabilities and probabilities alike', () => {
     const margin = (row: number, c: number): number => {
       const [a, b, z] = logits.subarray(row * K);
-      return logits[row * K + c]! - (a! + b! + z!) / 3;
+      return logits[row * K + c] - (a + b + z) / 3;
     };
     const expected = Array.from({ length: K * S }, (_, at) => {
       const [c, s] = [Math.floor(at / S), at % S];
@@ -114,7 +114,7 @@ describe('the response', () => {
 
   it('is the change of how often the class is predicted, of labels', () => {
     const predicted = Array.from({ length: N }, (_, row) =>
-      [0, 1, 2].reduce((best, k) => (logits[row * K + k]! > logits[row * K + best]! ? k : best), 0),
+      [0, 1, 2].reduce((best, k) => (logits[row * K + k] > logits[row * K + best] ? k : best), 0),
     );
     const rate = (c: number, version: number): number => {
       const of = labels.flatMap((label, b) => (label === c ? [b] : []));
@@ -153,8 +153,7 @@ describe('the black-box test', () => {
   const [K, S] = [3, 6];
   const references = [normals('first', K * S), normals('second', K * S)];
   const response = normals('own', K * S).map(
-    (x, i) =>
-      0.4 * x + 0.9 * references[0]![i]! - 0.5 * references[1]![i]! + Math.floor(i / S) + (i % S === 0 ? 0.8 : 0),
+    (x, i) => 0.4 * x + 0.9 * references[0][i] - 0.5 * references[1][i] + Math.floor(i / S) + (i % S === 0 ? 0.8 : 0),
   );
   const input = { response, references, classes: names(K), combine: 'sum' } as const;
   const test = (change: object = {}) => blackBoxTest({ ...input, ...change });
@@ -175,13 +174,13 @@ describe('the black-box test', () => {
       const [r, q] = controls.map(centred) as [number[][], number[][]];
       const product = (x: number[][], y: number[][]): number => {
         let sum = 0;
-        for (let c = 0; c < K; c++) for (let s = 0; s < S; s++) sum += x[c]![s]! * y[c]![s]!;
+        for (let c = 0; c < K; c++) for (let s = 0; s < S; s++) sum += x[c][s] * y[c][s];
         return sum;
       };
       const [rr, rq, qq, rR, qR] = [product(r, r), product(r, q), product(q, q), product(r, R), product(q, R)];
       const determinant = rr * qq - rq * rq;
       const [a, b] = [(rR * qq - qR * rq) / determinant, (qR * rr - rR * rq) / determinant];
-      E = R.map((row, c) => row.map((x, s) => x - a * r[c]![s]! - b * q[c]![s]!));
+      E = R.map((row, c) => row.map((x, s) => x - a * r[c][s] - b * q[c][s]));
     }
     const z = E.map((row) => {
       const deviation = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / S);
@@ -189,11 +188,11 @@ describe('the black-box test', () => {
     });
     const rounded = z.map((row) => row.map((x) => Math.round(64 * x)));
     const total = (rows: number[][], choice: readonly number[]): number =>
-      choice.reduce((sum, s, c) => sum + rows[c]![s]!, 0);
+      choice.reduce((sum, s, c) => sum + rows[c][s], 0);
     const truth = names(K).map(() => 0);
     const all = [...choices(K, S)].map((choice) => total(rounded, choice));
     const observed = total(rounded, truth);
-    const ranks = E.map((row) => row.filter((x) => x >= row[0]!).length / S);
+    const ranks = E.map((row) => row.filter((x) => x >= row[0]).length / S);
     const half = -ranks.reduce((sum, p) => sum + Math.log(p), 0);
     const joint = Array.from({ length: S }, (_, s) =>
       total(
@@ -224,7 +223,7 @@ describe('the black-box test', () => {
     const { perClass } = named(statistics, 'sum of responses');
     expectClose(
       perClass.map(({ score }) => score),
-      expected.z.map((row) => row[0]!),
+      expected.z.map((row) => row[0]),
       1e-11,
       'responses',
     );
@@ -274,7 +273,7 @@ describe('the black-box test', () => {
           references: references.map((reference) => reorderSets(reference, orders)),
         });
         const again = first.statistics.find(({ name }) => name === statistic.name)!;
-        expectClose([statistic.null!.log10p[m - 1]!], [again.log10p], 1e-12, statistic.name);
+        expectClose([statistic.null!.log10p[m - 1]], [again.log10p], 1e-12, statistic.name);
       }
     }
   });
@@ -338,7 +337,7 @@ describe('the black-box test', () => {
     );
     const twice = Float64Array.from({ length: K * S }, (_, i) => (i % S < 2 ? 1 : 0));
     const { statistics } = test({ response: twice, references: [] });
-    expectClose([statistics[0]!.log10p], [K * Math.log10(2 / S)], 1e-12, 'two at the top');
+    expectClose([statistics[0].log10p], [K * Math.log10(2 / S)], 1e-12, 'two at the top');
     // References that say nothing change nothing.
     expect(test({ references: [new Float64Array(K * S)] }).log10p).toBe(test({ references: [] }).log10p);
     expect(test({ references: [references[0], references[0]] }).log10p).toBe(
@@ -350,7 +349,7 @@ describe('the black-box test', () => {
     const [classes, sets] = [10, 50];
     const shared = normals('shared', classes * sets);
     const marked = normals('noise', classes * sets).map(
-      (x, i) => 0.3 * x + 1.5 * shared[i]! + (i % sets === 0 ? 0.6 : 0),
+      (x, i) => 0.3 * x + 1.5 * shared[i] + (i % sets === 0 ? 0.6 : 0),
     );
     const seen = (controls: Float64Array[]): number =>
       blackBoxTest({ response: marked, references: controls, classes: names(classes), combine: 'sum' }).log10p;
@@ -361,8 +360,8 @@ describe('the black-box test', () => {
   it.each([
     [{ response: response.slice(1) }, 'the response has 17 values for 3 classes'],
     [{ response: response.with(7, Number.NaN) }, 'the response of class 1 is NaN'],
-    [{ references: [references[0]!.slice(6)] }, "a reference has 12 values for 3 classes, the suspect's has 18"],
-    [{ references: [references[0]!.with(0, Number.POSITIVE_INFINITY)] }, 'a reference of class 0 is Infinity'],
+    [{ references: [references[0].slice(6)] }, "a reference has 12 values for 3 classes, the suspect's has 18"],
+    [{ references: [references[0].with(0, Number.POSITIVE_INFINITY)] }, 'a reference of class 0 is Infinity'],
     [{ response: response.slice(0, 3), references: [] }, 'needs at least one decoy'],
   ])('refuses what does not fit: %#', (change, message) => {
     expect(() => test(change)).toThrow(message);
@@ -402,7 +401,7 @@ describe('calibration of the black-box test', () => {
 
   it('notices one carrier for all classes', async () => {
     const common = normals('common', S);
-    const response = normals('innocent', K * S).map((x, i) => 0.4 * x + 0.9 * common[i % S]!);
+    const response = normals('innocent', K * S).map((x, i) => 0.4 * x + 0.9 * common[i % S]);
     expect(await failed(response)).toEqual([
       'black-box sum of responses, each set in turn',
       'black-box ranks of classes (Fisher), each set in turn',

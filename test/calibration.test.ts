@@ -4,8 +4,8 @@ import { freshCoordinates } from '../src/detection/fresh_keys.ts';
 import { calibration, nullSample } from '../src/detection/statistic.ts';
 import { alignSuspect, cosineTest, testedRows, whiteBoxTest } from '../src/detection/whitebox.ts';
 import { placeCarriers } from '../src/marking/carriers.ts';
+import { orthonormaliseRows } from '../src/maths/linalg.ts';
 import { derive } from '../src/random.ts';
-import { orthonormaliseRows } from '../src/statistics/linalg.ts';
 import { expectClose } from './tolerance.ts';
 
 const normals = (label: string, length: number): Float64Array => {
@@ -23,9 +23,9 @@ const { rows: basis } = orthonormaliseRows(normals('basis', k * d), k, d);
  */
 function innocent() {
   const common = normals('common', dt);
-  const means = normals('means', K * dt).map((x, i) => x + 2 * common[i % dt]!);
+  const means = normals('means', K * dt).map((x, i) => x + 2 * common[i % dt]);
   const featuresSuspect = normals('noise', n * dt).map(
-    (x, i) => 0.3 * x + means[labels[Math.floor(i / dt)]! * dt + (i % dt)]!,
+    (x, i) => 0.3 * x + means[labels[Math.floor(i / dt)] * dt + (i % dt)],
   );
   return { featuresMarking: normals('marking', n * d), featuresSuspect, weight: means, n, d, dt, centre: true };
 }
@@ -83,7 +83,7 @@ describe('calibration', () => {
     for (let index = 0; index < 1000; index++) {
       const coordinates = await freshCoordinates(index, K, d);
       honest.push(cosineTest(rows, coordinates, K).log10p);
-      const same = coordinates.map((_, i) => coordinates[i % d]!);
+      const same = coordinates.map((_, i) => coordinates[i % d]);
       broken.push(cosineTest(rows, same, K).log10p);
     }
     expect(calibration('honest', honest).passed).toBe(true);
@@ -98,7 +98,7 @@ describe('calibration', () => {
         const carriers = placeCarriers(await freshCoordinates(index, K, d), d, null);
         // The marking network sees every image moved towards its class's carrier; the innocent suspect does not.
         const featuresMarking = suspect.featuresMarking.map(
-          (x, i) => x + (marked ? 2 * carriers.directions[labels[Math.floor(i / d)]! * d + (i % d)]! : 0),
+          (x, i) => x + (marked ? 2 * carriers.directions[labels[Math.floor(i / d)] * d + (i % d)] : 0),
         );
         log10p.push(whiteBoxTest({ ...suspect, featuresMarking, carriers }).log10p);
       }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
 import packageJson from '../package.json';
+import { DeviceError, IntegrityError } from '../src/errors.ts';
 import {
   commandHelp,
   commonOptions,
@@ -11,10 +12,9 @@ import {
   parseOptions,
   suggest,
   type Values,
-} from '../src/cli/command.ts';
-import { describeFailure } from '../src/cli/output.ts';
-import { type ProgressStyle, Reporter } from '../src/cli/progress.ts';
-import { DeviceError, IntegrityError } from '../src/errors.ts';
+} from '../src/node/cli/command.ts';
+import { describeFailure } from '../src/node/cli/output.ts';
+import { type ProgressStyle, Reporter } from '../src/node/cli/progress.ts';
 import { ShapeError } from '../src/tensor/tensor.ts';
 import { build, run } from './cli.ts';
 
@@ -262,7 +262,7 @@ describe('the built program', () => {
 
   it('explains every command it lists', async () => {
     const { stdout } = await run('cli', ['--help']);
-    const names = [.../Commands:\n(.*?)\n\n/s.exec(stdout)![1]!.matchAll(/^ {2}(\S+)/gm)].map((match) => match[1]!);
+    const names = [.../Commands:\n(.*?)\n\n/s.exec(stdout)![1].matchAll(/^ {2}(\S+)/gm)].map((match) => match[1]);
     expect(names).toContain('doctor');
     for (const name of names) {
       const help = await run('cli', [name, '--help']);

@@ -4,15 +4,18 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openDataset, subset } from '../src/datasets/dataset.ts';
-import { fileError } from '../src/datasets/files.ts';
+import { subset } from '../src/datasets/dataset.ts';
+import { hashDataset } from '../src/datasets/hash.ts';
 import { type Manifest, parseManifest, serializeManifest } from '../src/datasets/manifest.ts';
 import { selectLargest, selectStratified } from '../src/datasets/select.ts';
-import { hashDataset, hashFile, openDatasetWriter, writeAtomic } from '../src/datasets/write.ts';
 import { InputError, IntegrityError } from '../src/errors.ts';
 import { gzip } from '../src/formats/gzip.ts';
 import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
 import type { Image8 } from '../src/images/image.ts';
+import { openDataset } from '../src/node/datasets/open.ts';
+import { openDatasetWriter } from '../src/node/datasets/write.ts';
+import { fileError } from '../src/node/files/files.ts';
+import { hashFile, writeAtomic } from '../src/node/files/write.ts';
 import { derive, Random } from '../src/random.ts';
 import { pngOf } from './png.ts';
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { InputError } from '../src/errors.ts';
 import { type DecodeOptions, readImageHeader, UNUSUAL, uprightShape } from '../src/images/decode.ts';
 import { type Image8, type Orientation, orient } from '../src/images/image.ts';
-import { decodeImage } from '../src/images/sharp.ts';
+import { decodeImage } from '../src/node/images/sharp.ts';
 import { chunk, png } from './png.ts';
 
 const folder = 'test/golden/images';

@@ -3,11 +3,11 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openDataset } from '../src/datasets/dataset.ts';
-import { fetchFashionMnist } from '../src/datasets/fashion_mnist.ts';
 import { parseManifest } from '../src/datasets/manifest.ts';
-import { runDemo } from '../src/demo/demo.ts';
 import { serializeIdx } from '../src/formats/idx.ts';
+import { fetchFashionMnist } from '../src/node/datasets/fashion_mnist.ts';
+import { openDataset } from '../src/node/datasets/open.ts';
+import { runDemo } from '../src/node/demo/demo.ts';
 import { derive } from '../src/random.ts';
 import { useDevice } from './device.ts';
 

@@ -41,7 +41,7 @@ describe('a suspect of another framework', () => {
     const weight = toFloat32(fc);
     const [K, dt] = fc.shape as [number, number];
     writeFileSync(at('weight.npy'), serializeNpy([K, dt], weight));
-    const transposed = Float32Array.from(weight, (_, i) => weight[(i % K) * dt + Math.floor(i / K)]!);
+    const transposed = Float32Array.from(weight, (_, i) => weight[(i % K) * dt + Math.floor(i / K)]);
     writeFileSync(at('transposed.npy'), serializeNpy([dt, K], transposed));
     writeFileSync(at('one.npy'), serializeNpy([1, dt], weight.slice(0, dt)));
     const { data } = parseNpy(readFileSync(at('features.npy')), 'features');

@@ -6,7 +6,7 @@ import { InputError } from '../src/errors.ts';
 import { parseSafetensors, toFloat64 } from '../src/formats/safetensors.ts';
 import { type Carriers, deriveCarriers, placeCarriers } from '../src/marking/carriers.ts';
 import { classIrrelevantSubspace } from '../src/marking/subspace.ts';
-import { centreRows, dot, multiplyTransposed, orthonormaliseRows, transpose } from '../src/statistics/linalg.ts';
+import { centreRows, dot, multiplyTransposed, orthonormaliseRows, transpose } from '../src/maths/linalg.ts';
 
 /** Fails unless |actual − expected| ≤ tolerance; NaN fails. */
 function close(actual: number, expected: number, tolerance: number): void {
@@ -66,10 +66,10 @@ describe('golden file', () => {
     const log10p = tensor(`${name}/log10p`);
     expect(result.perClass.length).toBe(12);
     result.perClass.forEach((evidence, c) => {
-      close(evidence.cosine, cosines[c]!, 1e-11);
-      close(evidence.log10p, log10p[c]!, 1e-9);
+      close(evidence.cosine, cosines[c], 1e-11);
+      close(evidence.log10p, log10p[c], 1e-9);
     });
-    close(result.log10p, tensor(`${name}/fisher_log10p`)[0]!, 1e-9);
+    close(result.log10p, tensor(`${name}/fisher_log10p`)[0], 1e-9);
     close(result.meanCosine, cosines.reduce((a, b) => a + b) / 12, 1e-11);
     expect(result).toMatchObject({ dimension: d, alignment: { n, rank: d }, warnings: [] });
   });
@@ -127,7 +127,7 @@ describe('white-box test', () => {
     const { rows: outside } = orthonormaliseRows(normals(4, 3 * d), 3, d, basis);
     const common = normals(5, d);
     const loud = multiplyTransposed(normals(6, K * 3), transpose(outside, 3, d), K, d, 3);
-    const weight = carriers.directions.map((u, i) => u + common[i % d]! + 100 * loud[i]!);
+    const weight = carriers.directions.map((u, i) => u + common[i % d] + 100 * loud[i]);
     const input = { featuresMarking, featuresSuspect: featuresMarking, n: 200, d, dt: d, carriers, centre: true };
     const result = whiteBoxTest({ ...input, weight, classes: ['a', 'b', 'c', 'd', 'e', 'f'] });
     const centred = centreRows(carriers.coordinates, K, k);
@@ -149,7 +149,7 @@ describe('white-box test', () => {
     const combined: number[] = [];
     const single: number[] = [];
     for (let trial = 0; trial < TRIALS; trial++) {
-      const result = whiteBoxTest({ ...suspects[trial % 8]!, carriers: await draw(trial) });
+      const result = whiteBoxTest({ ...suspects[trial % 8], carriers: await draw(trial) });
       combined.push(10 ** result.log10p);
       single.push(...result.perClass.map((evidence) => 10 ** evidence.log10p));
     }
@@ -162,13 +162,13 @@ describe('white-box test', () => {
   it('would notice one carrier for all classes', async () => {
     const suspect = randomSuspect(1, n, d, dt, K);
     // Classes that resemble each other, as the last layers of real networks do.
-    suspect.weight = suspect.weight.map((w, i) => 0.3 * w + suspect.weight[i % dt]!);
+    suspect.weight = suspect.weight.map((w, i) => 0.3 * w + suspect.weight[i % dt]);
     const honest: number[] = [];
     const broken: number[] = [];
     for (let trial = 0; trial < TRIALS; trial++) {
       const carriers = await drawUniform(trial);
       honest.push(10 ** whiteBoxTest({ ...suspect, carriers }).log10p);
-      const same = carriers.coordinates.map((_, i) => carriers.coordinates[i % d]!);
+      const same = carriers.coordinates.map((_, i) => carriers.coordinates[i % d]);
       broken.push(10 ** whiteBoxTest({ ...suspect, carriers: placeCarriers(same, d, null) }).log10p);
     }
     const bound = kolmogorovBound(TRIALS, ALPHA);
@@ -190,7 +190,7 @@ describe('white-box test', () => {
     const dead = single.featuresMarking.slice();
     for (let row = 0; row < dead.length; row += d) {
       dead[row + 2] = 0;
-      dead[row + 5] = dead[row + 4]!;
+      dead[row + 5] = dead[row + 4];
     }
     const result = whiteBoxTest({ ...single, featuresMarking: dead, carriers });
     expect(result.alignment.rank).toBe(d - 2);
@@ -256,7 +256,7 @@ describe('class-irrelevant subspace', () => {
         const parity = (bits & 1) ^ ((bits >> 1) & 1) ^ ((bits >> 2) & 1);
         features[i * d + j] = (j + 1) * (parity === 0 ? 1 : -1);
       }
-      features[i * d + d - 1] = 50 * labels[i]! + 3;
+      features[i * d + d - 1] = 50 * labels[i] + 3;
     }
     const weight = new Float64Array(2 * d);
     weight[d - 2] = 1;
@@ -265,7 +265,7 @@ describe('class-irrelevant subspace', () => {
     const expected = new Float64Array(3 * d);
     expected[d - 3] = expected[d + d - 4] = expected[2 * d + d - 5] = 1;
     basis.forEach((x, i) => {
-      close(x, expected[i]!, 1e-12);
+      close(x, expected[i], 1e-12);
     });
   });
 
@@ -277,7 +277,7 @@ describe('class-irrelevant subspace', () => {
     // Classes so far apart that rounding of their variance alone would tilt the rest.
     const features = Float64Array.from(
       multiplyTransposed(normals(3, n * d), mixing, n, d, d).map(
-        (x, i) => x + 1e5 * centres[labels[Math.floor(i / d)]! * d + (i % d)]!,
+        (x, i) => x + 1e5 * centres[labels[Math.floor(i / d)] * d + (i % d)],
       ),
     );
     const weight = Float32Array.from(normals(4, K * d));
@@ -287,7 +287,7 @@ describe('class-irrelevant subspace', () => {
     });
     const means = new Float64Array(K * d);
     features.forEach((x, i) => {
-      means[labels[Math.floor(i / d)]! * d + (i % d)] += x / (n / K);
+      means[labels[Math.floor(i / d)] * d + (i % d)] += x / (n / K);
     });
     for (const relevant of [centreRows(means, K, d), centreRows(weight, K, d)]) {
       const length = Math.max(...relevant);
@@ -299,11 +299,11 @@ describe('class-irrelevant subspace', () => {
     const variances = Array.from({ length: k }, (_, j) =>
       projections.reduce((sum, x, i) => (i % k === j ? sum + x * x : sum), 0),
     );
-    for (let j = 1; j < k; j++) if (!(variances[j]! < variances[j - 1]!)) expect.fail('variances must descend');
+    for (let j = 1; j < k; j++) if (!(variances[j] < variances[j - 1])) expect.fail('variances must descend');
     for (let row = 0; row < k; row++) {
       const values = [...basis.subarray(row * d, (row + 1) * d)];
       const extremes = [Math.max(...values), -Math.min(...values)];
-      if (!(extremes[0]! > extremes[1]!)) expect.fail(`the largest component of row ${row} is negative`);
+      if (!(extremes[0] > extremes[1])) expect.fail(`the largest component of row ${row} is negative`);
     }
     expect(classIrrelevantSubspace({ features, labels, classCount: K, weight, k })).toEqual(basis);
   });
@@ -357,7 +357,7 @@ describe('rank test', () => {
     const counts = new Float64Array(M + 1);
     for (let t = 0; t < trials; t++) {
       const row = scores.subarray(t * (M + 1), (t + 1) * (M + 1));
-      counts[Math.round(10 ** rankTest(row[0]!, row.subarray(1)) * (M + 1)) - 1]! += 1;
+      counts[Math.round(10 ** rankTest(row[0], row.subarray(1)) * (M + 1)) - 1] += 1;
     }
     // χ² with 9 degrees of freedom exceeds 46 with probability 6e-7.
     const expected = trials / (M + 1);

@@ -2,18 +2,19 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Dataset, openDataset } from '../src/datasets/dataset.ts';
+import type { Dataset } from '../src/datasets/dataset.ts';
 import { Loader } from '../src/datasets/loader.ts';
 import { serializeNpy } from '../src/formats/npy.ts';
 import { infer } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
-import { openModel } from '../src/nn/open_model.ts';
+import { openDataset } from '../src/node/datasets/open.ts';
+import { openModel } from '../src/node/runs/open_model.ts';
+import { runTraining, type TrainingReport, type TrainingRunOptions } from '../src/node/runs/training_run.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { defaultRecipe, type Recipe } from '../src/training/recipe.ts';
 import { createMomenta, recordDescent, type Teacher, train } from '../src/training/train.ts';
-import { runTraining, type TrainingReport, type TrainingRunOptions } from '../src/training/training_run.ts';
 import { useDevice } from './device.ts';
 import { CLASSES, smallNetwork, writeFolder, writeModel } from './small_data.ts';
 import { expectClose } from './tolerance.ts';
@@ -72,15 +73,15 @@ it.each([1, 4])('a step follows the gradient of cross-entropy at temperature %d'
   await program.run();
   const z = [...(await program.read(logits))];
   const said = Array.from({ length: N }, (_, n) => softmax(z.slice(n * K, (n + 1) * K), temperature));
-  const entropy = said.flat().reduce((sum, p, i) => sum - probabilities[i]! * Math.log(p), 0) / N;
+  const entropy = said.flat().reduce((sum, p, i) => sum - probabilities[i] * Math.log(p), 0) / N;
   expectClose(await program.read(loss), [temperature ** 2 * entropy], 1e-5, 'loss');
   // d(T²·CE(z/T))/dz = T·(softmax(z/T) − t).
   const gradient = Array.from({ length: K }, (_, k) =>
-    said.reduce((sum, row, n) => sum + (temperature * (row[k]! - probabilities[n * K + k]!)) / N, 0),
+    said.reduce((sum, row, n) => sum + (temperature * (row[k] - probabilities[n * K + k])) / N, 0),
   );
   const after = await bias.read();
   expectClose(
-    after.map((value, k) => before[k]! - value),
+    after.map((value, k) => before[k] - value),
     gradient,
     1e-5,
     'gradient',
@@ -183,8 +184,8 @@ describe('a run', () => {
       `${at('probabilities.npy')}: taken as probabilities`,
       `${at('logs.npy')}: taken as logits`,
     ]);
-    expectClose(weights[1]!, weights[0]!, 1e-4, 'from probabilities');
-    expectClose(weights[2]!, weights[0]!, 1e-4, 'from their logarithms');
+    expectClose(weights[1], weights[0], 1e-4, 'from probabilities');
+    expectClose(weights[2], weights[0], 1e-4, 'from their logarithms');
   });
 
   it('refuses teachers that do not fit, and leaves nothing', async () => {
@@ -236,8 +237,8 @@ it('fine-tuning starts from other weights, with a new last layer where the class
   // A step as small as this leaves everything nearly where it was.
   for (let i = 0; i < old.length - 2; i++)
     expectClose(
-      tuned[i]!.map((value) => 1 + value),
-      old[i]!.map((value) => 1 + value),
+      tuned[i].map((value) => 1 + value),
+      old[i].map((value) => 1 + value),
       1e-3,
       `parameter ${i}`,
     );

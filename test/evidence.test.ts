@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { merkleRoot } from '../src/datasets/merkle.ts';
 import { IntegrityError } from '../src/errors.ts';
+import { canonicalJson } from '../src/formats/canonical.ts';
 import {
   appendLook,
   beginRegister,
@@ -11,8 +12,7 @@ import {
   type NewLook,
   readRegister,
   requireRegister,
-} from '../src/evidence/register.ts';
-import { canonicalJson } from '../src/formats/canonical.ts';
+} from '../src/node/evidence/register.ts';
 
 let folder: string;
 const at = (name: string): string => join(folder, name);
@@ -48,7 +48,7 @@ describe('canonical JSON', () => {
 
 describe('the Merkle root', () => {
   const page = readFileSync(new URL('../docs/key-derivation.md', import.meta.url), 'utf8');
-  const { images, roots } = JSON.parse(/```json\n(.*?)```/s.exec(page)![1]!).merkleRoots;
+  const { images, roots } = JSON.parse(/```json\n(.*?)```/s.exec(page)![1]).merkleRoots;
 
   it.each([1, 2, 3, 4, 5, 6, 7])('of the first %i published images', (n) => {
     expect(merkleRoot(images.slice(0, n))).toBe(roots[n - 1]);

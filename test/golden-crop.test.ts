@@ -42,14 +42,14 @@ describe('crop_resize agrees with PyTorch', () => {
       const seed = tape.input('dy', dy.shape);
       const result = cropResize(image, crops, { outHeight: crop.out_height, outWidth: crop.out_width });
       const [gradient] = backward(result, [image], seed);
-      const program = await Program.build(device(), tape, { name, outputs: [result, gradient!] });
+      const program = await Program.build(device(), tape, { name, outputs: [result, gradient] });
       try {
         program.write(image, x.values);
-        program.write(crops, packCrops([crop], [{ height: x.shape[1]!, width: x.shape[2]! }]));
+        program.write(crops, packCrops([crop], [{ height: x.shape[1], width: x.shape[2] }]));
         program.write(seed, dy.values);
         await program.run();
         expectClose(await program.read(result), y.values, 2e-5, 'y');
-        expectClose(await program.read(gradient!), dx.values, 2e-5, 'dx');
+        expectClose(await program.read(gradient), dx.values, 2e-5, 'dx');
       } finally {
         program.destroy();
       }
@@ -67,7 +67,7 @@ describe('crop_resize', () => {
     const dy = tape.input('dy', [1, H, W, 1]);
     const y = cropResize(x, crops, { outHeight: H, outWidth: W });
     const [dx] = backward(y, [x], dy);
-    const program = await Program.build(device(), tape, { name: 'mirror', outputs: [y, dx!], guard: true });
+    const program = await Program.build(device(), tape, { name: 'mirror', outputs: [y, dx], guard: true });
     try {
       const values = Float32Array.from({ length: H * W }, (_, index) => (index * 7) % 65537);
       program.write(x, values);
@@ -78,7 +78,7 @@ describe('crop_resize', () => {
       );
       await program.run();
       await program.checkGuards();
-      for (const tensor of [y, dx!]) {
+      for (const tensor of [y, dx]) {
         const mirrored = await program.read(tensor);
         const wrong = mirrored.findIndex((v, index) => {
           const column = index % W;

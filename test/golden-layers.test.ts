@@ -47,7 +47,7 @@ function imageInput(tape: Tape, file: ReturnType<typeof golden>, name: string): 
 
 /** [in, out] ↔ [out, in]. */
 function transpose(data: Float32Array, [rows, columns]: readonly number[]): Float32Array {
-  return Float32Array.from(data, (_, i) => data[(i % rows!) * columns! + Math.floor(i / rows!)]!);
+  return Float32Array.from(data, (_, i) => data[(i % rows) * columns + Math.floor(i / rows)]);
 }
 
 describe('convolution agrees with PyTorch', () => {
@@ -69,11 +69,11 @@ describe('convolution agrees with PyTorch', () => {
       if (bias) inputs.set(bias, file.float32(`${name}/bias`));
       const y = conv2d(x.tensor, weight, { stride, padding, ...(bias && { bias }) });
       const [dx, dweight, dbias] = backward(y, [x.tensor, weight, ...(bias ? [bias] : [])], dy.tensor);
-      const got = await compute(tape, inputs, { y, dx: dx!, dweight: dweight!, ...(dbias && { dbias }) });
-      expectClose(nhwcToNchw(got.y!, y.shape), file.float32(`${name}/y`), TOLERANCE, 'y');
-      expectClose(nhwcToNchw(got.dx!, dx!.shape), file.float32(`${name}/dx`), TOLERANCE, 'dx');
-      expectClose(hwioToOihw(got.dweight!, dweight!.shape), file.float32(`${name}/dweight`), TOLERANCE, 'dweight');
-      if (dbias) expectClose(got.dbias!, file.float32(`${name}/dbias`), TOLERANCE, 'dbias');
+      const got = await compute(tape, inputs, { y, dx: dx, dweight: dweight, ...(dbias && { dbias }) });
+      expectClose(nhwcToNchw(got.y, y.shape), file.float32(`${name}/y`), TOLERANCE, 'y');
+      expectClose(nhwcToNchw(got.dx, dx.shape), file.float32(`${name}/dx`), TOLERANCE, 'dx');
+      expectClose(hwioToOihw(got.dweight, dweight.shape), file.float32(`${name}/dweight`), TOLERANCE, 'dweight');
+      if (dbias) expectClose(got.dbias, file.float32(`${name}/dbias`), TOLERANCE, 'dbias');
     });
   }
 });
@@ -93,10 +93,10 @@ describe('layers agree with PyTorch', () => {
           [x.tensor, x.data],
           [dy.tensor, dy.data],
         ]),
-        { y, dx: dx! },
+        { y, dx: dx },
       );
-      expectClose(nhwcToNchw(got.y!, y.shape), file.float32(`${name}/y`), TOLERANCE, 'y');
-      expectClose(nhwcToNchw(got.dx!, dx!.shape), file.float32(`${name}/dx`), TOLERANCE, 'dx');
+      expectClose(nhwcToNchw(got.y, y.shape), file.float32(`${name}/y`), TOLERANCE, 'y');
+      expectClose(nhwcToNchw(got.dx, dx.shape), file.float32(`${name}/dx`), TOLERANCE, 'dx');
     });
   }
 
@@ -104,7 +104,7 @@ describe('layers agree with PyTorch', () => {
     it(name, async () => {
       const read = (role: string): Float32Array => file.float32(`${name}/${role}`);
       const [N, I] = file.shape(`${name}/x`) as [number, number];
-      const O = file.shape(`${name}/bias`)[0]!;
+      const O = file.shape(`${name}/bias`)[0];
       const tape = new Tape(device().capabilities);
       const x = tape.input('x', [N, I]);
       const weight = tape.input('weight', [I, O]);
@@ -121,9 +121,9 @@ describe('layers agree with PyTorch', () => {
           [bias, read('bias')],
           [labels, Uint32Array.from(toInt64Numbers(file.tensors.get(`${name}/target`)!))],
         ]),
-        { logits, loss, dlogits: dlogits!, dx: dx!, dweight: dweight!, dbias: dbias! },
+        { logits, loss, dlogits: dlogits, dx: dx, dweight: dweight, dbias: dbias },
       );
-      got.dweight = transpose(got.dweight!, [I, O]);
+      got.dweight = transpose(got.dweight, [I, O]);
       for (const [role, values] of Object.entries(got)) expectClose(values, read(role), TOLERANCE, role);
     });
   }
@@ -166,7 +166,7 @@ describe('optimisers agree with PyTorch over five steps', () => {
           program.write(step, Float32Array.of(i + 1));
           await program.run();
           const expected = file.float32(`${name}/p${i + 1}`);
-          expectClose(await variables[0]!.read(), expected, TOLERANCE, `parameter after step ${i + 1}`);
+          expectClose(await variables[0].read(), expected, TOLERANCE, `parameter after step ${i + 1}`);
         }
         await program.checkGuards();
       } finally {
@@ -186,13 +186,13 @@ describe('where a tolerance says nothing', () => {
     const values = new Float32Array(24);
     values[10] = Number.NaN;
     values[23] = -1;
-    const got = await compute(tape, new Map([[x, values]]), { y, dx: dx! });
+    const got = await compute(tape, new Map([[x, values]]), { y, dx: dx });
     // Windows begin at rows −1, 1 and columns −1, 1, 3: all equal but for the NaN at row 1, column 4.
-    expect([...got.y!]).toEqual([0, 0, Number.NaN, 0, 0, Number.NaN]);
+    expect([...got.y]).toEqual([0, 0, Number.NaN, 0, 0, Number.NaN]);
     const first = [0, 1, 10, 6, 7, 10];
     const expected = new Array(24).fill(0);
     for (const at of first) expected[at]++;
-    expect([...got.dx!]).toEqual(expected);
+    expect([...got.dx]).toEqual(expected);
   });
 
   it('cross-entropy: a label that is no class gives NaN, in its own row of the gradient only', async () => {
@@ -207,11 +207,11 @@ describe('where a tolerance says nothing', () => {
         [logits, new Float32Array(6)],
         [labels, Uint32Array.of(3, 1)],
       ]),
-      { loss, dlogits: dlogits! },
+      { loss, dlogits: dlogits },
     );
-    expect([...got.loss!]).toEqual([Number.NaN]);
-    expect([...got.dlogits!.subarray(0, 3)]).toEqual([Number.NaN, Number.NaN, Number.NaN]);
-    expectClose(got.dlogits!.subarray(3), [1 / 6, -1 / 3, 1 / 6], TOLERANCE, 'the other row');
+    expect([...got.loss]).toEqual([Number.NaN]);
+    expect([...got.dlogits.subarray(0, 3)]).toEqual([Number.NaN, Number.NaN, Number.NaN]);
+    expectClose(got.dlogits.subarray(3), [1 / 6, -1 / 3, 1 / 6], TOLERANCE, 'the other row');
   });
 
   it('cross-entropy: a NaN among the logits gives NaN', async () => {
@@ -227,7 +227,7 @@ describe('where a tolerance says nothing', () => {
       ]),
       { loss: softmaxCrossEntropy(logits, labels) },
     );
-    expect([...got.loss!]).toEqual([Number.NaN]);
+    expect([...got.loss]).toEqual([Number.NaN]);
   });
 
   it.each([
@@ -247,13 +247,13 @@ describe('where a tolerance says nothing', () => {
         [x, Float32Array.from({ length: x.size }, (_, i) => i)],
         [dy, new Float32Array(dy.size).fill(1)],
       ]);
-      const got = await compute(tape, inputs, { y, dx: dx! });
+      const got = await compute(tape, inputs, { y, dx: dx });
       // Values grow with their place: the maximum of a window is its last element, the mean lies in the middle.
-      const wrongY = got.y!.findIndex((v, i) => {
+      const wrongY = got.y.findIndex((v, i) => {
         const corner = Math.floor(i / (W - 1)) * W + (i % (W - 1));
         return v !== corner + (name === 'max' ? W + 1 : (W + 1) / 2);
       });
-      const wrongDx = got.dx!.findIndex((v, i) => {
+      const wrongDx = got.dx.findIndex((v, i) => {
         const [row, column] = [Math.floor(i / W), i % W];
         const edges = Number(row === 0 || row === H - 1) + Number(column === 0 || column === W - 1);
         return v !== (name === 'max' ? Number(row > 0 && column > 0) : 2 ** -edges);

@@ -49,7 +49,7 @@ function stateDict(config: NetworkConfig, nudges: (typeof NUDGES)[string] = []):
         return kind === 'bias' || kind === 'beta' || kind === 'runningMean' ? (2 * t - 1) * 0.1 : 0.5 + t;
       };
       const data = formula(name, size, value);
-      for (const [parameter, element, nudge] of nudges) if (parameter === name) data[element]! += nudge;
+      for (const [parameter, element, nudge] of nudges) if (parameter === name) data[element] += nudge;
       return [name, { file: 'formula', name, dtype: 'F32', shape, data: new Uint8Array(data.buffer) }];
     }),
   );
@@ -123,7 +123,7 @@ it.each(Object.keys(golden('networks_train').metadata))(
   async (architecture) => {
     const baseline = device().liveBytes;
     const file = golden('networks_train');
-    const attributes = JSON.parse(file.metadata[architecture]!) as TrainingAttributes;
+    const attributes = JSON.parse(file.metadata[architecture]) as TrainingAttributes;
     const [N, C, H, W] = attributes.shape;
     const config: NetworkConfig = {
       architecture,
@@ -173,7 +173,7 @@ it.each(Object.keys(golden('networks_train').metadata))(
       const expected = updates.subarray(at, at + sampled.size);
       at += sampled.size;
       expectClose(
-        Array.from(sampled, (i) => after[i]! - before[i]!),
+        Array.from(sampled, (i) => after[i] - before[i]),
         expected,
         5e-3,
         name,

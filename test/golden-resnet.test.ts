@@ -182,7 +182,7 @@ async function followFixture(
       if (when !== step) continue;
       const parameter = parameters.get(name)!;
       const values = await parameter.read();
-      values[element]! += sign * by;
+      values[element] += sign * by;
       parameter.write(values);
     }
   };
@@ -192,7 +192,7 @@ async function followFixture(
     program.write(x, nchwToNhwc(images.slice(step * N * C * H * W, (step + 1) * N * C * H * W), [N, C, H, W]));
     program.write(labels, Uint32Array.from(targets.subarray(step * N, (step + 1) * N), Number));
     await program.run();
-    losses.push((await program.read(loss))[0]!);
+    losses.push((await program.read(loss))[0]);
     await nudge(step, -1);
   }
   await program.checkGuards();
@@ -215,9 +215,9 @@ function differences({ losses, weights }: Awaited<ReturnType<typeof followFixtur
     const reference = file.float32(`final/${name}`);
     expect(values, name).toHaveLength(reference.length);
     const scale = reference.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    weight = values.reduce((most, value, i) => Math.max(most, Math.abs(value - reference[i]!) / scale), weight);
+    weight = values.reduce((most, value, i) => Math.max(most, Math.abs(value - reference[i]) / scale), weight);
   }
-  return { loss: Math.max(...losses.map((value, i) => Math.abs(value / expected[i]! - 1))), weight };
+  return { loss: Math.max(...losses.map((value, i) => Math.abs(value / expected[i] - 1))), weight };
 }
 
 it('trains as PyTorch does: ten losses and the final weights', async ({ annotate }) => {
@@ -227,7 +227,7 @@ it('trains as PyTorch does: ten losses and the final weights', async ({ annotate
   const { loss, weight } = differences(result);
   await annotate(`losses off by ${loss.toExponential(1)}, final weights by ${weight.toExponential(1)}`);
   result.losses.forEach((value, step) => {
-    expectClose([value], [file.float32('loss')[step]!], LOSS_TOLERANCE, `loss ${step}`);
+    expectClose([value], [file.float32('loss')[step]], LOSS_TOLERANCE, `loss ${step}`);
   });
   for (const [name, values] of result.weights)
     expectClose(values, file.float32(`final/${name}`), WEIGHT_TOLERANCE, name);

@@ -4,7 +4,7 @@ import { InputError } from '../src/errors.ts';
 import { imageFormat } from '../src/images/decode.ts';
 import { checkImage, type Image8 } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
-import { decodeImage, encodePng } from '../src/images/sharp.ts';
+import { decodeImage, encodePng } from '../src/node/images/sharp.ts';
 import { derive } from '../src/random.ts';
 import { chunk, png, SIGNATURE } from './png.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Device } from '../src/gpu/device.ts';
 import { backward } from '../src/nn/backward.ts';
-import { type NodeDeviceOptions, openDevice } from '../src/node.ts';
+import { type NodeDeviceOptions, openDevice } from '../src/node/index.ts';
 import type { CaseInput, ErrorCase, KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
 import { type Precision, Tape } from '../src/tensor/tape.ts';
@@ -44,7 +44,7 @@ async function runCase(device: Device, kernelCase: KernelCase, precision: Precis
     precision === 'f16' ? sample(input, next).map((value) => Math.floor(value * 1024) / 1024) : sample(input, next);
   const values = Object.fromEntries(Object.entries(kernelCase.inputs).map(([name, input]) => [name, drawn(input)]));
   const typed = (name: string): Float32Array | Uint32Array =>
-    kernelCase.inputs[name]!.dtype === 'u32' ? Uint32Array.from(values[name]!) : Float32Array.from(values[name]!);
+    kernelCase.inputs[name].dtype === 'u32' ? Uint32Array.from(values[name]) : Float32Array.from(values[name]);
 
   const tape = new Tape(device.capabilities, precision);
   const variables = new Map<string, Variable>();
@@ -60,11 +60,11 @@ async function runCase(device: Device, kernelCase: KernelCase, precision: Precis
   const results = kernelCase.record(tape, tensors);
   const first = Object.keys(results)[0];
   const wrt = kernelCase.gradients ?? [];
-  const seed = wrt.length > 0 ? tape.input('seed', results[first!]!.shape) : undefined;
+  const seed = wrt.length > 0 ? tape.input('seed', results[first].shape) : undefined;
   const gradients = seed
     ? backward(
-        results[first!]!,
-        wrt.map((name) => tensors[name]!),
+        results[first],
+        wrt.map((name) => tensors[name]),
         seed,
       )
     : [];
@@ -78,14 +78,14 @@ async function runCase(device: Device, kernelCase: KernelCase, precision: Precis
       for (const name of Object.keys(kernelCase.inputs)) {
         const variable = variables.get(name);
         if (variable) variable.write(typed(name));
-        else program.write(tensors[name]!, typed(name));
+        else program.write(tensors[name], typed(name));
       }
       if (seed) program.write(seed, Float32Array.from(seedValues!));
       await program.run();
       const read = new Map<string, Float32Array>();
       for (const [name, tensor] of Object.entries(results)) read.set(name, await program.read(tensor));
       for (const [name, variable] of variables) read.set(name, await variable.read());
-      for (const [index, name] of wrt.entries()) read.set(`d${name}`, await program.read(gradients[index]!));
+      for (const [index, name] of wrt.entries()) read.set(`d${name}`, await program.read(gradients[index]));
       return read;
     };
     const actual = await replay();
@@ -102,18 +102,18 @@ async function runCase(device: Device, kernelCase: KernelCase, precision: Precis
 
     // Central differences of the float64 reference, never of the GPU's float32.
     for (const name of wrt) {
-      const input = values[name]!;
+      const input = values[name];
       const indices = Array.from({ length: Math.min(input.length, 48) }, () => Math.floor(next() * input.length));
       const h = 1e-5;
       const loss = (index: number, delta: number): number => {
         const moved = { ...values, [name]: input.map((v, i) => (i === index ? v + delta : v)) };
-        return kernelCase.reference(moved)[first!]!.reduce((sum, y, i) => sum + y * seedValues![i]!, 0);
+        return kernelCase.reference(moved)[first].reduce((sum, y, i) => sum + y * seedValues![i], 0);
       };
       const numeric = indices.map((index) => (loss(index, h) - loss(index, -h)) / (2 * h));
       const gradient = actual.get(`d${name}`)!;
       expect(gradient.every(Number.isFinite), `d${name} is finite`).toBe(true);
       expectClose(
-        indices.map((index) => gradient[index]!),
+        indices.map((index) => gradient[index]),
         numeric,
         kernelCase.tolerance ?? 5e-5,
         `d${name}`,

@@ -15,7 +15,7 @@ import {
 } from '../src/marking/key.ts';
 import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { probeOrder } from '../src/marking/probe_order.ts';
-import { multiplyTransposed, orthonormaliseRows } from '../src/statistics/linalg.ts';
+import { multiplyTransposed, orthonormaliseRows } from '../src/maths/linalg.ts';
 
 interface Vectors {
   carriers: {
@@ -34,7 +34,7 @@ interface Vectors {
 }
 
 const page = readFileSync(new URL('../docs/key-derivation.md', import.meta.url), 'utf8');
-const vectors: Vectors = JSON.parse(/```json\n(.*?)```/s.exec(page)![1]!);
+const vectors: Vectors = JSON.parse(/```json\n(.*?)```/s.exec(page)![1]);
 
 const hexOfFloats = (x: Float64Array) =>
   Array.from(x, (value) => {
@@ -89,7 +89,7 @@ describe('derivation', () => {
     // t = ¾ and ½: u = ½, v = 0, s = ¼: f = √(8 ln 4).
     const pair = Uint8Array.from({ length: 16 }, (_, i) => (i === 0 ? 0xc0 : i === 8 ? 0x80 : 0));
     const [first, second] = polarGaussians(pair, 2)!;
-    if (!(Math.abs(first! - Math.sqrt(8 * Math.log(4)) / 2) <= 1e-15)) expect.fail(`${first}`);
+    if (!(Math.abs(first - Math.sqrt(8 * Math.log(4)) / 2) <= 1e-15)) expect.fail(`${first}`);
     expect(second).toBe(0);
   });
 
@@ -127,7 +127,7 @@ describe('derivation', () => {
       }
       for (let j = 0; j < i; j++) {
         // The mean scalar product of 300 pairs of independent rows has standard deviation 1/√(50 · 300).
-        const product = set.reduce((sum, x, at) => sum + x * sets[j]![at]!, 0) / 300;
+        const product = set.reduce((sum, x, at) => sum + x * sets[j][at], 0) / 300;
         if (!(Math.abs(product) <= 5 / Math.sqrt(50 * 300))) expect.fail(`sets ${i} and ${j} are alike: ${product}`);
       }
     }
@@ -157,7 +157,7 @@ describe('the order of probes', () => {
     const orders = await Promise.all(Array.from({ length: 400 }, (_, c) => probeOrder(secret, c, S)));
     for (const order of orders) {
       expect([...order].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
-      places[order.indexOf(0)]! += 1;
+      places[order.indexOf(0)] += 1;
     }
     // χ² with 7 degrees of freedom exceeds 24.3 once in a thousand.
     const deviation = places.reduce((sum, count) => sum + (count - 50) ** 2 / 50, 0);
@@ -236,7 +236,7 @@ describe('key', () => {
     // directions · Bᵀ gives the coordinates back, and nothing is left outside: the directions have length 1.
     const back = multiplyTransposed(carriers.directions, basis, 3, 2, 6);
     back.forEach((x, i) => {
-      if (!(Math.abs(x - coordinates[i]!) <= 1e-15)) expect.fail(`coordinate ${i} is ${x}`);
+      if (!(Math.abs(x - coordinates[i]) <= 1e-15)) expect.fail(`coordinate ${i} is ${x}`);
     });
     const norms = multiplyTransposed(carriers.directions, carriers.directions, 3, 3, 6).filter((_, i) => i % 4 === 0);
     for (const norm of norms) if (!(Math.abs(norm - 1) <= 1e-14)) expect.fail(`squared length ${norm}`);
@@ -268,7 +268,7 @@ describe('key', () => {
   );
 
   it('commits to every field', async () => {
-    const key = vectors.commitments[0]!.key;
+    const key = vectors.commitments[0].key;
     const other = '11'.repeat(32);
     const { statistic: whiteBox } = key;
     if (whiteBox.kind !== 'white-box') expect.fail('the vector is not of the white-box test');

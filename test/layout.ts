@@ -9,13 +9,13 @@ function permute4(
   if (shape.length !== 4 || data.length !== shape.reduce((product, extent) => product * extent, 1))
     throw new Error(`${data.length} values for [${shape.join(',')}], four dimensions expected`);
   const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, extent) => product * extent, 1));
-  const [s0, s1, s2, s3] = order.map((axis) => strides[axis]!) as [number, number, number, number];
-  const [e0, e1, e2, e3] = order.map((axis) => shape[axis]!) as [number, number, number, number];
+  const [s0, s1, s2, s3] = order.map((axis) => strides[axis]) as [number, number, number, number];
+  const [e0, e1, e2, e3] = order.map((axis) => shape[axis]) as [number, number, number, number];
   const result = new Float32Array(data.length);
   let to = 0;
   for (let a = 0; a < e0; a++)
     for (let b = 0; b < e1; b++)
-      for (let c = 0; c < e2; c++) for (let d = 0; d < e3; d++) result[to++] = data[a * s0 + b * s1 + c * s2 + d * s3]!;
+      for (let c = 0; c < e2; c++) for (let d = 0; d < e3; d++) result[to++] = data[a * s0 + b * s1 + c * s2 + d * s3];
   return result;
 }
 

@@ -38,7 +38,7 @@ async function open(device: Device): Promise<Model> {
   const fresh = initialStateDict(config, 1);
   for (const [name, { data }] of fresh) {
     const values = new Float32Array(data.buffer);
-    if (name.endsWith('.weight')) for (let i = 0; i < values.length; i++) values[i]! *= name.startsWith('c') ? 20 : 1.2;
+    if (name.endsWith('.weight')) for (let i = 0; i < values.length; i++) values[i] *= name.startsWith('c') ? 20 : 1.2;
     else values.set(uniform(name, values.length));
   }
   return await Model.load(device, config, fresh, 'fresh weights');
@@ -48,14 +48,14 @@ describe('a weight larger than the device binds', () => {
   it('lies in parts of which the state dict shows nothing', async () => {
     const model = await open(limited());
     const [weight] = model.trainable().filter(({ spec }) => spec.name === 'classifier.0.weight');
-    expect(weight!.parts.length).toBe(3);
-    for (const part of weight!.parts) expect(part.buffer.size).toBeLessThanOrEqual(LIMIT);
+    expect(weight.parts.length).toBe(3);
+    for (const part of weight.parts) expect(part.buffer.size).toBeLessThanOrEqual(LIMIT);
     const reference = await open(whole());
     expect(reference.trainable().every(({ parts }) => parts.length === 1)).toBe(true);
     const expected = await reference.stateDict();
     for (const [index, [name, { shape, data }]] of (await model.stateDict()).entries()) {
-      expect([name, shape]).toEqual([expected[index]![0], expected[index]![1].shape]);
-      expectClose(data as Float32Array, expected[index]![1].data as Float32Array, 0, name);
+      expect([name, shape]).toEqual([expected[index][0], expected[index][1].shape]);
+      expectClose(data as Float32Array, expected[index][1].data as Float32Array, 0, name);
     }
     model.destroy();
     reference.destroy();
@@ -72,11 +72,11 @@ describe('a weight larger than the device binds', () => {
       const features = model.features(x);
       const logits = model.logits(features);
       const [dx] = backward(logits, [x]);
-      const program = await Program.build(device, tape, { name: 'vgg', outputs: [features, logits, dx!], guard: true });
+      const program = await Program.build(device, tape, { name: 'vgg', outputs: [features, logits, dx], guard: true });
       program.write(x, images);
       await program.run();
       await program.checkGuards();
-      for (const [name, tensor] of Object.entries({ features, logits, dx: dx! }))
+      for (const [name, tensor] of Object.entries({ features, logits, dx: dx }))
         results.set(name, await program.read(tensor));
       program.destroy();
     }
@@ -218,7 +218,7 @@ describe('dimensions are reordered', () => {
     expect(result).toHaveLength(size);
     result.forEach((value, position) => {
       const index = indexOf(
-        order.map((axis) => shape[axis]!),
+        order.map((axis) => shape[axis]),
         position,
       );
       expect(indexOf(shape, value)).toEqual(shape.map((_, axis) => index[order.indexOf(axis)]));

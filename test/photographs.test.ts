@@ -3,21 +3,21 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { openDataset } from '../src/datasets/dataset.ts';
 import { ahead, inParallel, Loader } from '../src/datasets/loader.ts';
 import { type Manifest, parseManifest } from '../src/datasets/manifest.ts';
 import { randomCrop } from '../src/images/crop.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { cutRegion } from '../src/images/region.ts';
-import { encodePng } from '../src/images/sharp.ts';
 import { createKey, type Key, keyCarriers } from '../src/marking/key.ts';
-import { type MarkDatasetOptions, markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe, Marker, type MarkingRecipe } from '../src/marking/marker.ts';
-import { previewMarks } from '../src/marking/preview.ts';
 import { evaluationCrop, FeatureExtractor, infer } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
+import { openDataset } from '../src/node/datasets/open.ts';
+import { encodePng } from '../src/node/images/sharp.ts';
+import { type MarkDatasetOptions, markDataset } from '../src/node/runs/mark_dataset.ts';
+import { previewMarks } from '../src/node/runs/preview.ts';
 import { derive } from '../src/random.ts';
 import { cropResize, packCrops } from '../src/shaders/crop_resize/crop_resize.ts';
 import { Program } from '../src/tensor/program.ts';
@@ -196,7 +196,7 @@ it('grey photographs stay grey among coloured ones, and move towards their carri
     const [width, height] = [40 + 3 * i, 52 - 2 * i];
     const picture = pictureOf(20 + i, width, height);
     const grey = name.includes('grey');
-    const data = grey ? Uint8Array.from({ length: width * height }, (_, pixel) => picture[3 * pixel]!) : picture;
+    const data = grey ? Uint8Array.from({ length: width * height }, (_, pixel) => picture[3 * pixel]) : picture;
     mkdirSync(join(at('mixed'), name, '..'), { recursive: true });
     writeFileSync(join(at('mixed'), name), await encodePng({ width, height, channels: grey ? 1 : 3, data }));
   }

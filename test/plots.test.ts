@@ -51,7 +51,7 @@ describe('axes', () => {
       [6, 10],
       [450, 500],
     ])
-      expect(roundStep(least!)).toBe(step);
+      expect(roundStep(least)).toBe(step);
   });
 
   it('of log10 p read as probabilities', () => {
@@ -116,10 +116,10 @@ function frameOf(layers: readonly Layer[]) {
       ],
     },
   ]);
-  const [left, bottom, right, top] = numbersOf(/ d="([^"]*)"/.exec(of('line').at(-1)!)![1]!);
+  const [left, bottom, right, top] = numbersOf(/ d="([^"]*)"/.exec(of('line').at(-1)!)![1]);
   return {
-    x: (v: number) => left! + (v / 100) * (right! - left!),
-    y: (v: number) => bottom! - (v / 100) * (bottom! - top!),
+    x: (v: number) => left + (v / 100) * (right - left),
+    y: (v: number) => bottom - (v / 100) * (bottom - top),
   };
 }
 
@@ -148,19 +148,19 @@ describe('a plot', () => {
     const { of, svg } = draw(layers);
     const close = (found: number, expected: number) => expect(Math.abs(found - expected)).toBeLessThan(0.11);
     const [span] = of('span');
-    close(attribute(span!, 'x'), x(20));
-    close(attribute(span!, 'width'), x(40) - x(20));
+    close(attribute(span, 'x'), x(20));
+    close(attribute(span, 'width'), x(40) - x(20));
     expect(of('bar')).toHaveLength(1);
-    close(attribute(of('bar')[0]!, 'y'), y(30));
-    close(attribute(of('bar')[0]!, 'x'), x(0));
+    close(attribute(of('bar')[0], 'y'), y(30));
+    close(attribute(of('bar')[0], 'x'), x(0));
     const corners = [x(10), y(60), x(90), y(40), x(90), y(30), x(10), y(20)];
-    for (const [i, value] of numbersOf(/ d="([^"]*)"/.exec(of('band')[0]!)![1]!).entries()) close(value, corners[i]!);
+    for (const [i, value] of numbersOf(/ d="([^"]*)"/.exec(of('band')[0])![1]).entries()) close(value, corners[i]);
     const [whisker] = of('whisker');
-    close(attribute(whisker!, 'x1'), x(25));
-    close(attribute(whisker!, 'y1'), y(50));
-    close(attribute(whisker!, 'y2'), y(80));
-    close(numbersOf(/ d="M([^"]*)"/.exec(of('point')[0]!)![1]!)[1]!, y(75));
-    close(attribute(of('rule')[0]!, 'y1'), y(60));
+    close(attribute(whisker, 'x1'), x(25));
+    close(attribute(whisker, 'y1'), y(50));
+    close(attribute(whisker, 'y2'), y(80));
+    close(numbersOf(/ d="M([^"]*)"/.exec(of('point')[0])![1])[1], y(75));
+    close(attribute(of('rule')[0], 'y1'), y(60));
     expect(svg.text).toContain('<title>here</title>');
     expect(svg.text).toContain('>sixty</text>');
   });
@@ -188,7 +188,7 @@ describe('a plot', () => {
       },
       { kind: 'rule', x: -4000, label: 'far', strong: true },
     ]);
-    const path = / d="([^"]*)"/.exec(of('line')[0]!)![1]!;
+    const path = / d="([^"]*)"/.exec(of('line')[0])![1];
     expect(path.match(/M/g)).toHaveLength(2);
     expect(path).not.toMatch(/NaN|Infinity/);
     const points = of('point');

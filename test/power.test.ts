@@ -2,13 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { curvesOf, measuredFor } from '../src/experiment/measured.ts';
-import { parseResults, type Row } from '../src/experiment/results.ts';
 import { jsonDocument } from '../src/formats/json.ts';
-import { log10PCosine } from '../src/statistics/cosine.ts';
-import { fisherLog10P } from '../src/statistics/fisher.ts';
-import { expectedEvidence, meanCosineNeeded, meanCosineOfShift, shiftOfMeanCosine } from '../src/statistics/power.ts';
-import { logNormalSurvival, normalUpperQuantile } from '../src/statistics/special.ts';
+import { log10PCosine } from '../src/maths/cosine.ts';
+import { fisherLog10P } from '../src/maths/fisher.ts';
+import { expectedEvidence, meanCosineNeeded, meanCosineOfShift, shiftOfMeanCosine } from '../src/maths/power.ts';
+import { logNormalSurvival, normalUpperQuantile } from '../src/maths/special.ts';
+import { curvesOf, measuredFor } from '../src/node/experiment/measured.ts';
+import { parseResults, type Row } from '../src/node/experiment/results.ts';
 import { build, ownLines, run } from './cli.ts';
 
 /** Simpson's rule with 2n intervals. */

@@ -2,21 +2,22 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions } from '../src/cli/command.ts';
-import { verify as verifyCommand } from '../src/cli/verify.ts';
-import { openDataset } from '../src/datasets/dataset.ts';
+import { hashDataset } from '../src/datasets/hash.ts';
 import { Loader } from '../src/datasets/loader.ts';
-import { hashDataset, hashFile } from '../src/datasets/write.ts';
 import { blackBoxTest } from '../src/detection/blackbox.ts';
 import { detectBlackBox, probeResponses } from '../src/detection/detect_blackbox.ts';
-import type { Check } from '../src/evidence/verify.ts';
 import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { createKey, type Key, keyCarriers, keyProbeOrders, parseKey } from '../src/marking/key.ts';
-import { makeProbes, openProbeImages, openProbes, probeRecipeFor } from '../src/marking/make_probes.ts';
 import { Marker } from '../src/marking/marker.ts';
 import type { Model } from '../src/nn/model.ts';
-import { openModel } from '../src/nn/open_model.ts';
+import { parseOptions } from '../src/node/cli/command.ts';
+import { verify as verifyCommand } from '../src/node/cli/verify.ts';
+import { openDataset } from '../src/node/datasets/open.ts';
+import type { Check } from '../src/node/evidence/verify.ts';
+import { hashFile } from '../src/node/files/write.ts';
+import { makeProbes, openProbeImages, openProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';
+import { openModel } from '../src/node/runs/open_model.ts';
 import { derive } from '../src/random.ts';
 import { build, ownLines, run } from './cli.ts';
 import { useDevice } from './device.ts';
@@ -81,9 +82,9 @@ describe('probes', () => {
     try {
       for (const [row, [index, file, className, image, version]] of list.entries()) {
         expect([index, version]).toEqual([String(row), String(row % (S + 1))]);
-        expect(existsSync(join(at(out), file!))).toBe(true);
-        const from = indexOf.get(image!)!;
-        const c = CLASSES.indexOf(className!);
+        expect(existsSync(join(at(out), file))).toBe(true);
+        const from = indexOf.get(image)!;
+        const c = CLASSES.indexOf(className);
         expect([source.labels[from], images.labels[row]]).toEqual([c, c]);
         const original = await source.image(from);
         const found = (await images.image(row)).data;
@@ -92,10 +93,10 @@ describe('probes', () => {
           continue;
         }
         // The same pixels as when it is marked alone, towards the carrier of the draw that the key puts there.
-        const carriers = draws[orders[c]![Number(version) - 1]!]!;
+        const carriers = draws[orders[c][Number(version) - 1]];
         const direction = Float32Array.from(carriers.directions.subarray(c * 32, (c + 1) * 32));
-        const [marked] = await marker.mark([{ id: image!, image: original, direction }]);
-        expect(found).toEqual(marked!.data);
+        const [marked] = await marker.mark([{ id: image, image: original, direction }]);
+        expect(found).toEqual(marked.data);
       }
     } finally {
       marker.destroy();
@@ -113,10 +114,10 @@ describe('probes', () => {
       let sum = 0;
       for (let b = c * perClass; b < (c + 1) * perClass; b++) {
         const [before, after] = [await images.image(b * (S + 1)), await images.image(b * (S + 1) + 1 + s)];
-        const squares = before.data.reduce((total, level, i) => total + (level - after.data[i]!) ** 2, 0);
+        const squares = before.data.reduce((total, level, i) => total + (level - after.data[i]) ** 2, 0);
         sum += Math.sqrt(squares / before.data.length);
       }
-      if (!(Math.abs(changeLevels[c]![s]! - sum / perClass) <= 1e-9)) expect.fail(`${changeLevels[c]![s]}`);
+      if (!(Math.abs(changeLevels[c][s] - sum / perClass) <= 1e-9)) expect.fail(`${changeLevels[c][s]}`);
     }
     for (const x of gain.flat()) expect(x).toBeGreaterThan(0);
   });
@@ -156,7 +157,7 @@ describe('probes', () => {
     cpSync(at('held-out'), at('damaged'), { recursive: true });
     const path = join(at('damaged'), 'bee', '001.png');
     const bytes = readFileSync(path);
-    bytes[bytes.length - 20]! ^= 0xff;
+    bytes[bytes.length - 20] ^= 0xff;
     writeFileSync(path, bytes);
     let marked = 0;
     const run = make('damaged', 'from-damaged', { perClass: 6, onProgress: () => marked++ });
@@ -182,9 +183,9 @@ describe('probes', () => {
       const orders = await keyProbeOrders(key, S);
       const scores = new Float64Array(images.dataset.length * 2);
       for (let row = 0; row < images.dataset.length; row++) {
-        const c = images.dataset.labels[row]!;
+        const c = images.dataset.labels[row];
         const version = row % (S + 1);
-        if (version > 0) scores[row * 2 + c] = 10 * orders[c]![version - 1]! + c;
+        if (version > 0) scores[row * 2 + c] = 10 * orders[c][version - 1] + c;
       }
       const { response } = await probeResponses(key, opened.manifest, { kind: 'scores', scores }, []);
       // Half of it is the mean over two classes.
@@ -250,16 +251,13 @@ describe('from keygen to verify, black-box', () => {
     const orders = await keyProbeOrders(owner, 20);
     const random = derive(seed, 'answers');
     return list.map(([, , className, , version]) => {
-      const c = CLASSES.indexOf(className!);
-      const true_ = Number(version) > 0 && orders[c]![Number(version) - 1] === 0;
+      const c = CLASSES.indexOf(className);
+      const true_ = Number(version) > 0 && orders[c][Number(version) - 1] === 0;
       return CLASSES.map((_, k) => 0.3 * random.gaussian() + (true_ && k === c ? more : 0));
     });
   }
   const csvOf = (rows: readonly (readonly number[])[], header: readonly string[] = CLASSES): string =>
-    serializeCsv([
-      ['index', 'file', ...header],
-      ...rows.map((row, i) => [list[i]![0]!, list[i]![1]!, ...row.map(String)]),
-    ]);
+    serializeCsv([['index', 'file', ...header], ...rows.map((row, i) => [list[i][0], list[i][1], ...row.map(String)])]);
 
   it('fixes the test in the key, makes its probes, and tests a model with the reference that the key fixes', async () => {
     expect(owner.version).toBe(3);
@@ -285,7 +283,7 @@ describe('from keygen to verify, black-box', () => {
       ok: true,
       detail: expect.stringMatching(/^168 images are those of the result/),
     });
-    expect(table['test images']!.ok).toBe(true);
+    expect(table['test images'].ok).toBe(true);
 
     // What was changed is found.
     cpSync(at('evidence'), at('changed'), { recursive: true });
@@ -344,10 +342,10 @@ describe('from keygen to verify, black-box', () => {
     // A reference that answers as the suspect leaves nothing.
     expect(npy.blackBox.control.explained).toBeCloseTo(1, 6);
 
-    const predicted = marked.map((row) => CLASSES[row[0]! > row[1]! ? 0 : 1]!);
+    const predicted = marked.map((row) => CLASSES[row[0] > row[1] ? 0 : 1]);
     writeFileSync(
       at('labels.csv'),
-      serializeCsv([['file', 'prediction'], ...predicted.map((c, i) => [list[i]![1]!, c])]),
+      serializeCsv([['file', 'prediction'], ...predicted.map((c, i) => [list[i][1], c])]),
     );
     const labels = await runJson(`${DETECT} --scores @labels.csv`);
     const forced = await runJson(`${DETECT} --scores @marked.csv --label-only --save @label-evidence`);
@@ -355,7 +353,7 @@ describe('from keygen to verify, black-box', () => {
     expect(forced.statistics).toEqual(labels.statistics);
     expect(labels.log10p).toBeLessThan(-1);
     const table = await verify('--key @owner.key --result @label-evidence/result.json');
-    expect(table.statistics!.ok).toBe(true);
+    expect(table.statistics.ok).toBe(true);
   });
 
   it('calibrates with fresh keys on the same probes', async () => {

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions, type Result } from '../src/cli/command.ts';
-import { profile } from '../src/cli/profile.ts';
 import { Device } from '../src/gpu/device.ts';
 import { Model } from '../src/nn/model.ts';
-import { openGpu } from '../src/node.ts';
-import { cachedCeilings } from '../src/profiling/ceilings_cache.ts';
+import { parseOptions, type Result } from '../src/node/cli/command.ts';
+import { profile } from '../src/node/cli/profile.ts';
+import { cachedCeilings } from '../src/node/files/ceilings_cache.ts';
+import { openGpu } from '../src/node/index.ts';
 import { groupLaunches, layersOf, type ProfiledLaunch } from '../src/profiling/profile.ts';
 import { prepareStep, stepNames } from '../src/profiling/steps.ts';
 import { chromeTrace } from '../src/profiling/trace.ts';
@@ -156,7 +156,7 @@ describe('rows', () => {
     ]);
     const [all] = groupLaunches(launches, 'layer', { gflops: 60, gbps: 24 });
     expect(all).toMatchObject({ name: 'fc', calls: 3, flops: 121e6, bytes: 20e6 });
-    expect(all!.kernels.map(({ kernel }) => kernel)).toEqual(['gemm', 'add']);
+    expect(all.kernels.map(({ kernel }) => kernel)).toEqual(['gemm', 'add']);
   });
 
   it('have finite rates where the clock shows no time', () => {

@@ -4,7 +4,7 @@ import { Device } from '../src/gpu/device.ts';
 import { defineKernel, type Kernel } from '../src/gpu/kernel.ts';
 import { backward } from '../src/nn/backward.ts';
 import { Model, parameterSpecs } from '../src/nn/model.ts';
-import { openGpu } from '../src/node.ts';
+import { openGpu } from '../src/node/index.ts';
 import { prepareStep, stepNames } from '../src/profiling/steps.ts';
 import { derive } from '../src/random.ts';
 import { add } from '../src/shaders/add/add.ts';
@@ -91,16 +91,16 @@ describe('planning', () => {
     const tape = new Tape();
     const x = tape.input('x', [1, 6, 6, 8]);
     const weights = ['first', 'second'].map((name) => tape.variable(stand(name, [3, 3, 8, 8])));
-    const h = conv2d(x, weights[0]!, { padding: 1, relu: true });
-    const y = conv2d(h, weights[1]!, { padding: 1, residual: h });
+    const h = conv2d(x, weights[0], { padding: 1, relu: true });
+    const y = conv2d(h, weights[1], { padding: 1, residual: h });
     const dy = tape.input('dy', y.shape);
     const [dx, dh] = backward(y, [x, h], dy);
     const opsOf = (outputs: Tensor[]): string[] => planMemory(tape, outputs, target).steps.map(({ op }) => op);
-    expect(opsOf([dx!])).toEqual(['conv2d', 'conv2d_dx', 'conv2d_dx']);
-    const [, first] = planMemory(tape, [dx!], target).steps;
-    expect(first!.finishing).toEqual({ residual: dy, gate: h });
+    expect(opsOf([dx])).toEqual(['conv2d', 'conv2d_dx', 'conv2d_dx']);
+    const [, first] = planMemory(tape, [dx], target).steps;
+    expect(first.finishing).toEqual({ residual: dy, gate: h });
     // dh is asked for: its sum goes into the pass, the ReLU's gradient stays.
-    expect(opsOf([dx!, dh!])).toEqual(['conv2d', 'conv2d_dx', 'relu_backward', 'conv2d_dx']);
+    expect(opsOf([dx, dh])).toEqual(['conv2d', 'conv2d_dx', 'relu_backward', 'conv2d_dx']);
     // What it is computed from changes before the sum is due: it may not wait.
     const late = new Tape();
     const z = late.input('z', [1, 6, 6, 8]);
@@ -162,10 +162,10 @@ describe('a random plan', () => {
       const pick = (): Tensor =>
         tensors[
           random.uniform() < 0.6 ? tensors.length - 1 - below(Math.min(4, tensors.length)) : below(tensors.length)
-        ]!;
+        ];
       const inputs = [...new Set(Array.from({ length: 1 + below(3) }, pick))];
       const kind = random.uniform();
-      const updates = kind < 0.2 ? [variables[below(2)]!] : [];
+      const updates = kind < 0.2 ? [variables[below(2)]] : [];
       const outputs = kind < 0.1 ? [] : Array.from({ length: 1 + below(2) }, shape);
       const scratchShape = random.uniform() < 0.4 ? shape() : undefined;
       tensors.push(
@@ -186,7 +186,7 @@ describe('a random plan', () => {
       );
     }
     const made = tape.nodes.flatMap(({ results }) => results);
-    return { tape, outputs: [made.at(-1)!, made[below(made.length)]!, variables[0]!] };
+    return { tape, outputs: [made.at(-1)!, made[below(made.length)], variables[0]] };
   }
 
   /**
@@ -237,7 +237,7 @@ describe('a random plan', () => {
         const { buffer, offset } = plan.places.get(tensor)!;
         const [from, to] = [offset, offset + tensor.bytes];
         expect(offset % limits.alignmentBytes).toBe(0);
-        expect(to).toBeLessThanOrEqual(plan.buffers[buffer]!);
+        expect(to).toBeLessThanOrEqual(plan.buffers[buffer]);
         inMemory = inMemory.filter((other) => other.buffer !== buffer || other.to <= from || to <= other.from);
         inMemory.push({ tensor, buffer, from, to, value });
       },

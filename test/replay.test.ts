@@ -3,15 +3,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { openDataset } from '../src/datasets/dataset.ts';
 import { Loader } from '../src/datasets/loader.ts';
 import { wholeImage } from '../src/images/crop.ts';
 import { createKey, type Key } from '../src/marking/key.ts';
-import { markDataset } from '../src/marking/mark_dataset.ts';
 import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { infer, networkInput } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
-import { openModel } from '../src/nn/open_model.ts';
+import { openDataset } from '../src/node/datasets/open.ts';
+import { markDataset } from '../src/node/runs/mark_dataset.ts';
+import { openModel } from '../src/node/runs/open_model.ts';
 import { packCrops } from '../src/shaders/crop_resize/crop_resize.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
@@ -70,7 +70,7 @@ describe('after the first step nothing is created on the device', () => {
     const counts: Record<string, number>[] = [];
     try {
       await work((done) => {
-        if (done > 0) counts.push(Object.fromEntries(CREATORS.map((name, i) => [name, spies[i]!.mock.calls.length])));
+        if (done > 0) counts.push(Object.fromEntries(CREATORS.map((name, i) => [name, spies[i].mock.calls.length])));
       });
     } finally {
       for (const spy of spies) spy.mockRestore();
@@ -80,7 +80,7 @@ describe('after the first step nothing is created on the device', () => {
 
   function expectNothingNew(counts: readonly Record<string, number>[], steps: number): void {
     expect(counts).toHaveLength(steps);
-    expect(counts[0]!.createBuffer).toBeGreaterThan(0);
+    expect(counts[0].createBuffer).toBeGreaterThan(0);
     for (const count of counts) expect(count).toEqual(counts[0]);
   }
 

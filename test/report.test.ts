@@ -2,22 +2,22 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Command, parseOptions } from '../src/cli/command.ts';
-import { detect as detectCommand } from '../src/cli/detect.ts';
-import { keygen as keygenCommand } from '../src/cli/keygen.ts';
-import { mark as markCommand } from '../src/cli/mark.ts';
-import { report as reportCommand } from '../src/cli/report.ts';
-import { verify as verifyCommand } from '../src/cli/verify.ts';
 import { IntegrityError } from '../src/errors.ts';
-import { appendLook, bonferroni, readRegister } from '../src/evidence/register.ts';
-import type { Result } from '../src/evidence/result.ts';
-import type { Verification } from '../src/evidence/verification.ts';
-import { classFigure, nullFigure } from '../src/report/figures.ts';
-import { reportPage } from '../src/report/page.ts';
-import { makeReport, type ReportInput } from '../src/report/report.ts';
-import type { Report } from '../src/report/schema.ts';
-import { probabilityInWords, writtenProbability } from '../src/report/words.ts';
-import { cosineOfP, log10PCosine } from '../src/statistics/cosine.ts';
+import { cosineOfP, log10PCosine } from '../src/maths/cosine.ts';
+import { type Command, parseOptions } from '../src/node/cli/command.ts';
+import { detect as detectCommand } from '../src/node/cli/detect.ts';
+import { keygen as keygenCommand } from '../src/node/cli/keygen.ts';
+import { mark as markCommand } from '../src/node/cli/mark.ts';
+import { report as reportCommand } from '../src/node/cli/report.ts';
+import { verify as verifyCommand } from '../src/node/cli/verify.ts';
+import { appendLook, bonferroni, readRegister } from '../src/node/evidence/register.ts';
+import type { Result } from '../src/node/evidence/result.ts';
+import type { Verification } from '../src/node/evidence/verification.ts';
+import { classFigure, nullFigure } from '../src/node/report/figures.ts';
+import { reportPage } from '../src/node/report/page.ts';
+import { makeReport, type ReportInput } from '../src/node/report/report.ts';
+import type { Report } from '../src/node/report/schema.ts';
+import { probabilityInWords, writtenProbability } from '../src/node/report/words.ts';
 import { useDevice } from './device.ts';
 import { dangersOf, type ParsedPage, parsePage } from './html.ts';
 import { nullOf, type SampleOptions, sampleResult, stored, uniformNull } from './sample_result.ts';
@@ -135,9 +135,9 @@ describe('a report says', () => {
         statistics: result.statistics.map((one) => ({ ...one, null: nullOf(tooSmall, -22.612) })),
       }),
     });
-    expect(report.statistics[0]!.null!.uniformity!.passed).toBe(false);
+    expect(report.statistics[0].null!.uniformity!.passed).toBe(false);
     expect(report.headline).toContain('not all that this rests on holds');
-    expect(make().report.statistics[0]!.null!.uniformity!.passed).toBe(true);
+    expect(make().report.statistics[0].null!.uniformity!.passed).toBe(true);
   });
 
   it('of other tests whatever they have', () => {
@@ -189,7 +189,7 @@ describe('a report says', () => {
       ['twins', false, true],
     ]);
     // Ranks among the same decoys are no independent sample.
-    expect(report.statistics[1]!.null).toMatchObject({ kind: 'decoys', count: 99, uniformity: null });
+    expect(report.statistics[1].null).toMatchObject({ kind: 'decoys', count: 99, uniformity: null });
     const text = page.text();
     for (const expected of [
       '99 sets of decoys, drawn as the carriers were, took the place of the true one',
@@ -221,11 +221,11 @@ describe('a report says', () => {
           const [first] = result.statistics;
           // The same classes again, less of them: said once.
           const again = {
-            ...first!,
+            ...first,
             name: 'rank',
-            perClass: first!.perClass.map((entry) => ({ ...entry, log10p: null })),
+            perClass: first.perClass.map((entry) => ({ ...entry, log10p: null })),
           };
-          return { ...result, statistics: [first!, again], blackBox: { ...blackBox, ...change } };
+          return { ...result, statistics: [first, again], blackBox: { ...blackBox, ...change } };
         },
       });
     const { report, page } = black({});
@@ -239,8 +239,8 @@ describe('a report says', () => {
     ])
       expect(page.text()).toContain(expected);
     expect(page.of('table').filter((table) => page.text(table).startsWith('\nclass'))).toHaveLength(1);
-    expect(report.commands[0]!.command).toContain("--probes 'probes <1>'");
-    expect(report.commands[0]!.command).not.toContain('--data');
+    expect(report.commands[0].command).toContain("--probes 'probes <1>'");
+    expect(report.commands[0].command).not.toContain('--data');
     const alike = (made: Report) => made.assumptions.find(({ assumption }) => assumption.includes('decoys'))!.holds;
     expect(alike(report)).toBe(true);
     expect(alike(black({ marksLog10P: -3.5 }).report)).toBe(false);
@@ -253,7 +253,7 @@ describe('a report says', () => {
     expect(report.evidence).toBe('no p-value');
     expect(report.headline).toContain('an approximation, no p-value');
     expect(report.verdict.join(' ')).not.toContain('If the carriers were independent');
-    expect(report.statistics[0]!.null!.uniformity).toBeNull();
+    expect(report.statistics[0].null!.uniformity).toBeNull();
   });
 
   it('how to check it, as a shell reads it', () => {
@@ -285,44 +285,44 @@ describe('the plots of a report', () => {
   it('have the observed value and the null in place', () => {
     const sample = sampleResult({ log10p: -5 });
     const values = [-0.05, -0.07, -0.35, -1.25, -2.1];
-    const svg = nullFigure({ ...sample.statistics[0]!, null: nullOf(values, -5) }, 700)!.text;
+    const svg = nullFigure({ ...sample.statistics[0], null: nullOf(values, -5) }, 700)!.text;
     const page = parsePage(svg);
     const [rule] = named(page, 'rule');
-    expect(attribute(rule!, 'x1')).toBeCloseTo(tickOf(svg, '10⁻⁵'), 6);
+    expect(attribute(rule, 'x1')).toBeCloseTo(tickOf(svg, '10⁻⁵'), 6);
     const bars = named(page, 'bar').slice(0, 4);
     // Intervals of 0.2: two values in the last, one in each of three others.
     const unit = (tickOf(svg, '1') - tickOf(svg, '10⁻⁵')) / 5;
     const lower = bars.map((bar) => (attribute(bar, 'x') - tickOf(svg, '1')) / unit);
     for (const [i, from] of [-2.2, -1.4, -0.4, -0.2].entries()) expect(lower[i]).toBeCloseTo(from, 2);
     const heights = bars.map((bar) => attribute(bar, 'height'));
-    expect(heights[3]! / heights[0]!).toBeCloseTo(2, 1);
+    expect(heights[3] / heights[0]).toBeCloseTo(2, 1);
   });
 
   it('have classes in place, and what chance gives', () => {
     const [statistic] = sampleResult().statistics;
     const perClass = [0.2, -0.4, 0.6].map((score, i) => ({ class: `c${i}`, score, log10p: null }));
-    const svg = classFigure({ ...statistic!, perClass }, 32, 700)!.text;
+    const svg = classFigure({ ...statistic, perClass }, 32, 700)!.text;
     const page = parsePage(svg);
     const unit = (tickOf(svg, '0.6') - tickOf(svg, '0')) / 0.6;
     for (const [i, point] of named(page, 'point').slice(0, 3).entries()) {
       const path = point.attrs.find(({ name }) => name === 'd')!.value;
       // A circle begins at its left.
       const x = Number(/^M([\d.]+)/.exec(path)![1]) + 4;
-      expect((x - tickOf(svg, '0')) / unit).toBeCloseTo(perClass[i]!.score, 2);
+      expect((x - tickOf(svg, '0')) / unit).toBeCloseTo(perClass[i].score, 2);
     }
     const spans = named(page, 'span').slice(0, 2);
     for (const [i, share] of [0.99, 0.9].entries()) {
       const edge = cosineOfP(Math.log10((1 - share) / 2), 32);
-      expect(attribute(spans[i]!, 'width') / unit).toBeCloseTo(2 * edge, 2);
-      expect((attribute(spans[i]!, 'x') - tickOf(svg, '0')) / unit).toBeCloseTo(-edge, 2);
+      expect(attribute(spans[i], 'width') / unit).toBeCloseTo(2 * edge, 2);
+      expect((attribute(spans[i], 'x') - tickOf(svg, '0')) / unit).toBeCloseTo(-edge, 2);
     }
   });
 
   it('are no plots where nothing is known', () => {
     const [statistic] = sampleResult().statistics;
-    expect(nullFigure({ ...statistic!, null: null }, 700)).toBeNull();
-    expect(nullFigure({ ...statistic!, null: nullOf([], -1) }, 700)).toBeNull();
-    expect(classFigure({ ...statistic!, perClass: [] }, 32, 700)).toBeNull();
+    expect(nullFigure({ ...statistic, null: null }, 700)).toBeNull();
+    expect(nullFigure({ ...statistic, null: nullOf([], -1) }, 700)).toBeNull();
+    expect(classFigure({ ...statistic, perClass: [] }, 32, 700)).toBeNull();
   });
 });
 
@@ -427,12 +427,12 @@ describe('a result that contradicts itself is refused:', () => {
     ['no such entry', { register: { ...sample.register, entry: 4 } }, 'register: entry 4 of 3 tests cannot be'],
     [
       'fewer in the null',
-      { statistics: [{ ...statistic!, null: { ...statistic!.null!, atMost: 7 } }] },
+      { statistics: [{ ...statistic, null: { ...statistic.null!, atMost: 7 } }] },
       'white-box: null.atMost is 7, its values give 0',
     ],
     [
       'a class',
-      { statistics: [{ ...statistic!, perClass: [{ class: 'ape', score: 1, log10p: 'NaN' }] }] },
+      { statistics: [{ ...statistic, perClass: [{ class: 'ape', score: 1, log10p: 'NaN' }] }] },
       'white-box: ape: log10p is NaN',
     ],
   ])('%s', (_, change, message) => {
@@ -512,7 +512,7 @@ describe('from a test to its report', () => {
     for (const expected of [
       commitment,
       made.resultSha256,
-      result.suspect.sha256!,
+      result.suspect.sha256,
       result.markingModel.sha256,
       result.data.sha256,
       result.carriers.sha256,
@@ -521,7 +521,7 @@ describe('from a test to its report', () => {
       ...Object.keys(result.saved!),
       writtenProbability(Number(result.log10p)),
       Number(result.log10p).toFixed(3).replace('-', '−'),
-      `${result.statistics[0]!.null!.atMost}`,
+      `${result.statistics[0].null!.atMost}`,
       `radioactive ${result.program.version}`,
       result.program.adapter,
       result.command.join(' '),
@@ -552,14 +552,14 @@ describe('from a test to its report', () => {
 
   it('with a command that verifies it', async () => {
     const { commands } = await report(`${ALL} -o @commands.json`);
-    const [program, name, ...args] = commands[0]!.command.replaceAll('\\\n', ' ').split(/ +/);
+    const [program, name, ...args] = commands[0].command.replaceAll('\\\n', ' ').split(/ +/);
     expect([program, name]).toEqual(['radioactive', 'verify']);
     const { json, exitCode } = await run(verifyCommand, args.join(' '));
     expect(exitCode).toBeUndefined();
     expect((json as Verification).checks.filter(({ ok }) => ok !== true).map(({ check }) => check)).toEqual([
       'time stamp',
     ]);
-    expect(commands[1]!.command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);
+    expect(commands[1].command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);
   });
 
   it('from the result alone', async () => {
@@ -572,7 +572,7 @@ describe('from a test to its report', () => {
 
   it('counts tests that were made later', async () => {
     cpSync(at('owner.key.register.jsonl'), at('later.jsonl'));
-    const { index, previous, time, ...look } = (await readRegister(at('later.jsonl'), commitment)).looks[0]!;
+    const { index, previous, time, ...look } = (await readRegister(at('later.jsonl'), commitment)).looks[0];
     await appendLook(at('later.jsonl'), commitment, look);
     const made = await report('@evidence --register @later.jsonl -o @later.html');
     expect(made.corrected).toMatchObject({ entry: 1, looks: 2, log10p: bonferroni(Number(result.log10p), 2) });

@@ -6,7 +6,7 @@ import { backward } from '../src/nn/backward.ts';
 import { FeatureExtractor } from '../src/nn/inference.ts';
 import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
-import { HALF_SWITCHES, openGpu } from '../src/node.ts';
+import { HALF_SWITCHES, openGpu } from '../src/node/index.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
@@ -53,8 +53,8 @@ async function build(
       } else tensors[input] = tape.input(input, shape, dtype);
     }
     const outputs = Object.values(record(tape, tensors));
-    const wrt = gradients.map((input) => tensors[input]!);
-    if (wrt.length > 0) outputs.push(...backward(outputs[0]!, wrt));
+    const wrt = gradients.map((input) => tensors[input]);
+    if (wrt.length > 0) outputs.push(...backward(outputs[0], wrt));
     (await Program.build(device, tape, { name, outputs })).destroy();
     await device.idle();
   } finally {
@@ -74,7 +74,7 @@ describe('every kernel compiles at default limits', () => {
         const get = vi.spyOn(device.pipelines, 'get');
         for (const { cases } of Object.values(modules)) for (const kernelCase of cases) await build(device, kernelCase);
         for (const prepare of [prepareCopy, prepareMultiplyAdd]) (await prepare(device)).release();
-        for (const [label] of get.mock.calls) compiled.add(label.split(' ')[0]!);
+        for (const [label] of get.mock.calls) compiled.add(label.split(' ')[0]);
       } finally {
         device.destroy();
       }
@@ -91,12 +91,12 @@ describe('every kernel compiles at default limits', () => {
 describe('precision f16', () => {
   /** The convolution kernels of what `prepare` builds for a device with matrix units. */
   async function convolutions(prepare: (model: Model) => Promise<{ destroy(): void }>): Promise<string[]> {
-    const device = await openNull(adapters['a GPU with matrix units']!);
+    const device = await openNull(adapters['a GPU with matrix units']);
     const get = vi.spyOn(device.pipelines, 'get');
     const model = await Model.create(device, network, 0);
     try {
       (await prepare(model)).destroy();
-      return get.mock.calls.map(([label]) => label.split(' ')[0]!).filter((name) => /^conv2d_(?!splits)/.test(name));
+      return get.mock.calls.map(([label]) => label.split(' ')[0]).filter((name) => /^conv2d_(?!splits)/.test(name));
     } finally {
       model.destroy();
       device.destroy();

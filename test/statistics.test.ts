@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { log10PCosine } from '../src/statistics/cosine.ts';
-import { fisherLog10P } from '../src/statistics/fisher.ts';
+import { log10PCosine } from '../src/maths/cosine.ts';
+import { fisherLog10P } from '../src/maths/fisher.ts';
 import {
   centreRows,
   leastSquares,
@@ -8,7 +8,7 @@ import {
   orthonormaliseRows,
   symmetricEigen,
   transpose,
-} from '../src/statistics/linalg.ts';
+} from '../src/maths/linalg.ts';
 import {
   log1mExp,
   logBeta,
@@ -18,8 +18,8 @@ import {
   logNormalSurvival,
   logSumExp,
   logUpperGammaQ,
-} from '../src/statistics/special.ts';
-import { binomialTail, clopperPearson, smirnovTail, uniformity } from '../src/statistics/uniformity.ts';
+} from '../src/maths/special.ts';
+import { binomialTail, clopperPearson, smirnovTail, uniformity } from '../src/maths/uniformity.ts';
 
 /** Fails unless |actual − expected| ≤ tolerance · |expected| + absolute; NaN fails. */
 function close(actual: number, expected: number, tolerance: number, absolute = 0): void {
@@ -318,8 +318,8 @@ describe('linear algebra', () => {
       for (let i = 0; i < m; i++) {
         for (let j = 0; j < n; j++) {
           let sum = 0;
-          for (let p = 0; p < k; p++) sum += A[i * k + p]! * B[j * k + p]!;
-          close(C[i * n + j]!, sum, 0, 1e-13);
+          for (let p = 0; p < k; p++) sum += A[i * k + p] * B[j * k + p];
+          close(C[i * n + j], sum, 0, 1e-13);
         }
       }
     }
@@ -335,7 +335,7 @@ describe('linear algebra', () => {
         if (i > 0) A[i * n + i - 1] = A[(i - 1) * n + i] = -1;
       }
       const { values } = symmetricEigen(A, n);
-      for (let j = 0; j < n; j++) close(values[j]!, 2 - 2 * Math.cos(((n - j) * Math.PI) / (n + 1)), 0, 1e-14 * n);
+      for (let j = 0; j < n; j++) close(values[j], 2 - 2 * Math.cos(((n - j) * Math.PI) / (n + 1)), 0, 1e-14 * n);
     }
   });
 
@@ -348,13 +348,13 @@ describe('linear algebra', () => {
     const A = multiplyTransposed(G, G, n, n, rank).map((x) => x * 1e160);
     const { values, vectors } = symmetricEigen(A, n);
     const products = multiplyTransposed(vectors, vectors, n, n, n);
-    for (let i = 0; i < n * n; i++) close(products[i]!, i % (n + 1) === 0 ? 1 : 0, 0, 1e-13);
+    for (let i = 0; i < n * n; i++) close(products[i], i % (n + 1) === 0 ? 1 : 0, 0, 1e-13);
     const AV = multiplyTransposed(vectors, A, n, n, n);
     for (let i = 0; i < n * n; i++) {
-      close(AV[i]!, values[Math.floor(i / n)]! * vectors[i]!, 0, n * 3e-16 * values[0]!);
+      close(AV[i], values[Math.floor(i / n)] * vectors[i], 0, n * 3e-16 * values[0]);
     }
-    for (let i = 1; i < n; i++) if (!(values[i]! <= values[i - 1]!)) expect.fail('eigenvalues must descend');
-    for (let i = rank; i < n; i++) close(values[i]!, 0, 0, n * 3e-16 * values[0]!);
+    for (let i = 1; i < n; i++) if (!(values[i] <= values[i - 1])) expect.fail('eigenvalues must descend');
+    for (let i = rank; i < n; i++) close(values[i], 0, 0, n * 3e-16 * values[0]);
   });
 
   it('decomposes zero, diagonal and repeated eigenvalues, refuses NaN', () => {
@@ -362,7 +362,7 @@ describe('linear algebra', () => {
     expect([...symmetricEigen(Float64Array.of(1, 0, 0, 0, 3, 0, 0, 0, -2), 3).values]).toEqual([3, 1, -2]);
     const { values } = symmetricEigen(Float64Array.of(2, 1, 1, 1, 2, 1, 1, 1, 2), 3);
     [4, 1, 1].forEach((expected, i) => {
-      close(values[i]!, expected, 1e-15);
+      close(values[i], expected, 1e-15);
     });
     expect(() => symmetricEigen(Float64Array.of(1, NOT_A_NUMBER, NOT_A_NUMBER, 1), 2)).toThrow('element 1');
   });
@@ -375,7 +375,7 @@ describe('linear algebra', () => {
       rows[i * n] = 1;
       rows[i * n + i + 1] = 1e-7;
     }
-    for (let j = 0; j < n; j++) rows[5 * n + j] = 3 * rows[j]! - 2 * rows[n + j]!;
+    for (let j = 0; j < n; j++) rows[5 * n + j] = 3 * rows[j] - 2 * rows[n + j];
     const against = Float64Array.from({ length: n }, (_, j) => (j === n - 1 ? 1 : 0));
     for (const outside of [new Float64Array(0), against]) {
       const { rows: Q, rank } = orthonormaliseRows(rows, 6, n, outside);
@@ -397,11 +397,11 @@ describe('least squares', () => {
     const F0 = Float64Array.of(0, 1, 2, 3);
     const Ft = Float64Array.of(1, 3, 5, 7);
     const centred = leastSquares(F0, Ft, { n: 4, d: 1, dt: 1, centre: true });
-    close(centred.X[0]!, 2, 1e-15);
+    close(centred.X[0], 2, 1e-15);
     close(centred.r2, 1, 1e-15);
     expect([centred.rank, centred.n]).toEqual([1, 4]);
     const through = leastSquares(F0, Ft, { n: 4, d: 1, dt: 1, centre: false });
-    close(through.X[0]!, 34 / 14, 1e-15);
+    close(through.X[0], 34 / 14, 1e-15);
     close(through.r2, 34 ** 2 / 14 / 84, 1e-14);
   });
 
@@ -409,7 +409,7 @@ describe('least squares', () => {
     const n = 50;
     const x = uniforms(5, n);
     const F0 = new Float64Array(n * 4);
-    for (let i = 0; i < n; i++) F0.set([x[i]!, 2 * x[i]!, 0, 0], i * 4);
+    for (let i = 0; i < n; i++) F0.set([x[i], 2 * x[i], 0, 0], i * 4);
     // y = 10x: the minimal X on (x, 2x) is 10 · (1, 2)/5.
     const { X, rank } = leastSquares(
       F0,
@@ -418,7 +418,7 @@ describe('least squares', () => {
     );
     expect(rank).toBe(1);
     [2, 4, 0, 0].forEach((expected, i) => {
-      close(X[i]!, expected, 1e-14);
+      close(X[i], expected, 1e-14);
     });
   });
 
@@ -435,7 +435,7 @@ describe('least squares', () => {
     close(r2, 1, 1e-12);
     // Backward stable: condition number times rounding, not its square.
     X.forEach((x, i) => {
-      close(x, expected[i]!, 0, 1e5 * 1e-14);
+      close(x, expected[i], 0, 1e5 * 1e-14);
     });
   });
 
@@ -443,7 +443,7 @@ describe('least squares', () => {
     const n = 40;
     const { rows: U } = orthonormaliseRows(uniforms(21, 3 * n), 3, n);
     const F0 = transpose(
-      U.map((u, i) => u * [1, 1e-3, 3e-5][Math.floor(i / n)]!),
+      U.map((u, i) => u * [1, 1e-3, 3e-5][Math.floor(i / n)]),
       3,
       n,
     );
@@ -461,7 +461,7 @@ describe('least squares', () => {
     // n − 1 − d of n − 1 degrees of freedom are left to noise: r² = d/(n−1) within its spread.
     close(r2, d / (n - 1), 0, 0.02);
     const [F0c, Ftc] = [centreRows(F0, n, d), centreRows(Ft, n, dt)];
-    const residual = multiplyTransposed(F0c, transpose(X, d, dt), n, dt, d).map((y, i) => Ftc[i]! - y);
+    const residual = multiplyTransposed(F0c, transpose(X, d, dt), n, dt, d).map((y, i) => Ftc[i] - y);
     const products = multiplyTransposed(transpose(F0c, n, d), transpose(residual, n, dt), d, dt, n);
     products.forEach((x) => {
       close(x, 0, 0, 1e-11);

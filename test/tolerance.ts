@@ -12,14 +12,14 @@ export function expectClose(
 ): void {
   expect(actual.length, `${what}: number of elements`).toBe(expected.length);
   let scale = 0;
-  for (let i = 0; i < expected.length; i++) scale = Math.max(scale, Math.abs(expected[i]!));
+  for (let i = 0; i < expected.length; i++) scale = Math.max(scale, Math.abs(expected[i]));
   expect(Number.isFinite(scale), `${what}: the reference is finite`).toBe(true);
   const allowed = tolerance * scale;
   let off = 0;
   let worst = -1;
   let worstError = -1;
   for (let i = 0; i < expected.length; i++) {
-    const error = Math.abs(actual[i]! - expected[i]!);
+    const error = Math.abs(actual[i] - expected[i]);
     if (error <= allowed) continue;
     off++;
     if (!(error <= worstError)) {

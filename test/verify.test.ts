@@ -2,10 +2,10 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions } from '../src/cli/command.ts';
-import { verify as verifyCommand } from '../src/cli/verify.ts';
-import type { Check } from '../src/evidence/verify.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
+import { parseOptions } from '../src/node/cli/command.ts';
+import { verify as verifyCommand } from '../src/node/cli/verify.ts';
+import type { Check } from '../src/node/evidence/verify.ts';
 import { build, ownLines, run } from './cli.ts';
 import { writeFolder, writeModel } from './small_data.ts';
 
@@ -79,9 +79,9 @@ describe('from keygen to verify', () => {
       ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
       ...['result', 'carriers', 'test images', 'held-out files', 'statistics', 'register', 'entry'],
     ]);
-    expect(table['Merkle root']!.detail).toBe(mark.merkleRoot);
-    expect(table.manifest!.detail).toContain(mark.commitment);
-    expect(table['change and PSNR']!.detail).toMatch(/^6 of 6 /);
+    expect(table['Merkle root'].detail).toBe(mark.merkleRoot);
+    expect(table.manifest.detail).toContain(mark.commitment);
+    expect(table['change and PSNR'].detail).toMatch(/^6 of 6 /);
     const text = await runLine(`verify ${ALL}`);
     expect(text.stdout).toMatch(/\n\n14 ok, 0 failed, 2 not checked\n$/);
   });
@@ -193,7 +193,7 @@ describe('tests are counted', () => {
     expect(other).toMatchObject({ primary: false, register: { looks: 3 } });
     expect(other.deviations).toEqual([expect.stringContaining('the key fixes 60 images')]);
     const table = await verify(ALL, 0);
-    expect(table.entry!.detail).toMatch(/^the result is entry 1 of 3, unchanged; corrected for all of them/);
+    expect(table.entry.detail).toMatch(/^the result is entry 1 of 3, unchanged; corrected for all of them/);
   });
 
   it('not where the list is lost or damaged, unless a new one is begun, which shows', async () => {
@@ -217,6 +217,6 @@ describe('tests are counted', () => {
     expect(anew.register).toMatchObject({ entry: 1, looks: 1, withKey: false });
     const table = await verify('--key @copy.key --result @anew.json', 6);
     expect(failedOf(table)).toEqual(['register']);
-    expect(table.register!.detail).toContain('was begun on');
+    expect(table.register.detail).toContain('was begun on');
   });
 });

@@ -103,10 +103,10 @@ describe('a checkpoint of PyTorch', () => {
     const [before, after] = ['converted', 'trained'].map(
       (name) => parseSafetensors(readFileSync(at(`${name}.safetensors`)), name).tensors,
     );
-    for (const [name, tensor] of before!)
+    for (const [name, tensor] of before)
       if (!name.startsWith('fc.') && tensor.dtype === 'F32')
-        expect(toFloat32(after!.get(name)!), name).toEqual(toFloat32(tensor));
-    expect(after!.get('fc.weight')!.shape).toEqual([2, 64]);
+        expect(toFloat32(after.get(name)!), name).toEqual(toFloat32(tensor));
+    expect(after.get('fc.weight')!.shape).toEqual([2, 64]);
   });
 });
 

@@ -4,9 +4,9 @@
  */
 
 import { InputError } from '../errors.ts';
-import { leastSquares } from '../statistics/linalg.ts';
-import { stratifiedSumLog10P } from '../statistics/permutation.ts';
-import { logNormalSurvival } from '../statistics/special.ts';
+import { leastSquares } from '../maths/linalg.ts';
+import { stratifiedSumLog10P } from '../maths/permutation.ts';
+import { logNormalSurvival } from '../maths/special.ts';
 import { fisherOfRanks, rankTest } from './decoy.ts';
 import { nullSample, type Statistic } from './statistic.ts';
 
@@ -71,7 +71,7 @@ export function blackBoxTest(input: BlackBoxInput): BlackBoxResult {
   const steps = z.map((x) => Math.round(STEPS * x));
   const ranks = (true_: number) =>
     fisherOfRanks(
-      classes.map((_, c) => residual[c * S + true_]!),
+      classes.map((_, c) => residual[c * S + true_]),
       classes.map((_, c) => residual.slice(c * S, (c + 1) * S).filter((_, s) => s !== true_)),
     );
   const sums = Array.from({ length: S }, (_, s) => columnSum(steps, K, s));
@@ -82,11 +82,11 @@ export function blackBoxTest(input: BlackBoxInput): BlackBoxResult {
   const [sumLog10P, ...nullSums] = stratifiedSumLog10P(steps, K, withNull ? sums : sums.slice(0, 1));
   const jointRank = (true_: number): number =>
     rankTest(
-      joint[true_]!,
+      joint[true_],
       joint.filter((_, s) => s !== true_),
     );
   const scored = (log10p: readonly (number | null)[]): Statistic['perClass'] =>
-    classes.map((name, c) => ({ class: name, score: z[c * S]!, log10p: log10p[c] ?? null }));
+    classes.map((name, c) => ({ class: name, score: z[c * S], log10p: log10p[c] ?? null }));
   const statistic = (name: string, log10p: number, nothing: () => number[], perClass = scored([])): Statistic => ({
     name: `black-box ${name}`,
     log10p,
@@ -94,7 +94,7 @@ export function blackBoxTest(input: BlackBoxInput): BlackBoxResult {
     perClass,
     null: withNull ? nullSample('decoys', nothing(), log10p) : null,
   });
-  const sum = statistic('sum of responses', sumLog10P!, () => nullSums, scored(observed.perClass));
+  const sum = statistic('sum of responses', sumLog10P, () => nullSums, scored(observed.perClass));
   const fisher = statistic(
     'ranks of classes (Fisher)',
     observed.log10p,
@@ -103,7 +103,7 @@ export function blackBoxTest(input: BlackBoxInput): BlackBoxResult {
   );
   const deciding = combine === 'sum' ? [sum, fisher] : [fisher, sum];
   return {
-    log10p: deciding[0]!.log10p,
+    log10p: deciding[0].log10p,
     warnings: warningsOf(residual, classes, references.length),
     statistics: [
       ...deciding,
@@ -124,7 +124,7 @@ export function blackBoxTest(input: BlackBoxInput): BlackBoxResult {
 export function marksAlike(measures: readonly Float64Array[], K: number): number {
   const tails = measures.flatMap((measure) => {
     const steps = standardise(centreClasses(measure, K), K).map((x) => Math.round(STEPS * x));
-    return [steps, steps.map((x) => -x)].map((rows) => stratifiedSumLog10P(rows, K, [columnSum(rows, K, 0)])[0]!);
+    return [steps, steps.map((x) => -x)].map((rows) => stratifiedSumLog10P(rows, K, [columnSum(rows, K, 0)])[0]);
   });
   return Math.min(0, Math.min(...tails) + Math.log10(tails.length));
 }
@@ -154,7 +154,7 @@ function takeControl(
     for (const [i, x] of centreClasses(reference, K).entries()) controls[i * J + j] = x;
   if (controls.every((x) => x === 0)) return { residual: centred, beta: references.map(() => 0), explained: 0 };
   const { X: beta, r2 } = leastSquares(controls, centred, { n, d: J, dt: 1, centre: false });
-  const residual = centred.map((x, i) => beta.reduce((rest, b, j) => rest - b * controls[i * J + j]!, x));
+  const residual = centred.map((x, i) => beta.reduce((rest, b, j) => rest - b * controls[i * J + j], x));
   return { residual, beta: [...beta], explained: r2 };
 }
 
@@ -165,7 +165,7 @@ function centreClasses(values: Float64Array, K: number): Float64Array {
   for (let c = 0; c < K; c++) {
     const row = centred.subarray(c * S, (c + 1) * S);
     const mean = row.reduce((sum, x) => sum + x, 0) / S;
-    for (let s = 0; s < S; s++) row[s]! -= mean;
+    for (let s = 0; s < S; s++) row[s] -= mean;
   }
   return centred;
 }
@@ -177,7 +177,7 @@ function standardise(residual: Float64Array, K: number): Float64Array {
   for (let c = 0; c < K; c++) {
     const row = residual.subarray(c * S, (c + 1) * S);
     const deviation = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / S);
-    if (deviation > 0) for (let s = 0; s < S; s++) z[c * S + s] = row[s]! / deviation;
+    if (deviation > 0) for (let s = 0; s < S; s++) z[c * S + s] = row[s] / deviation;
   }
   return z;
 }
@@ -185,7 +185,7 @@ function standardise(residual: Float64Array, K: number): Float64Array {
 function columnSum(rows: Float64Array, K: number, s: number): number {
   const S = rows.length / K;
   let sum = 0;
-  for (let c = 0; c < K; c++) sum += rows[c * S + s]!;
+  for (let c = 0; c < K; c++) sum += rows[c * S + s];
   return sum;
 }
 
@@ -194,7 +194,7 @@ function normalApproximation([observed, ...decoys]: readonly number[]): Statisti
   const mean = decoys.reduce((sum, x) => sum + x, 0) / decoys.length;
   const variance = decoys.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (decoys.length - 1);
   if (!(variance > 0)) return [];
-  const log10p = logNormalSurvival((observed! - mean) / Math.sqrt(variance)) / Math.LN10;
+  const log10p = logNormalSurvival((observed - mean) / Math.sqrt(variance)) / Math.LN10;
   return [{ name: 'black-box normal approximation', log10p, exact: false, perClass: [], null: null }];
 }
 

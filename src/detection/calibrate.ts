@@ -1,8 +1,8 @@
 /** The tests on a suspect under keys that marked nothing: do they say what they should? */
 
+import type { Elements } from '../maths/linalg.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import { derive } from '../random.ts';
-import type { Elements } from '../statistics/linalg.ts';
 import { type BlackBoxInput, blackBoxTest } from './blackbox.ts';
 import type { SuspectFeatures } from './detect.ts';
 import { reorderSets } from './scores.ts';
@@ -102,7 +102,7 @@ export async function calibrateBlackBox(options: CalibrateBlackBoxOptions): Prom
     for (const { name, log10p, exact, perClass } of statistics) {
       if (!exact) continue;
       add(name, [log10p]);
-      if (name === statistics[0]!.name)
+      if (name === statistics[0].name)
         add(
           'black-box each class',
           perClass.map((entry) => entry.log10p!),

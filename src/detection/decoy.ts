@@ -1,7 +1,7 @@
 /** Exact p-values by ranking the true carriers among decoys drawn the same way (docs/method.md, 6). */
 
 import { InputError } from '../errors.ts';
-import { fisherLog10P } from '../statistics/fisher.ts';
+import { fisherLog10P } from '../maths/fisher.ts';
 
 /**
  * log10 of p = (1 + #{decoys ≥ true})/(M + 1). Under the null hypothesis the true score and the M decoys' are
@@ -15,8 +15,8 @@ export function rankTest(trueScore: number, decoyScores: ArrayLike<number>): num
   if (!Number.isFinite(trueScore)) throw new InputError(`the true score is ${trueScore}`);
   let atLeast = 0;
   for (let m = 0; m < M; m++) {
-    if (!Number.isFinite(decoyScores[m]!)) throw new InputError(`the score of decoy ${m} is ${decoyScores[m]}`);
-    if (decoyScores[m]! >= trueScore) atLeast++;
+    if (!Number.isFinite(decoyScores[m])) throw new InputError(`the score of decoy ${m} is ${decoyScores[m]}`);
+    if (decoyScores[m] >= trueScore) atLeast++;
   }
   return Math.log10((1 + atLeast) / (M + 1));
 }
@@ -35,6 +35,6 @@ export function fisherOfRanks(
   if (trueScores.length !== decoyScores.length) {
     throw new InputError(`true scores for ${trueScores.length} classes, decoy scores for ${decoyScores.length}`);
   }
-  const perClass = Array.from(trueScores, (score, c) => rankTest(score, decoyScores[c]!));
+  const perClass = Array.from(trueScores, (score, c) => rankTest(score, decoyScores[c]));
   return { log10p: fisherLog10P(perClass), perClass };
 }

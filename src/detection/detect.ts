@@ -1,9 +1,9 @@
 import type { Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
 import { type Key, keyAlignment, keyCarriers } from '../marking/key.ts';
+import type { Elements } from '../maths/linalg.ts';
 import { infer, type OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import type { Elements } from '../statistics/linalg.ts';
 import { DEFAULT_FRESH_KEYS } from './fresh_keys.ts';
 import { nullSample, type Statistic } from './statistic.ts';
 import { freshKeyTests, requireEnoughImages, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
@@ -123,7 +123,7 @@ export async function testFeatures(
         name: 'white-box',
         log10p: result.log10p,
         exact: true,
-        perClass: result.perClass.map(({ cosine, log10p }, c) => ({ class: key.classes[c]!, score: cosine, log10p })),
+        perClass: result.perClass.map(({ cosine, log10p }, c) => ({ class: key.classes[c], score: cosine, log10p })),
         null: nullSample('fresh keys', fresh.combined, result.log10p),
       },
     ],

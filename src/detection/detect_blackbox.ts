@@ -69,7 +69,7 @@ export async function detectBlackBox(options: DetectBlackBoxOptions): Promise<Bl
     scores.push(await probeScores(key, each.model, each.images, { onProgress, signal }));
     before += rows;
   }
-  return await testScores(key, probes, scores[0]!, scores.slice(1), { labelOnly });
+  return await testScores(key, probes, scores[0], scores.slice(1), { labelOnly });
 }
 
 /** Scores of a model that runs here, on the probes' images in the order of their list. */

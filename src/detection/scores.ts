@@ -1,8 +1,8 @@
 /** From what a model says of probe images to its response to each carrier set (docs/method.md, 6). */
 
 import { InputError } from '../errors.ts';
+import type { Elements } from '../maths/linalg.ts';
 import { argmaxRows } from '../nn/inference.ts';
-import type { Elements } from '../statistics/linalg.ts';
 
 /** What a model says of N images, one row each: K scores, or nothing but the class. */
 export type ModelScores =
@@ -58,14 +58,14 @@ export function probeResponse(
   const response = new Float64Array(K * S);
   const counts = new Float64Array(K);
   for (let b = 0; b < labels.length; b++) {
-    const c = labels[b]!;
-    counts[c]! += 1;
-    const vanilla = values[b * (S + 1)]!;
-    for (let s = 0; s < S; s++) response[c * S + s]! += values[b * (S + 1) + 1 + s]! - vanilla;
+    const c = labels[b];
+    counts[c] += 1;
+    const vanilla = values[b * (S + 1)];
+    for (let s = 0; s < S; s++) response[c * S + s] += values[b * (S + 1) + 1 + s] - vanilla;
   }
   for (let c = 0; c < K; c++) {
     if (counts[c] === 0) throw new InputError(`${name}: there is no probe image of class ${c}`);
-    for (let s = 0; s < S; s++) response[c * S + s]! /= counts[c]!;
+    for (let s = 0; s < S; s++) response[c * S + s] /= counts[c];
   }
   return { response, kind };
 }
@@ -79,11 +79,11 @@ function valuesOf(
 ): { values: Float64Array; kind: ScoreKind } {
   const { labels, classCount: K, sets: S } = layout;
   const N = probeRows(layout);
-  const classOf = (row: number): number => labels[Math.floor(row / (S + 1))]!;
+  const classOf = (row: number): number => labels[Math.floor(row / (S + 1))];
   if (model.kind === 'labels') {
     checkRows(model.labels.length, N, name);
     const values = Float64Array.from({ length: N }, (_, row) => {
-      const label = model.labels[row]!;
+      const label = model.labels[row];
       if (!(Number.isInteger(label) && label >= 0 && label < K))
         throw new InputError(`${name}: row ${row} is ${label}; give a class, 0 to ${K - 1}`);
       return Number(label === classOf(row));
@@ -105,8 +105,8 @@ function valuesOf(
   const logits = probabilities ? logarithms(scores) : scores;
   const values = Float64Array.from({ length: N }, (_, row) => {
     let sum = 0;
-    for (let k = 0; k < K; k++) sum += logits[row * K + k]!;
-    return logits[row * K + classOf(row)]! - sum / K;
+    for (let k = 0; k < K; k++) sum += logits[row * K + k];
+    return logits[row * K + classOf(row)] - sum / K;
   });
   return { values, kind: probabilities ? 'probabilities' : 'logits' };
 }
@@ -122,8 +122,8 @@ function areProbabilities(scores: Elements, K: number): boolean {
   for (let row = 0; row < scores.length; row += K) {
     let sum = 0;
     for (let k = 0; k < K; k++) {
-      if (scores[row + k]! < 0) return false;
-      sum += scores[row + k]!;
+      if (scores[row + k] < 0) return false;
+      sum += scores[row + k];
     }
     if (!(Math.abs(sum - 1) <= SUM_TOLERANCE)) return false;
   }
@@ -141,8 +141,5 @@ function logarithms(probabilities: Elements): Float64Array {
 /** Rows [K,S] with the sets of each class in another order: column j of class c is column `orders[c][j]` of the given rows. */
 export function reorderSets(response: Float64Array, orders: readonly ArrayLike<number>[]): Float64Array {
   const S = response.length / orders.length;
-  return Float64Array.from(
-    response,
-    (_, at) => response[Math.floor(at / S) * S + orders[Math.floor(at / S)]![at % S]!]!,
-  );
+  return Float64Array.from(response, (_, at) => response[Math.floor(at / S) * S + orders[Math.floor(at / S)][at % S]]);
 }

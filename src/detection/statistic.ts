@@ -1,6 +1,6 @@
 /** What every test statistic comes back as: plain numbers, ready for JSON. */
 
-import { binomialTail, clopperPearson, type Uniformity, uniformity } from '../statistics/uniformity.ts';
+import { binomialTail, clopperPearson, type Uniformity, uniformity } from '../maths/uniformity.ts';
 
 /** What the same statistic gives on the same suspect where there is nothing to find. */
 export interface NullSample {

@@ -2,10 +2,10 @@
 
 import { InputError } from '../errors.ts';
 import type { Carriers } from '../marking/carriers.ts';
+import { log10PCosine } from '../maths/cosine.ts';
+import { fisherLog10P } from '../maths/fisher.ts';
+import { centreRows, dot, type Elements, leastSquares, multiplyTransposed } from '../maths/linalg.ts';
 import type { OnProgress } from '../nn/inference.ts';
-import { log10PCosine } from '../statistics/cosine.ts';
-import { fisherLog10P } from '../statistics/fisher.ts';
-import { centreRows, dot, type Elements, leastSquares, multiplyTransposed } from '../statistics/linalg.ts';
 import { freshCoordinates } from './fresh_keys.ts';
 
 /** Samples per feature dimension that a good alignment takes. */
@@ -189,7 +189,7 @@ export function whiteBoxTest(input: WhiteBoxInput): WhiteBoxResult {
   }
   return {
     ...combined,
-    perClass: perClass.map((evidence, c) => (classes === undefined ? evidence : { class: classes[c]!, ...evidence })),
+    perClass: perClass.map((evidence, c) => (classes === undefined ? evidence : { class: classes[c], ...evidence })),
     alignment: aligned.alignment,
     dimension: k,
     rows,

@@ -18,9 +18,9 @@ export function parseCsv(text: string, fileName: string): string[][] {
   let at = text.startsWith('\uFEFF') ? 1 : 0;
   const endRow = (): void => {
     if (row.length > 1 || row[0] !== '') {
-      if (rows.length > 0 && row.length !== rows[0]!.length)
+      if (rows.length > 0 && row.length !== rows[0].length)
         throw new InputError(
-          `${fileName}: line ${line} has ${row.length} fields, the first has ${rows[0]!.length}; give every line the same`,
+          `${fileName}: line ${line} has ${row.length} fields, the first has ${rows[0].length}; give every line the same`,
         );
       rows.push(row);
     }
@@ -33,7 +33,7 @@ export function parseCsv(text: string, fileName: string): string[][] {
     quoted.lastIndex = at;
     const match = quoted.exec(text);
     if (match) {
-      row.push(match[1]!.replaceAll('""', '"'));
+      row.push(match[1].replaceAll('""', '"'));
       at = quoted.lastIndex;
     } else {
       plain.lastIndex = at;

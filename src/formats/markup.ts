@@ -47,4 +47,4 @@ const ENTITIES: Readonly<Record<string, string>> = {
 export const escapeMarkup = (text: string): string =>
   text
     .replaceAll(INVISIBLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
-    .replaceAll(/[&<>"']/g, (character) => ENTITIES[character]!);
+    .replaceAll(/[&<>"']/g, (character) => ENTITIES[character]);

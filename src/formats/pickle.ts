@@ -100,7 +100,7 @@ class Machine {
   }
 
   byte(): number {
-    return this.#bytes[this.take(1)]!;
+    return this.#bytes[this.take(1)];
   }
 
   uint32(): number {
@@ -135,7 +135,7 @@ class Machine {
     if (length > MAX_INTEGER_BYTES) this.fail(`its pickle has an integer of ${length} bytes`);
     const bytes = this.slice(length);
     let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!);
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]);
     const signed = BigInt.asIntN(8 * length, value);
     return Number.isSafeInteger(Number(signed)) ? Number(signed) : signed;
   }

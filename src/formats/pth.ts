@@ -121,7 +121,7 @@ async function parseZip(bytes: Uint8Array, fileName: string): Promise<PthFile> {
   const entries = readZip(bytes, fileName);
   const pickles = [...entries.keys()].filter((name) => /^(?:[^/]+\/)?data\.pkl$/.test(name));
   if (pickles.length !== 1) return fail('a zip archive, but not of torch.save', 'give the file that torch.save wrote');
-  const root = pickles[0]!.slice(0, -'data.pkl'.length);
+  const root = pickles[0].slice(0, -'data.pkl'.length);
   if (entries.has(`${root}constants.pkl`))
     return fail('a TorchScript program, not weights', 'save its state_dict() with torch.save');
   if (entries.get(`${root}data.pkl`)!.size > MAX_PICKLE_BYTES)
@@ -221,7 +221,7 @@ function pickleOptions(fileName: string, storages: Map<string, Storage>): Pickle
     global: (name) => (known.has(name) || TORCH_DTYPE.test(name) ? new Name(name) : undefined),
     call: (callee, args) => {
       if (!(callee instanceof Name)) return undefined;
-      if (Object.hasOwn(calls, callee.text)) return calls[callee.text]!(args);
+      if (Object.hasOwn(calls, callee.text)) return calls[callee.text](args);
       return UNNEEDED.includes(callee.text) ? new PickledObject(callee.text, args) : undefined;
     },
     reference: (id) => {
@@ -266,7 +266,7 @@ function rebuildTensor([storage, offset, shape, stride]: readonly PickleValue[],
   )
     return fail('damaged: it describes a tensor in an unknown way');
   const count = elementCount(shape);
-  const last = offset + shape.reduce((sum, size, axis) => sum + (size - 1) * stride[axis]!, 0);
+  const last = offset + shape.reduce((sum, size, axis) => sum + (size - 1) * stride[axis], 0);
   // As many elements as the storage at most: none are repeated.
   if (count === undefined || count > storage.elements || (count > 0 && !(last < storage.elements)))
     return fail(
@@ -366,7 +366,7 @@ function isContiguous(shape: readonly number[], stride: readonly number[]): bool
   let expected = 1;
   for (let axis = shape.length - 1; axis >= 0; axis--) {
     if (shape[axis] !== 1 && stride[axis] !== expected) return false;
-    expected *= shape[axis]!;
+    expected *= shape[axis];
   }
   return true;
 }
@@ -383,11 +383,11 @@ function gather(
   const index = shape.map(() => 0);
   let from = offset;
   for (let to = 0; to < data.length; to += elementBytes) {
-    for (let byte = 0; byte < elementBytes; byte++) data[to + byte] = whole[from * elementBytes + byte]!;
+    for (let byte = 0; byte < elementBytes; byte++) data[to + byte] = whole[from * elementBytes + byte];
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += stride[axis]!;
-      if (++index[axis]! < shape[axis]!) break;
-      from -= shape[axis]! * stride[axis]!;
+      from += stride[axis];
+      if (++index[axis] < shape[axis]) break;
+      from -= shape[axis] * stride[axis];
       index[axis] = 0;
     }
   }

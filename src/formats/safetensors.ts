@@ -294,7 +294,7 @@ function halves(tensor: SafetensorsTensor, value: (bits: number) => number): Flo
   const { buffer, byteOffset, byteLength } = aligned(tensor.data, 2);
   const words = new Uint16Array(buffer, byteOffset, byteLength / 2);
   const values = new Float32Array(words.length);
-  for (let i = 0; i < words.length; i++) values[i] = table[words[i]!]!;
+  for (let i = 0; i < words.length; i++) values[i] = table[words[i]];
   return values;
 }
 

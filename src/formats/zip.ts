@@ -79,8 +79,8 @@ export function readZip(bytes: Uint8Array, fileName: string): ReadonlyMap<string
   if (at !== end) fail(`damaged: its zip directory has ${end - at} bytes more than its ${count} entries`);
   ranges.sort((a, b) => a.begin - b.begin);
   ranges.forEach((range, i) => {
-    if (i > 0 && range.begin < ranges[i - 1]!.end)
-      fail(`damaged: its zip entries ${quote(ranges[i - 1]!.name)} and ${quote(range.name)} overlap`);
+    if (i > 0 && range.begin < ranges[i - 1].end)
+      fail(`damaged: its zip entries ${quote(ranges[i - 1].name)} and ${quote(range.name)} overlap`);
   });
   if (unpacked > MAX_UNPACKING * bytes.length)
     fail(

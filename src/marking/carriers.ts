@@ -4,7 +4,7 @@
  */
 
 import { InputError } from '../errors.ts';
-import { multiplyTransposed, transpose } from '../statistics/linalg.ts';
+import { multiplyTransposed, transpose } from '../maths/linalg.ts';
 
 /** Bytes of a secret. */
 export const SECRET_BYTES = 32;
@@ -144,7 +144,7 @@ export async function deriveCarriers(secret: Uint8Array, options: CarrierDraw): 
   }
   for (let row = 0; row < K * k; row += k) {
     let square = 0;
-    for (let i = row; i < row + k; i++) square += gaussians[i]! * gaussians[i]!;
+    for (let i = row; i < row + k; i++) square += gaussians[i] * gaussians[i];
     const norm = Math.sqrt(square);
     for (let i = row; i < row + k; i++) gaussians[i] /= norm;
   }

@@ -1,11 +1,11 @@
 /** Which images a classifier finds hard: marks in these leave more of a trace (docs/method.md, 2). */
 
 import { type Dataset, subset } from '../datasets/dataset.ts';
+import { unlessFaulty } from '../datasets/faults.ts';
 import { Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
 import { type InferenceOptions, infer } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import { unlessFaulty } from './marking_run.ts';
 
 /**
  * How hard each image of a data set is for a classifier of its classes: 1 − p_y, where p is the softmax of the logits and y the

@@ -6,7 +6,7 @@
 import * as v from 'valibot';
 import { InputError, IntegrityError } from '../errors.ts';
 import { canonicalJson } from '../formats/canonical.ts';
-import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../statistics/linalg.ts';
+import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../maths/linalg.ts';
 import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
 import { probeOrder } from './probe_order.ts';
 

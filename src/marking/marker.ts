@@ -104,7 +104,7 @@ export function recordMarkingStep(
   const { loss } = markingLoss(features, vanilla, carriers, { lambdaFeatures });
   const [gradient] = backward(loss, [image]);
   const factors = stepFactors(image.shape.at(-1)!, { learningRate, lambdaImage, std: model.config.std });
-  const common = tensors.grey ? greyGradient(gradient!, factors.step, tensors.grey) : gradient!;
+  const common = tensors.grey ? greyGradient(gradient, factors.step, tensors.grey) : gradient;
   pgdStep(image, { original, gradient: common, rounding, radiusLevels, ...factors });
   return loss;
 }
@@ -248,9 +248,7 @@ export class Marker {
       await this.program.run();
       options.onIteration?.(iteration);
     }
-    const marked = new Map(
-      cutApart(images, await this.program.read(this.#marked)).map((image, i) => [jobs[i]!, image]),
-    );
+    const marked = new Map(cutApart(images, await this.program.read(this.#marked)).map((image, i) => [jobs[i], image]));
     return all.map((job) => (staysGrey(job) ? firstChannel(marked.get(job)!) : marked.get(job)!));
   }
 
@@ -269,7 +267,7 @@ function firstChannel({ channels, data, ...rest }: Image8): Image8 {
   return {
     ...rest,
     channels: 1,
-    data: Uint8Array.from({ length: data.length / channels }, (_, i) => data[i * channels]!),
+    data: Uint8Array.from({ length: data.length / channels }, (_, i) => data[i * channels]),
   };
 }
 

@@ -40,7 +40,7 @@ function shuffled(stream: Uint8Array, n: number): Uint32Array | null {
       at += 4;
     } while (word >= limit);
     const j = word % (i + 1);
-    [order[i], order[j]] = [order[j]!, order[i]!];
+    [order[i], order[j]] = [order[j], order[i]];
   }
   return order;
 }

@@ -8,7 +8,7 @@ import {
   orthonormaliseRows,
   symmetricEigen,
   transpose,
-} from '../statistics/linalg.ts';
+} from '../maths/linalg.ts';
 
 /** A direction with less than this share of the features' total variance has none. */
 const NO_VARIANCE = 1e-12;
@@ -61,10 +61,10 @@ export function classIrrelevantSubspace(input: SubspaceInput): Float64Array {
   const columns = transpose(centreRows(features, n, d), n, d);
   const covariance = multiplyTransposed(columns, columns, d, d, n);
   let totalVariance = 0;
-  for (let i = 0; i < d; i++) totalVariance += covariance[i * d + i]!;
+  for (let i = 0; i < d; i++) totalVariance += covariance[i * d + i];
   const { values, vectors } = symmetricEigen(projectOut(covariance, E, rank, d), d);
   let available = 0;
-  while (available < d - rank && values[available]! > NO_VARIANCE * totalVariance) available++;
+  while (available < d - rank && values[available] > NO_VARIANCE * totalVariance) available++;
   if (k > available) {
     throw new InputError(
       `subspace: ${k} directions asked for, ${available} are left of ${d} outside the class means and class weights; give more unmarked images, ask for fewer, or draw carriers in all of the feature space`,
@@ -74,8 +74,8 @@ export function classIrrelevantSubspace(input: SubspaceInput): Float64Array {
   const { rows: basis } = orthonormaliseRows(vectors.subarray(0, k * d), k, d, E);
   for (let row = 0; row < k * d; row += d) {
     let largest = row;
-    for (let i = row; i < row + d; i++) if (Math.abs(basis[i]!) > Math.abs(basis[largest]!)) largest = i;
-    if (basis[largest]! < 0) for (let i = row; i < row + d; i++) basis[i] = -basis[i]!;
+    for (let i = row; i < row + d; i++) if (Math.abs(basis[i]) > Math.abs(basis[largest])) largest = i;
+    if (basis[largest] < 0) for (let i = row; i < row + d; i++) basis[i] = -basis[i];
   }
   return basis;
 }
@@ -85,16 +85,16 @@ function classMeans(features: Elements, labels: ArrayLike<number>, classCount: n
   const means = new Float64Array(classCount * d);
   const counts = new Float64Array(classCount);
   for (let n = 0; n < labels.length; n++) {
-    const c = labels[n]!;
+    const c = labels[n];
     if (!(Number.isInteger(c) && c >= 0 && c < classCount)) {
       throw new InputError(`subspace: label ${n} is ${c}, there are ${classCount} classes`);
     }
-    counts[c]! += 1;
-    for (let i = 0; i < d; i++) means[c * d + i] += features[n * d + i]!;
+    counts[c] += 1;
+    for (let i = 0; i < d; i++) means[c * d + i] += features[n * d + i];
   }
   for (let c = 0; c < classCount; c++) {
     if (counts[c] === 0) throw new InputError(`subspace: class ${c} has no image`);
-    for (let i = 0; i < d; i++) means[c * d + i] /= counts[c]!;
+    for (let i = 0; i < d; i++) means[c * d + i] /= counts[c];
   }
   return means;
 }
@@ -107,11 +107,11 @@ function projectOut(S: Float64Array, E: Float64Array, rank: number, d: number): 
   const PSP = PS.slice();
   subtract(PSP, multiplyTransposed(multiplyTransposed(PS, E, d, rank, d), Et, d, d, rank));
   for (let i = 0; i < d; i++) {
-    for (let j = 0; j < i; j++) PSP[i * d + j] = PSP[j * d + i] = (PSP[i * d + j]! + PSP[j * d + i]!) / 2;
+    for (let j = 0; j < i; j++) PSP[i * d + j] = PSP[j * d + i] = (PSP[i * d + j] + PSP[j * d + i]) / 2;
   }
   return PSP;
 }
 
 function subtract(A: Float64Array, B: Float64Array): void {
-  for (let i = 0; i < A.length; i++) A[i] -= B[i]!;
+  for (let i = 0; i < A.length; i++) A[i] -= B[i];
 }

@@ -30,7 +30,7 @@ export function backward(y: Tensor, wrt: readonly Tensor[], seed?: Tensor): Tens
   };
   accumulate(y, seed ?? fill(tape, y.shape, 1));
   for (const node of nodes.reverse()) {
-    const dy = gradients.get(node.results[0]!);
+    const dy = gradients.get(node.results[0]);
     if (!dy) continue;
     if (!node.backward) throw new Error(`${node.label} has no gradient`);
     const wanted = (input: number): boolean => {

@@ -124,11 +124,11 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
   const channels =
     overrides.channels ??
     count(metadata.channels, 'channels', file) ??
-    infer('channels', firstShape(network, shapeOf)![1]!);
+    infer('channels', firstShape(network, shapeOf)![1]);
   const numClasses =
     overrides.numClasses ??
     count(metadata.num_classes, 'num_classes', file) ??
-    infer('classes', headShape(network, shapeOf)![0]!);
+    infer('classes', headShape(network, shapeOf)![0]);
   const optionValue = (name: string, option: NetworkOption): number | string => {
     const given = overrides[name as keyof NetworkOptionValues] ?? text(metadata[name]);
     if (given !== undefined) return parseOption(option, given, `${file}: ${name}`);

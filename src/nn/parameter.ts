@@ -52,7 +52,7 @@ export class Parameter {
     const all = new Float32Array(sizeOf(this.spec.shape));
     const splits = this.#splits;
     for (const [index, part] of this.parts.entries()) {
-      const { shape, layout } = view(this.spec, splits[index]!);
+      const { shape, layout } = view(this.spec, splits[index]);
       rowsOf(all, this.spec, splits, index).set(fromDevice(await part.read(), shape, layout));
     }
     return all;
@@ -62,7 +62,7 @@ export class Parameter {
   write(values: Float32Array): void {
     const splits = this.#splits;
     for (const [index, part] of this.parts.entries()) {
-      const { shape, layout } = view(this.spec, splits[index]!);
+      const { shape, layout } = view(this.spec, splits[index]);
       part.write(toDevice(rowsOf(values, this.spec, splits, index), shape, layout));
     }
   }
@@ -72,12 +72,12 @@ export class Parameter {
   }
 
   get #splits(): number[] {
-    return this.spec.kind === 'linear' ? this.parts.map(({ shape }) => shape[1]!) : [this.spec.shape[0]!];
+    return this.spec.kind === 'linear' ? this.parts.map(({ shape }) => shape[1]) : [this.spec.shape[0]];
   }
 }
 
 /** The device's shape of a whole parameter. */
-export const wholeShape = (spec: ParameterSpec): readonly number[] => view(spec, spec.shape[0]!).on;
+export const wholeShape = (spec: ParameterSpec): readonly number[] => view(spec, spec.shape[0]).on;
 
 /** Some of a tensor's rows as `toDevice` takes them, and the shape they have on the device. */
 function view(
@@ -86,15 +86,15 @@ function view(
 ): { shape: readonly number[]; layout: Layout; on: readonly number[] } {
   const part = [rows, ...shape.slice(1)];
   // Inputs that are the pixels of an image come in the order C, H, W, and lie on the device in the order H, W, C.
-  if (flattens) return { shape: [rows, ...flattens], layout: 'convolution', on: [shape[1]!, rows] };
+  if (flattens) return { shape: [rows, ...flattens], layout: 'convolution', on: [shape[1], rows] };
   return { shape: part, layout: layoutOf(kind), on: deviceShape(part, layoutOf(kind)) };
 }
 
 /** Rows of each part: as few parts as the device allows, about equal, of a multiple of 32 outputs where there are so many. */
 function partRows({ shape, kind }: ParameterSpec, maxBytes: number): number[] {
-  const rows = shape[0]!;
+  const rows = shape[0];
   if (kind !== 'linear' || bytesOf(shape) <= maxBytes) return [rows];
-  const most = Math.max(1, Math.floor(maxBytes / (4 * shape[1]!)));
+  const most = Math.max(1, Math.floor(maxBytes / (4 * shape[1])));
   const even = Math.ceil(rows / Math.ceil(rows / most));
   const each = Math.ceil(even / 32) * 32 <= most ? Math.ceil(even / 32) * 32 : even;
   return Array.from({ length: Math.ceil(rows / each) }, (_, part) => Math.min(each, rows - part * each));
@@ -107,7 +107,7 @@ function rowsOf(
   splits: readonly number[],
   index: number,
 ): Float32Array {
-  const rowSize = values.length / shape[0]!;
+  const rowSize = values.length / shape[0];
   const first = splits.slice(0, index).reduce((sum, rows) => sum + rows, 0);
-  return values.subarray(first * rowSize, (first + splits[index]!) * rowSize);
+  return values.subarray(first * rowSize, (first + splits[index]) * rowSize);
 }

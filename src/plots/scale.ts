@@ -76,7 +76,7 @@ export const plainNumber = (value: number): string =>
   ).replaceAll('-', '−');
 
 const SUPERSCRIPTS: Readonly<Record<string, string>> = Object.fromEntries(
-  [...'0123456789-.'].map((character, i) => [character, [...'⁰¹²³⁴⁵⁶⁷⁸⁹⁻·'][i]!]),
+  [...'0123456789-.'].map((character, i) => [character, [...'⁰¹²³⁴⁵⁶⁷⁸⁹⁻·'][i]]),
 );
 
 /** `10⁻⁴` for −4, `1` for 0: a power of ten by its exponent. */

@@ -82,7 +82,7 @@ async function prepare(device: Device, name: string, workgroups: number, iterati
       },
     ],
   });
-  const program = await Program.build(device, tape, { name, outputs: [y!] });
+  const program = await Program.build(device, tape, { name, outputs: [y] });
   await program.run();
   return { program, release: () => program.destroy() };
 }

@@ -44,11 +44,11 @@ export async function profileStep(
     profiles.push(await program.profile());
     onProgress?.(round + 1);
   }
-  const layers = layersOf(profiles[0]!.map(({ label }) => label));
-  const launches = profiles[0]!.map((launch, index) => ({
+  const layers = layersOf(profiles[0].map(({ label }) => label));
+  const launches = profiles[0].map((launch, index) => ({
     ...launch,
-    layer: layers[index]!,
-    timeMs: median(profiles.map((profile) => profile[index]!.timeMs)),
+    layer: layers[index],
+    timeMs: median(profiles.map((profile) => profile[index].timeMs)),
   }));
   return {
     launches,

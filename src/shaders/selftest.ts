@@ -93,7 +93,7 @@ function sample(shape: Shape, seed: number, precision: Precision): Float32Array 
 }
 
 function transposed(a: Float32Array, rows: number, columns: number): Float32Array {
-  return a.map((_, index) => a[(index % rows) * columns + Math.floor(index / rows)]!);
+  return a.map((_, index) => a[(index % rows) * columns + Math.floor(index / rows)]);
 }
 
 /** NaN where any value is: no tolerance then holds. */
@@ -102,17 +102,17 @@ function relativeError(actual: Float32Array, expected: Float64Array): number {
   let worst = 0;
   expected.forEach((value, index) => {
     scale = Math.max(scale, Math.abs(value));
-    worst = Math.max(worst, Math.abs(actual[index]! - value));
+    worst = Math.max(worst, Math.abs(actual[index] - value));
   });
   return worst / scale;
 }
 
 function matrixProduct(a: Float32Array, b: Float32Array, aShape: Shape, bShape: Shape): Float64Array {
-  const [rows, inner, columns] = [aShape[0]!, aShape[1]!, bShape[1]!];
+  const [rows, inner, columns] = [aShape[0], aShape[1], bShape[1]];
   const y = new Float64Array(rows * columns);
   for (let r = 0; r < rows; r++)
     for (let c = 0; c < columns; c++)
-      for (let i = 0; i < inner; i++) y[r * columns + c]! += a[r * inner + i]! * b[i * columns + c]!;
+      for (let i = 0; i < inner; i++) y[r * columns + c] += a[r * inner + i] * b[i * columns + c];
   return y;
 }
 
@@ -139,8 +139,8 @@ function convolve(
             if (iy < 0 || iy >= H || ix < 0 || ix >= W) continue;
             for (let c = 0; c < C; c++)
               for (let o = 0; o < O; o++)
-                y[((n * OH + oy) * OW + ox) * O + o]! +=
-                  x[((n * H + iy) * W + ix) * C + c]! * weight[((ky * KW + kx) * C + c) * O + o]!;
+                y[((n * OH + oy) * OW + ox) * O + o] +=
+                  x[((n * H + iy) * W + ix) * C + c] * weight[((ky * KW + kx) * C + c) * O + o];
           }
   return y;
 }

@@ -104,7 +104,7 @@ function placeInOrder(
       leastGrowth = growth;
     });
     buffers[best.buffer] ??= { bytes: 0, residents: [] };
-    const buffer = buffers[best.buffer]!;
+    const buffer = buffers[best.buffer];
     buffer.bytes = Math.max(buffer.bytes, best.offset + tensor.bytes);
     buffer.residents.push({ tensor, first, last, ...best });
     places.set(tensor, best);

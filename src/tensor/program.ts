@@ -214,7 +214,7 @@ export class Program {
         gpu.queue.submit([encoder.finish()]);
         const times = new BigUint64Array(await this.device.read(resolved, steps.length * 16));
         steps.forEach(({ label, kernel, variant, flops, bytes }, index) => {
-          const timeMs = Number(times[index * 2 + 1]! - times[index * 2]!) / 1e6;
+          const timeMs = Number(times[index * 2 + 1] - times[index * 2]) / 1e6;
           profiles.push({ label, kernel, variant, timeMs, flops, bytes });
         });
       }
@@ -275,7 +275,7 @@ export class Program {
     for (const [index, bytes] of this.plan.buffers.entries())
       buffers.push(await own(bytes, `${this.name} buffer ${index}`));
     for (const [tensor, { buffer: index, offset }] of this.plan.places) {
-      const buffer = buffers[index]!;
+      const buffer = buffers[index];
       // Guard words are bound too, or nothing could write there.
       this.#bindings.set(tensor, guard ? whole(buffer) : { buffer, offset, size: tensor.bytes });
     }
@@ -338,7 +338,7 @@ export class Program {
         return { binding, resource: tensor ? this.#binding(tensor) : { buffer: unused } };
       });
       if (kernel.params.length > 0) {
-        const { bytes, at } = params[index]!;
+        const { bytes, at } = params[index];
         entries.push({ binding: entries.length, resource: { buffer: uniform, offset: at, size: bytes.length } });
       }
       return {
@@ -347,7 +347,7 @@ export class Program {
         variant: Object.entries(launch.constants ?? {})
           .map(([name, value]) => `${name}=${value}`)
           .join(' '),
-        pipeline: pipelines[index]!,
+        pipeline: pipelines[index],
         bindGroup: device.createBindGroup({ label, layout: device.pipelines.layout(kernel.types), entries }),
         workgroups: foldWorkgroups(launch.workgroups, maxWorkgroups),
         flops: launch.flops ?? 0,
@@ -365,11 +365,11 @@ export class Program {
       let flops = 0;
       let previous: Step | undefined;
       do {
-        const step = steps[next++]!;
+        const step = steps[next++];
         encode(pass, step, previous);
         previous = step;
         flops += step.flops;
-      } while (next < steps.length && flops + steps[next]!.flops <= budget);
+      } while (next < steps.length && flops + steps[next].flops <= budget);
       pass.end();
       this.device.gpu.queue.submit([encoder.finish()]);
     }

@@ -165,7 +165,7 @@ function recordTargets(
 ): Targets {
   if (!logits) {
     const labels = tape.input('labels', [batchSize], 'u32');
-    const of = (index: number): number => dataset.labels[index]!;
+    const of = (index: number): number => dataset.labels[index];
     return { labels, write: (program, batch) => program.write(labels, Uint32Array.from(batch, of)) };
   }
   const K = logits.length / dataset.length;

@@ -18,26 +18,26 @@ function stepCase(shape: readonly number[], step: number, options: AdamOptions):
     record: (_, { parameter, gradient, firstMoment, secondMoment, step, learningRate }) => {
       adam(
         {
-          parameter: parameter!,
-          gradient: gradient!,
-          firstMoment: firstMoment!,
-          secondMoment: secondMoment!,
-          step: step!,
-          learningRate: learningRate!,
+          parameter: parameter,
+          gradient: gradient,
+          firstMoment: firstMoment,
+          secondMoment: secondMoment,
+          step: step,
+          learningRate: learningRate,
         },
         options,
       );
       return {};
     },
     reference: ({ parameter, gradient, firstMoment, secondMoment, learningRate }) => {
-      const lr = learningRate![0]!;
-      const decayed = gradient!.map((g, i) => (decoupled ? g : g + weightDecay * parameter![i]!));
-      const first = decayed.map((g, i) => beta1 * firstMoment![i]! + (1 - beta1) * g);
-      const second = decayed.map((g, i) => beta2 * secondMoment![i]! + (1 - beta2) * g * g);
+      const lr = learningRate[0];
+      const decayed = gradient.map((g, i) => (decoupled ? g : g + weightDecay * parameter[i]));
+      const first = decayed.map((g, i) => beta1 * firstMoment[i] + (1 - beta1) * g);
+      const second = decayed.map((g, i) => beta2 * secondMoment[i] + (1 - beta2) * g * g);
       return {
-        parameter: parameter!.map((v, i) => {
-          const mean = first[i]! / (1 - beta1 ** step);
-          const root = Math.sqrt(second[i]! / (1 - beta2 ** step));
+        parameter: parameter.map((v, i) => {
+          const mean = first[i] / (1 - beta1 ** step);
+          const root = Math.sqrt(second[i] / (1 - beta2 ** step));
           return v * (decoupled ? 1 - lr * weightDecay : 1) - (lr * mean) / (root + eps);
         }),
         firstMoment: first,

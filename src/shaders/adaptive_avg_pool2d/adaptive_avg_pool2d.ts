@@ -25,10 +25,10 @@ export function adaptiveAvgPool2d(x: Tensor, OH: number, OW: number): Tensor {
     launches: (_, [y]) => [
       {
         kernel,
-        params: { size: y!.size, ...geometry },
+        params: { size: y.size, ...geometry },
         bind: { x, y },
-        workgroups: Math.ceil(y!.size / 64),
-        flops: Math.max(x.size, y!.size),
+        workgroups: Math.ceil(y.size / 64),
+        flops: Math.max(x.size, y.size),
       },
     ],
     backward: (dy) => {
@@ -49,5 +49,5 @@ export function adaptiveAvgPool2d(x: Tensor, OH: number, OW: number): Tensor {
       return [dx];
     },
   });
-  return y!;
+  return y;
 }

@@ -9,7 +9,7 @@ function poolCase([N, H, W, C]: readonly [number, number, number, number], optio
   return {
     name: `avg_pool2d ${N}x${H}x${W}x${C} ${kernel}x${kernel}/${stride} pad ${padding}`,
     inputs: { x: { shape: [N, H, W, C] } },
-    record: (_, { x }) => ({ y: avgPool2d(x!, options) }),
+    record: (_, { x }) => ({ y: avgPool2d(x, options) }),
     reference: ({ x }) => {
       const y = new Float64Array(N * OH * OW * C);
       for (let n = 0; n < N; n++)
@@ -21,7 +21,7 @@ function poolCase([N, H, W, C]: readonly [number, number, number, number], optio
                 const ix = ox * stride - padding + kx;
                 if (iy < 0 || iy >= H || ix < 0 || ix >= W) continue;
                 for (let c = 0; c < C; c++)
-                  y[((n * OH + oy) * OW + ox) * C + c]! += x![((n * H + iy) * W + ix) * C + c]! / kernel ** 2;
+                  y[((n * OH + oy) * OW + ox) * C + c] += x[((n * H + iy) * W + ix) * C + c] / kernel ** 2;
               }
       return { y };
     },

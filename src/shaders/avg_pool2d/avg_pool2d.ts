@@ -17,14 +17,14 @@ export function avgPool2d(x: Tensor, options: Pool2dOptions): Tensor {
   const [y] = x.tape.record({
     op: 'avg_pool2d',
     inputs: [x],
-    outputs: [[x.shape[0]!, geometry.OH, geometry.OW, geometry.C]],
+    outputs: [[x.shape[0], geometry.OH, geometry.OW, geometry.C]],
     launches: (_, [y]) => [
       {
         kernel,
-        params: { size: y!.size, ...geometry },
+        params: { size: y.size, ...geometry },
         bind: { x, y },
-        workgroups: Math.ceil(y!.size / 64),
-        flops: y!.size * geometry.kernel ** 2,
+        workgroups: Math.ceil(y.size / 64),
+        flops: y.size * geometry.kernel ** 2,
       },
     ],
     backward: (dy) => {
@@ -38,12 +38,12 @@ export function avgPool2d(x: Tensor, options: Pool2dOptions): Tensor {
             params: { size: x.size, ...geometry },
             bind: { dy, dx },
             workgroups: Math.ceil(x.size / 64),
-            flops: y!.size * geometry.kernel ** 2,
+            flops: y.size * geometry.kernel ** 2,
           },
         ],
       });
       return [dx];
     },
   });
-  return y!;
+  return y;
 }

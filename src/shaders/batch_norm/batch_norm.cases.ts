@@ -8,23 +8,23 @@ const MOMENTUM = Math.fround(0.1);
 function reference(shape: readonly number[], training: boolean, relu: boolean, values: Values): Values {
   const { x, gamma, beta, runningMean, runningVar, residual } = values;
   const C = shape.at(-1)!;
-  const rows = x!.length / C;
+  const rows = x.length / C;
   const mean = new Float64Array(C);
   const variance = new Float64Array(C);
-  for (let i = 0; i < x!.length; i++) mean[i % C]! += x![i]! / rows;
-  for (let i = 0; i < x!.length; i++) variance[i % C]! += (x![i]! - mean[i % C]!) ** 2 / rows;
-  const used = training ? { mean, variance } : { mean: runningMean!, variance: runningVar! };
-  const y = x!.map((v, i) => {
+  for (let i = 0; i < x.length; i++) mean[i % C] += x[i] / rows;
+  for (let i = 0; i < x.length; i++) variance[i % C] += (x[i] - mean[i % C]) ** 2 / rows;
+  const used = training ? { mean, variance } : { mean: runningMean, variance: runningVar };
+  const y = x.map((v, i) => {
     const c = i % C;
     const normalised =
-      ((v - used.mean[c]!) / Math.sqrt(used.variance[c]! + EPS)) * gamma![c]! + beta![c]! + (residual?.[i] ?? 0);
+      ((v - used.mean[c]) / Math.sqrt(used.variance[c] + EPS)) * gamma[c] + beta[c] + (residual?.[i] ?? 0);
     return relu ? Math.max(normalised, 0) : normalised;
   });
   if (!training) return { y };
   return {
     y,
-    runningMean: runningMean!.map((v, c) => (1 - MOMENTUM) * v + MOMENTUM * mean[c]!),
-    runningVar: runningVar!.map((v, c) => (1 - MOMENTUM) * v + (MOMENTUM * variance[c]! * rows) / (rows - 1)),
+    runningMean: runningMean.map((v, c) => (1 - MOMENTUM) * v + MOMENTUM * mean[c]),
+    runningVar: runningVar.map((v, c) => (1 - MOMENTUM) * v + (MOMENTUM * variance[c] * rows) / (rows - 1)),
   };
 }
 
@@ -53,7 +53,7 @@ function bnCase(
     },
     ...(training && { variables: ['runningMean', 'runningVar'] }),
     record: (_, { x, residual, ...bn }) => ({
-      y: batchNorm(x!, bn as unknown as BatchNormTensors, { training, relu, ...(residual && { residual }) }),
+      y: batchNorm(x, bn as unknown as BatchNormTensors, { training, relu, ...(residual && { residual }) }),
     }),
     reference: (values) => reference(shape, training, relu, values),
     gradients: ['x', 'gamma', 'beta', ...(residual ? ['residual'] : [])],
@@ -74,14 +74,14 @@ function foldCase(kh: number, c: number, o: number, withBias: boolean): KernelCa
       runningVar: { shape: [o], value: (t) => 0.5 + t },
     },
     record: (_, { x, weight, bias, ...bn }) => {
-      const folded = foldBatchNorm(weight!, bias, bn as unknown as BatchNormTensors);
-      return { y: conv2d(x!, folded.weight, { bias: folded.bias }) };
+      const folded = foldBatchNorm(weight, bias, bn as unknown as BatchNormTensors);
+      return { y: conv2d(x, folded.weight, { bias: folded.bias }) };
     },
     reference: ({ x, weight, bias, gamma, beta, runningMean, runningVar }) => ({
       y: Float64Array.from({ length: o }, (_, j) => {
         let sum = bias?.[j] ?? 0;
-        for (let k = 0; k < kh * c; k++) sum += x![k]! * weight![k * o + j]!;
-        return ((sum - runningMean![j]!) / Math.sqrt(runningVar![j]! + EPS)) * gamma![j]! + beta![j]!;
+        for (let k = 0; k < kh * c; k++) sum += x[k] * weight[k * o + j];
+        return ((sum - runningMean[j]) / Math.sqrt(runningVar[j] + EPS)) * gamma[j] + beta[j];
       }),
     }),
   };
@@ -110,7 +110,7 @@ export const errors: readonly ErrorCase[] = [
       );
       batchNorm(
         tape.input('x', [1, 4]),
-        { gamma: gamma!, beta: beta!, runningMean: runningMean!, runningVar: runningVar! },
+        { gamma: gamma, beta: beta, runningMean: runningMean, runningVar: runningVar },
         { training: true },
       );
     },
@@ -124,7 +124,7 @@ export const errors: readonly ErrorCase[] = [
       );
       batchNorm(
         tape.input('x', [2, 5]),
-        { gamma: gamma!, beta: beta!, runningMean: runningMean!, runningVar: runningVar! },
+        { gamma: gamma, beta: beta, runningMean: runningMean, runningVar: runningVar },
         { training: false },
       );
     },

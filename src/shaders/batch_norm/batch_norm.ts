@@ -67,8 +67,8 @@ export function batchNorm(x: Tensor, bn: BatchNormTensors, options: BatchNormOpt
       const scale = context.scratch([C]);
       const shift = context.scratch([C]);
       const statistics = training
-        ? trainingStatistics(context, x, { ...bn, saved: saved!, scale, shift }, { rows, C, eps, momentum })
-        : [frozenStatistics(bn, { saved: saved!, scale, shift }, C, eps)];
+        ? trainingStatistics(context, x, { ...bn, saved: saved, scale, shift }, { rows, C, eps, momentum })
+        : [frozenStatistics(bn, { saved: saved, scale, shift }, C, eps)];
       const { width, constants } = channelsOf(C);
       return [
         ...statistics,
@@ -83,17 +83,17 @@ export function batchNorm(x: Tensor, bn: BatchNormTensors, options: BatchNormOpt
       ];
     },
     backward: (dy, wanted) => {
-      const g = relu ? reluBackward(dy, y!) : dy;
-      const [dgamma, dbeta] = reduce(x, g, saved!);
+      const g = relu ? reluBackward(dy, y) : dy;
+      const [dgamma, dbeta] = reduce(x, g, saved);
       return [
-        wanted(0) ? batchNormDx({ x, dy: g, saved: saved!, gamma, dgamma, dbeta }, training) : undefined,
+        wanted(0) ? batchNormDx({ x, dy: g, saved: saved, gamma, dgamma, dbeta }, training) : undefined,
         dgamma,
         dbeta,
         wanted(3) ? g : undefined,
       ];
     },
   });
-  return y!;
+  return y;
 }
 
 /**
@@ -117,7 +117,7 @@ export function foldBatchNorm(
     outputs: [weight.shape, [O]],
     launches: (context, [foldedWeight, foldedBias]) => {
       const scale = context.scratch([O]);
-      const shift = bias ? context.scratch([O]) : foldedBias!;
+      const shift = bias ? context.scratch([O]) : foldedBias;
       const fold = (from: Tensor, to: Tensor, addShift: boolean): Launch => ({
         kernel: foldKernel,
         constants: { ADD_SHIFT: addShift },
@@ -127,12 +127,12 @@ export function foldBatchNorm(
       });
       return [
         frozenStatistics(bn, { saved: context.scratch([2, O]), scale, shift }, O, eps),
-        fold(weight, foldedWeight!, false),
-        ...(bias ? [fold(bias, foldedBias!, true)] : []),
+        fold(weight, foldedWeight, false),
+        ...(bias ? [fold(bias, foldedBias, true)] : []),
       ];
     },
   });
-  return { weight: foldedWeight!, bias: foldedBias! };
+  return { weight: foldedWeight, bias: foldedBias };
 }
 
 /** Rows a split: few enough splits to merge quickly, enough invocations to fill the device. */
@@ -185,7 +185,7 @@ function reduce(x: Tensor, dy: Tensor, saved: Tensor): [Tensor, Tensor] {
     outputs: [[C], [C]],
     launches: (context, [dgamma, dbeta]) => {
       const { rowsPerSplit, splits } = split(context, rows, C);
-      const parts = splits === 1 ? [dgamma!, dbeta!] : [context.scratch([splits, C]), context.scratch([splits, C])];
+      const parts = splits === 1 ? [dgamma, dbeta] : [context.scratch([splits, C]), context.scratch([splits, C])];
       return [
         {
           kernel: reduceKernel,
@@ -197,13 +197,13 @@ function reduce(x: Tensor, dy: Tensor, saved: Tensor): [Tensor, Tensor] {
         ...(splits === 1
           ? []
           : [
-              ...sumRowsLaunches(context, parts[0]!, dgamma!, splits, C),
-              ...sumRowsLaunches(context, parts[1]!, dbeta!, splits, C),
+              ...sumRowsLaunches(context, parts[0], dgamma, splits, C),
+              ...sumRowsLaunches(context, parts[1], dbeta, splits, C),
             ]),
       ];
     },
   });
-  return [dgamma!, dbeta!];
+  return [dgamma, dbeta];
 }
 
 function batchNormDx(
@@ -229,5 +229,5 @@ function batchNormDx(
       },
     ],
   });
-  return dx!;
+  return dx;
 }

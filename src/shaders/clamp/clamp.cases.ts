@@ -4,8 +4,8 @@ import { clamp, clampBackward } from './clamp.ts';
 const clampCase = (shape: readonly number[], low: number, high: number): KernelCase => ({
   name: `clamp ${shape.join('x')} to ${low} … ${high}`,
   inputs: { x: { shape } },
-  record: (_, { x }) => ({ y: clamp(x!, low, high) }),
-  reference: ({ x }) => ({ y: x!.map((v) => Math.min(Math.max(v, Math.fround(low)), Math.fround(high))) }),
+  record: (_, { x }) => ({ y: clamp(x, low, high) }),
+  reference: ({ x }) => ({ y: x.map((v) => Math.min(Math.max(v, Math.fround(low)), Math.fround(high))) }),
   gradients: ['x'],
 });
 
@@ -17,9 +17,9 @@ export const cases: readonly KernelCase[] = [
   {
     // Differences cannot tell what the gradient is exactly at a bound, where saturated pixels are.
     name: 'clamp_backward at the bounds',
-    inputs: { dy: { shape: [67] }, x: { shape: [67], value: (_, i) => [-1, 0, 100, 255, 256][i % 5]! } },
-    record: (_, { dy, x }) => ({ dx: clampBackward(dy!, x!, 0, 255) }),
-    reference: ({ dy, x }) => ({ dx: dy!.map((v, i) => (x![i]! >= 0 && x![i]! <= 255 ? v : 0)) }),
+    inputs: { dy: { shape: [67] }, x: { shape: [67], value: (_, i) => [-1, 0, 100, 255, 256][i % 5] } },
+    record: (_, { dy, x }) => ({ dx: clampBackward(dy, x, 0, 255) }),
+    reference: ({ dy, x }) => ({ dx: dy.map((v, i) => (x[i] >= 0 && x[i] <= 255 ? v : 0)) }),
   },
 ];
 

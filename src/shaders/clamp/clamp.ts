@@ -23,7 +23,7 @@ export function clamp(x: Tensor, low: number, high: number): Tensor {
     launches: (_, [y]) => [launch(kernel, { x, y }, x.size, low, high)],
     backward: (dy) => [clampBackward(dy, x, low, high)],
   });
-  return y!;
+  return y;
 }
 
 /** The gradient of a clamp from its input x: dy where low ≤ x ≤ high, else 0. */
@@ -35,7 +35,7 @@ export function clampBackward(dy: Tensor, x: Tensor, low: number, high: number):
     outputs: [x.shape],
     launches: (_, [dx]) => [launch(backwardKernel, { dy, x, dx }, x.size, low, high)],
   });
-  return dx!;
+  return dx;
 }
 
 function launch(kernel: Kernel, bind: Launch['bind'], size: number, low: number, high: number): Launch {

@@ -8,13 +8,13 @@ function concatCase(leading: readonly number[], columns: readonly number[]): Ker
   const names = NAMES.slice(0, columns.length);
   return {
     name: `concat ${leading.join('x')} of ${columns.join(' and ')}`,
-    inputs: Object.fromEntries(names.map((name, i) => [name, { shape: [...leading, columns[i]!] }])),
-    record: (_, tensors) => ({ y: concat(names.map((name) => tensors[name]!)) }),
+    inputs: Object.fromEntries(names.map((name, i) => [name, { shape: [...leading, columns[i]] }])),
+    record: (_, tensors) => ({ y: concat(names.map((name) => tensors[name])) }),
     reference: (values: Values) => {
       const y: number[] = [];
       for (let row = 0; row < rows; row++)
         names.forEach((name, i) => {
-          y.push(...values[name]!.slice(row * columns[i]!, (row + 1) * columns[i]!));
+          y.push(...values[name].slice(row * columns[i], (row + 1) * columns[i]));
         });
       return { y: Float64Array.from(y) };
     },
@@ -25,8 +25,8 @@ function concatCase(leading: readonly number[], columns: readonly number[]): Ker
 const sliceCase = (leading: readonly number[], columns: number, first: number, count: number): KernelCase => ({
   name: `slice ${[...leading, columns].join('x')}: ${count} from ${first}`,
   inputs: { x: { shape: [...leading, columns] } },
-  record: (_, { x }) => ({ y: slice(x!, first, count) }),
-  reference: ({ x }) => ({ y: x!.filter((_, i) => i % columns >= first && i % columns < first + count) }),
+  record: (_, { x }) => ({ y: slice(x, first, count) }),
+  reference: ({ x }) => ({ y: x.filter((_, i) => i % columns >= first && i % columns < first + count) }),
   gradients: ['x'],
 });
 

@@ -11,7 +11,7 @@ const kernel = defineKernel('copy_columns', code);
  * these come last). At least one. Throws ShapeError where the other dimensions differ.
  */
 export function concat(tensors: readonly Tensor[]): Tensor {
-  const first = tensors[0]!;
+  const first = tensors[0];
   const leading = first.shape.slice(0, -1);
   for (const tensor of tensors)
     if (tensor.shape.slice(0, -1).join() !== leading.join())
@@ -26,10 +26,10 @@ export function concat(tensors: readonly Tensor[]): Tensor {
     op: 'concat',
     inputs: tensors,
     outputs: [[...leading, columns]],
-    launches: (_, [y]) => tensors.map((x, i) => copyColumns(x, y!, { yFirst: begins[i]! })),
-    backward: (dy, wanted) => tensors.map((x, i) => (wanted(i) ? slice(dy, begins[i]!, x.shape.at(-1)!) : undefined)),
+    launches: (_, [y]) => tensors.map((x, i) => copyColumns(x, y, { yFirst: begins[i] })),
+    backward: (dy, wanted) => tensors.map((x, i) => (wanted(i) ? slice(dy, begins[i], x.shape.at(-1)!) : undefined)),
   });
-  return y!;
+  return y;
 }
 
 /** `count` entries of the last dimension of x [..., C], from `first` on (`torch.narrow`). Throws ShapeError where x has not so many. */
@@ -42,14 +42,14 @@ export function slice(x: Tensor, first: number, count: number): Tensor {
     op: 'slice',
     inputs: [x],
     outputs: [[...leading, count]],
-    launches: (_, [y]) => [copyColumns(x, y!, { xFirst: first, count })],
+    launches: (_, [y]) => [copyColumns(x, y, { xFirst: first, count })],
     backward: (dy) => {
       const zeros = (count: number): Tensor[] => (count > 0 ? [fill(x.tape, [...leading, count], 0)] : []);
       const [before, after] = [zeros(first), zeros(columns - first - count)];
       return [concat([...before, dy, ...after])];
     },
   });
-  return y!;
+  return y;
 }
 
 /** Copies columns of x, seen as [rows, C], to columns of y, seen as [rows, D]; the shapes say how many rows, and all of x is copied, where that is left out. */

@@ -32,5 +32,5 @@ export function constant(tape: Tape, values: readonly number[]): Tensor {
         };
       }),
   });
-  return y!;
+  return y;
 }

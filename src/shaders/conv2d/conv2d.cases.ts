@@ -34,11 +34,11 @@ function reference(s: Required<ConvShape>, { x, weight, bias, residual }: Values
               const ix = gx * s.stride - s.padding + kx;
               if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue;
               for (let c = 0; c < s.c; c++)
-                sum += x![((n * s.h + iy) * s.w + ix) * s.c + c]! * weight![((ky * s.kw + kx) * s.c + c) * s.o + o]!;
+                sum += x[((n * s.h + iy) * s.w + ix) * s.c + c] * weight[((ky * s.kw + kx) * s.c + c) * s.o + o];
             }
           const at = ((n * oh + gy) * ow + gx) * s.o + o;
-          if (bias) sum += bias[o]!;
-          if (residual) sum += residual[at]!;
+          if (bias) sum += bias[o];
+          if (residual) sum += residual[at];
           y[at] = s.relu ? Math.max(sum, 0) : sum;
         }
   return { y };
@@ -66,7 +66,7 @@ function convCase(shape: ConvShape): KernelCase {
       ...(s.residual && { residual: { shape: [s.n, oh, ow, s.o] } }),
     },
     record: (_, { x, weight, bias, residual }) => ({
-      y: conv2d(x!, weight!, {
+      y: conv2d(x, weight, {
         stride: s.stride,
         padding: s.padding,
         relu: s.relu,
@@ -86,12 +86,12 @@ function blockCase(n: number, size: number, c: number): KernelCase {
     name: `conv2d block ${n}x${size}x${size}x${c}`,
     inputs: { x: { shape: [n, size, size, c] }, weight: { shape: [3, 3, c, c] } },
     record: (_, { x, weight }) => {
-      const h = conv2d(x!, weight!, { padding: 1, relu: true });
-      return { y: conv2d(h, weight!, { padding: 1, residual: h }) };
+      const h = conv2d(x, weight, { padding: 1, relu: true });
+      return { y: conv2d(h, weight, { padding: 1, residual: h }) };
     },
     reference: ({ x, weight }) => {
-      const h = reference({ ...shape, residual: false, relu: true }, { x: x!, weight: weight! }).y!;
-      return reference({ ...shape, residual: true, relu: false }, { x: h, weight: weight!, residual: h });
+      const h = reference({ ...shape, residual: false, relu: true }, { x: x, weight: weight }).y;
+      return reference({ ...shape, residual: true, relu: false }, { x: h, weight: weight, residual: h });
     },
     gradients: ['x'],
   };
@@ -101,13 +101,13 @@ function linearCase(n: number, i: number, o: number, withBias: boolean): KernelC
   return {
     name: `linear ${n}x${i} to ${o}${withBias ? ' bias' : ''}`,
     inputs: { x: { shape: [n, i] }, weight: { shape: [i, o] }, ...(withBias && { bias: { shape: [o] } }) },
-    record: (_, { x, weight, bias }) => ({ y: linear(x!, weight!, bias) }),
+    record: (_, { x, weight, bias }) => ({ y: linear(x, weight, bias) }),
     reference: ({ x, weight, bias }) => {
       const y = new Float64Array(n * o);
       for (let r = 0; r < n; r++)
         for (let c = 0; c < o; c++) {
           let sum = bias?.[c] ?? 0;
-          for (let k = 0; k < i; k++) sum += x![r * i + k]! * weight![k * o + c]!;
+          for (let k = 0; k < i; k++) sum += x[r * i + k] * weight[k * o + c];
           y[r * o + c] = sum;
         }
       return { y };
@@ -122,7 +122,7 @@ function productsCase(batches: number, pixels: number, c: number, o: number, ove
   return {
     name: `${overRows ? 'products over rows' : 'products'} ${batches}x${pixels}x${c} by ${o}`,
     inputs: { x: { shape: [batches, pixels, c] }, factor: { shape: [batches, K, o] } },
-    record: (_, { x, factor }) => ({ y: overRows ? productsOverRows(x!, factor!) : products(x!, factor!) }),
+    record: (_, { x, factor }) => ({ y: overRows ? productsOverRows(x, factor) : products(x, factor) }),
     reference: ({ x, factor }) => {
       const y = new Float64Array(batches * M * o);
       for (let b = 0; b < batches; b++)
@@ -130,7 +130,7 @@ function productsCase(batches: number, pixels: number, c: number, o: number, ove
           for (let k = 0; k < K; k++) {
             const [pixel, channel] = overRows ? [k, m] : [m, k];
             for (let n = 0; n < o; n++)
-              y[(b * M + m) * o + n]! += x![(b * pixels + pixel) * c + channel]! * factor![(b * K + k) * o + n]!;
+              y[(b * M + m) * o + n] += x[(b * pixels + pixel) * c + channel] * factor[(b * K + k) * o + n];
           }
       return { y };
     },

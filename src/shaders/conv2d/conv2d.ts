@@ -292,9 +292,9 @@ export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): 
         },
       }),
     differentiates,
-    backward: (dy, wanted) => backward(y!, dy, wanted),
+    backward: (dy, wanted) => backward(y, dy, wanted),
   });
-  return y!;
+  return y;
 }
 
 /**
@@ -352,7 +352,7 @@ export function products(
   weight: Tensor,
   {
     images,
-    extents = [...x.shape, weight.shape[2]!],
+    extents = [...x.shape, weight.shape[2]],
     scale,
   }: { images?: number; extents?: readonly number[]; scale?: Tensor | undefined } = {},
 ): Tensor {
@@ -360,24 +360,24 @@ export function products(
   const [y] = x.tape.record({
     op: 'products',
     inputs: [x, weight, scale],
-    outputs: [[B!, P!, O!]],
+    outputs: [[B, P, O]],
     launches: (context, [y]) =>
-      matrixProduct(context, { x, weight, scale, y: y! }, P!, I!, O!, { batches: B!, images: images ?? P! }),
+      matrixProduct(context, { x, weight, scale, y: y }, P, I, O, { batches: B, images: images ?? P }),
   });
-  return y!;
+  return y;
 }
 
 /** x [B, P, I] and dy [B, P, O] → [B, I, O], each xᵀ·dy. */
 export function productsOverRows(x: Tensor, dy: Tensor, scale?: Tensor): Tensor {
   const [B, P, I] = x.shape as [number, number, number];
-  const O = dy.shape[2]!;
+  const O = dy.shape[2];
   const [dweight] = x.tape.record({
     op: 'products_dweight',
     inputs: [x, dy, scale],
     outputs: [[B, I, O]],
-    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, scale, dweight: dweight! }, P, I, O, B),
+    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, scale, dweight: dweight }, P, I, O, B),
   });
-  return dweight!;
+  return dweight;
 }
 
 /**
@@ -395,7 +395,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     op: 'linear',
     inputs: [x, weight, bias],
     outputs: [[N, O]],
-    launches: (context, [y]) => matrixProduct(context, { x, weight, bias, y: y! }, N, I, O),
+    launches: (context, [y]) => matrixProduct(context, { x, weight, bias, y: y }, N, I, O),
     backward: (dy, wanted) => {
       const scale = scaleOf(dy);
       return [
@@ -405,20 +405,20 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
       ];
     },
   });
-  return y!;
+  return y;
 }
 
 /** dy [N, O] and the transposed weight [O, I] → [N, I]. */
 function linearDx(dy: Tensor, transposed: Tensor, scale: Tensor | undefined): Tensor {
   const [N, O] = dy.shape as [number, number];
-  const I = transposed.shape[1]!;
+  const I = transposed.shape[1];
   const [dx] = dy.tape.record({
     op: 'linear_dx',
     inputs: [dy, transposed, scale],
     outputs: [[N, I]],
-    launches: (context, [dx]) => matrixProduct(context, { x: dy, weight: transposed, scale, y: dx! }, N, O, I),
+    launches: (context, [dx]) => matrixProduct(context, { x: dy, weight: transposed, scale, y: dx }, N, O, I),
   });
-  return dx!;
+  return dx;
 }
 
 function matrixProduct(
@@ -462,14 +462,14 @@ function matrixProduct(
 /** x [N, I], dy [N, O] → xᵀ·dy [I, O]. */
 function productOverRows(x: Tensor, dy: Tensor, scale?: Tensor): Tensor {
   const [N, I] = x.shape as [number, number];
-  const O = dy.shape[1]!;
+  const O = dy.shape[1];
   const [dweight] = x.tape.record({
     op: 'linear_dweight',
     inputs: [x, dy, scale],
     outputs: [[I, O]],
-    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, scale, dweight: dweight! }, N, I, O),
+    launches: (context, [dweight]) => productOverRowsLaunches(context, { x, dy, scale, dweight: dweight }, N, I, O),
   });
-  return dweight!;
+  return dweight;
 }
 
 const productOverRowsLaunches = (
@@ -548,7 +548,7 @@ function conv2dDx(
       return launches;
     },
   });
-  return dx!;
+  return dx;
 }
 
 /** The gradient with respect to the weight [KH, KW, C, O] of a convolution, from x [N, H, W, C] and dy [N, OH, OW, O]. */
@@ -582,11 +582,11 @@ function conv2dDweight(
     launches: (context, [dweight]) =>
       dweightLaunches(
         context,
-        { x, dy, scale, dweight: dweight! },
+        { x, dy, scale, dweight: dweight },
         { pixels: N * GH * GW, H, W, C, GH, GW, O, rows: KH * KW * C, KW, stride, pad: padding },
       ),
   });
-  return dweight!;
+  return dweight;
 }
 
 /** A split shorter than this costs more than it brings. */

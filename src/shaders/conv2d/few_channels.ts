@@ -29,7 +29,7 @@ export function resizeRows(x: Tensor, from: number, to: number, shape: Shape): T
       },
     ],
   });
-  return y!;
+  return y;
 }
 
 /** columns [..., J] of N images' results GH × GW → dx [N, H, W, C]. */
@@ -53,5 +53,5 @@ export function foldColumns(
       },
     ],
   });
-  return dx!;
+  return dx;
 }

@@ -67,7 +67,7 @@ export function winogradInput(x: Tensor, { TH, TW, tiles }: Tiling, pad: number)
       ];
     },
   });
-  return v!;
+  return v;
 }
 
 /** weight [3, 3, C, O] → [36, C, O], of the weights as they are or turned by 180°. */
@@ -91,7 +91,7 @@ export function winogradWeight(weight: Tensor, { turned = false } = {}): Tensor 
       ];
     },
   });
-  return u!;
+  return u;
 }
 
 /** m [36, tiles, O] → y [N, GH, GW, O], with the epilogue and the gradient of the whole convolution. */
@@ -105,7 +105,7 @@ export function winogradOutput(
     readonly backward?: (y: Tensor, dy: Tensor, wanted: (input: number) => boolean) => readonly (Tensor | undefined)[];
   },
 ): Tensor {
-  const O = m.shape[2]!;
+  const O = m.shape[2];
   const { finishes = false, differentiates, backward, ...epilogue } = whole;
   const [y] = m.tape.record({
     op: 'winograd_output',
@@ -125,14 +125,14 @@ export function winogradOutput(
         },
       ];
     },
-    ...(differentiates && backward && { differentiates, backward: (dy, wanted) => backward(y!, dy, wanted) }),
+    ...(differentiates && backward && { differentiates, backward: (dy, wanted) => backward(y, dy, wanted) }),
   });
-  return y!;
+  return y;
 }
 
 /** dy [N, GH, GW, O] → [36, tiles, O]. */
 export function winogradDy(dy: Tensor, { GH, GW, TH, TW, tiles }: Tiling): Tensor {
-  const O = dy.shape[3]!;
+  const O = dy.shape[3];
   const [m] = dy.tape.record({
     op: 'winograd_dy',
     inputs: [dy],
@@ -151,7 +151,7 @@ export function winogradDy(dy: Tensor, { GH, GW, TH, TW, tiles }: Tiling): Tenso
       ];
     },
   });
-  return m!;
+  return m;
 }
 
 /** du [36, C, O] → dweight [3, 3, C, O]. */
@@ -172,5 +172,5 @@ export function winogradDweight(du: Tensor): Tensor {
       },
     ],
   });
-  return dweight!;
+  return dweight;
 }

@@ -20,14 +20,14 @@ function reference(
   const y = new Float64Array(crops.length * OH * OW * C);
   let before = 0;
   crops.forEach(({ top, left, height, width, flip }, n) => {
-    const [H, W] = images[n]!;
+    const [H, W] = images[n];
     for (let row = 0; row < OH; row++) {
       const v = tap(row, height, OH);
       for (let column = 0; column < OW; column++) {
         const h = tap(column, width, OW);
         const to = ((n * OH + row) * OW + (flip ? OW - 1 - column : column)) * C;
         for (let c = 0; c < C; c++) {
-          const at = (i: number, j: number): number => x![(before + (top + i) * W + left + j) * C + c]!;
+          const at = (i: number, j: number): number => x[(before + (top + i) * W + left + j) * C + c];
           const value =
             (1 - v.share) * ((1 - h.share) * at(v.first, h.first) + h.share * at(v.first, h.second)) +
             v.share * ((1 - h.share) * at(v.second, h.first) + h.share * at(v.second, h.second));
@@ -58,12 +58,12 @@ function cropCase(
     images.map(([height, width]) => ({ height, width })),
   );
   return {
-    name: `crop_resize ${images.map((size) => size.join('x')).join(' ')} of ${C} (${rectangles[0]!.join(' ')}) to ${options.outHeight}x${options.outWidth}${options.clampMin === undefined ? '' : ' clamped'}`,
+    name: `crop_resize ${images.map((size) => size.join('x')).join(' ')} of ${C} (${rectangles[0].join(' ')}) to ${options.outHeight}x${options.outWidth}${options.clampMin === undefined ? '' : ' clamped'}`,
     inputs: {
       x: { shape: [pixels, C] },
-      crops: { shape: [crops.length, 5], dtype: 'u32', value: (_, i) => packed[i]! },
+      crops: { shape: [crops.length, 5], dtype: 'u32', value: (_, i) => packed[i] },
     },
-    record: (_, { x, crops }) => ({ y: cropResize(x!, crops!, options) }),
+    record: (_, { x, crops }) => ({ y: cropResize(x, crops, options) }),
     reference: (values) => reference(images, crops, C, options, values),
     gradients: ['x'],
   };

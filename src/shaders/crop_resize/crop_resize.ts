@@ -72,8 +72,8 @@ export function cropResize(x: Tensor, crops: Tensor, options: CropResizeOptions)
       return [dx, undefined];
     },
   });
-  if (clampMin === undefined && clampMax === undefined) return y!;
-  return clamp(y!, clampMin ?? Number.NEGATIVE_INFINITY, clampMax ?? Number.POSITIVE_INFINITY);
+  if (clampMin === undefined && clampMax === undefined) return y;
+  return clamp(y, clampMin ?? Number.NEGATIVE_INFINITY, clampMax ?? Number.POSITIVE_INFINITY);
 }
 
 /**

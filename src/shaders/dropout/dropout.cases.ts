@@ -5,10 +5,10 @@ import { dropout } from './dropout.ts';
 function pcg4d(counter: readonly [number, number, number, number]): readonly number[] {
   const v = Uint32Array.from(counter, (word) => Math.imul(word, 1664525) + 1013904223);
   const mix = (): void => {
-    v[0]! += Math.imul(v[1]!, v[3]!);
-    v[1]! += Math.imul(v[2]!, v[0]!);
-    v[2]! += Math.imul(v[0]!, v[1]!);
-    v[3]! += Math.imul(v[1]!, v[2]!);
+    v[0] += Math.imul(v[1], v[3]);
+    v[1] += Math.imul(v[2], v[0]);
+    v[2] += Math.imul(v[0], v[1]);
+    v[3] += Math.imul(v[1], v[2]);
   };
   mix();
   v.forEach((word, i) => {
@@ -25,11 +25,11 @@ const dropoutCase = (
   stream: number,
 ): KernelCase => ({
   name: `dropout ${share} of ${shape.join('x')}, seed ${seed.join(' ')}, stream ${stream}`,
-  inputs: { x: { shape }, seed: { shape: [2], dtype: 'u32', value: (_, i) => seed[i]! } },
-  record: (_, { x, seed }) => ({ y: dropout(x!, seed!, { share, stream }) }),
+  inputs: { x: { shape }, seed: { shape: [2], dtype: 'u32', value: (_, i) => seed[i] } },
+  record: (_, { x, seed }) => ({ y: dropout(x, seed, { share, stream }) }),
   reference: ({ x }) => ({
-    y: x!.map((v, i) => {
-      const random = pcg4d([Math.floor(i / 4), stream, ...seed])[i % 4]!;
+    y: x.map((v, i) => {
+      const random = pcg4d([Math.floor(i / 4), stream, ...seed])[i % 4];
       return random / 2 ** 32 < share ? 0 : v / (1 - share);
     }),
   }),

@@ -30,5 +30,5 @@ export function dropout(x: Tensor, seed: Tensor, { share, stream = 0 }: DropoutO
     // The same elements of dy are dropped: the operator is its own gradient.
     backward: (dy) => [dropout(dy, seed, { share, stream }), undefined],
   });
-  return y!;
+  return y;
 }

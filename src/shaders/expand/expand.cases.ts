@@ -4,9 +4,9 @@ import { expand } from './expand.ts';
 const expandCase = (shape: readonly number[], factor: number): KernelCase => ({
   name: `expand to ${shape.join('x')} times ${factor}`,
   inputs: { x: { shape: [shape.at(-1)!] } },
-  record: (_, { x }) => ({ y: expand(x!, shape, factor) }),
+  record: (_, { x }) => ({ y: expand(x, shape, factor) }),
   reference: ({ x }) => ({
-    y: Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => x![i % x!.length]! * factor),
+    y: Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => x[i % x.length] * factor),
   }),
   gradients: ['x'],
 });

@@ -24,5 +24,5 @@ export function expand(x: Tensor, shape: Shape, scale = 1): Tensor {
     ],
     backward: (dy) => [scaleBy(sumRows(dy), scale)],
   });
-  return y!;
+  return y;
 }

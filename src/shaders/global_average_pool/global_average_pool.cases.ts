@@ -4,11 +4,11 @@ import { globalAveragePool } from './global_average_pool.ts';
 const poolCase = ([N, H, W, C]: readonly [number, number, number, number]): KernelCase => ({
   name: `global_average_pool ${N}x${H}x${W}x${C}`,
   inputs: { x: { shape: [N, H, W, C] } },
-  record: (_, { x }) => ({ y: globalAveragePool(x!) }),
+  record: (_, { x }) => ({ y: globalAveragePool(x) }),
   reference: ({ x }) => {
     const y = new Float64Array(N * C);
-    x!.forEach((v, i) => {
-      y[Math.floor(i / (H * W * C)) * C + (i % C)]! += v / (H * W);
+    x.forEach((v, i) => {
+      y[Math.floor(i / (H * W * C)) * C + (i % C)] += v / (H * W);
     });
     return { y };
   },

@@ -45,5 +45,5 @@ export function globalAveragePool(x: Tensor): Tensor {
       return [dx];
     },
   });
-  return y!;
+  return y;
 }

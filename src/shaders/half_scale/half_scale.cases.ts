@@ -6,9 +6,9 @@ function scaleCase(count: number, largest: number): KernelCase {
   return {
     name: `${count} values up to ${largest}`,
     inputs: { x: { shape: [count], value: (t, index) => largest * (index === count >> 1 ? -1 : (2 * t - 1) * 0.99) } },
-    record: (_, { x }) => ({ scale: halfScale(x!) }),
+    record: (_, { x }) => ({ scale: halfScale(x) }),
     reference: ({ x }) => {
-      const most = x!.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+      const most = x.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
       const power = most === 0 || most === Infinity ? 0 : 5 - Math.floor(Math.log2(most));
       return { scale: Float64Array.of(2 ** Math.max(-125, Math.min(125, power))) };
     },

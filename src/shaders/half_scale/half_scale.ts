@@ -29,5 +29,5 @@ export function halfScale(x: Tensor): Tensor {
       ];
     },
   });
-  return scale!;
+  return scale;
 }

@@ -8,12 +8,12 @@ function reference(B: number, d: number, lambda: number, { features, vanilla, ca
   for (let b = 0; b < B; b++) {
     let square = 0;
     for (let i = b * d; i < (b + 1) * d; i++) {
-      const delta = features![i]! - vanilla![i]!;
-      gain[b]! += delta * carriers![i]!;
+      const delta = features[i] - vanilla[i];
+      gain[b] += delta * carriers[i];
       square += delta ** 2;
     }
     distance[b] = Math.sqrt(square);
-    loss[b] = lambda * distance[b]! - gain[b]!;
+    loss[b] = lambda * distance[b] - gain[b];
   }
   return { loss, gain, distance };
 }
@@ -29,7 +29,7 @@ function lossCase(B: number, d: number, lambda: number): KernelCase {
       carriers: { shape: [B, d] },
     },
     record: (_, { features, vanilla, carriers }) => ({
-      ...markingLoss(features!, vanilla!, carriers!, { lambdaFeatures: lambda }),
+      ...markingLoss(features, vanilla, carriers, { lambdaFeatures: lambda }),
     }),
     reference: (values) => reference(B, d, Math.fround(lambda), values),
     gradients: ['features'],
@@ -60,7 +60,7 @@ export const errors: readonly ErrorCase[] = [
       const [features, vanilla, carriers] = ['features', 'vanilla', 'carriers'].map((name) =>
         tape.input(name, [3, 2, 2, 64]),
       );
-      markingLoss(features!, vanilla!, carriers!, { lambdaFeatures: 0.01 });
+      markingLoss(features, vanilla, carriers, { lambdaFeatures: 0.01 });
     },
     message: 'marking_loss: features must be [B, d]; features [3,2,2,64], vanilla [3,2,2,64], carriers [3,2,2,64]',
   },

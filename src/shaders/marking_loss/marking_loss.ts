@@ -65,5 +65,5 @@ export function markingLoss(
       return [dfeatures];
     },
   });
-  return { loss: loss!, gain: gain!, distance: distance! };
+  return { loss: loss, gain: gain, distance: distance };
 }

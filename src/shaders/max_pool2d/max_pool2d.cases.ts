@@ -10,7 +10,7 @@ function poolCase([N, H, W, C]: readonly [number, number, number, number], optio
     name: `max_pool2d ${N}x${H}x${W}x${C} ${kernel}x${kernel}/${stride} pad ${padding}`,
     // Below 0 too: padding must not win.
     inputs: { x: { shape: [N, H, W, C], value: (t) => t - 1.25 } },
-    record: (_, { x }) => ({ y: maxPool2d(x!, options) }),
+    record: (_, { x }) => ({ y: maxPool2d(x, options) }),
     reference: ({ x }) => {
       const y = new Float64Array(N * OH * OW * C).fill(Number.NEGATIVE_INFINITY);
       for (let n = 0; n < N; n++)
@@ -23,7 +23,7 @@ function poolCase([N, H, W, C]: readonly [number, number, number, number], optio
                 if (iy < 0 || iy >= H || ix < 0 || ix >= W) continue;
                 for (let c = 0; c < C; c++) {
                   const at = ((n * OH + oy) * OW + ox) * C + c;
-                  y[at] = Math.max(y[at]!, x![((n * H + iy) * W + ix) * C + c]!);
+                  y[at] = Math.max(y[at], x[((n * H + iy) * W + ix) * C + c]);
                 }
               }
       return { y };

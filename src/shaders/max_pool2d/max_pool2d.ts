@@ -15,7 +15,7 @@ const dxKernel = defineKernel('max_pool2d_dx', dxCode);
  */
 export function maxPool2d(x: Tensor, options: Pool2dOptions): Tensor {
   const geometry = poolGeometry('max_pool2d', x, options);
-  const shape = [x.shape[0]!, geometry.OH, geometry.OW, geometry.C];
+  const shape = [x.shape[0], geometry.OH, geometry.OW, geometry.C];
   const { width, constants } = channelsOf(geometry.C);
   const params = { ...geometry, C: geometry.C / width };
   const [y, argmax] = x.tape.record({
@@ -27,10 +27,10 @@ export function maxPool2d(x: Tensor, options: Pool2dOptions): Tensor {
       {
         kernel,
         constants,
-        params: { ...params, size: y!.size / width },
+        params: { ...params, size: y.size / width },
         bind: { x, y, argmax },
-        workgroups: Math.ceil(y!.size / width / 64),
-        flops: y!.size * geometry.kernel ** 2,
+        workgroups: Math.ceil(y.size / width / 64),
+        flops: y.size * geometry.kernel ** 2,
       },
     ],
     backward: (dy) => {
@@ -45,12 +45,12 @@ export function maxPool2d(x: Tensor, options: Pool2dOptions): Tensor {
             params: { ...params, size: x.size / width },
             bind: { dy, argmax, dx },
             workgroups: Math.ceil(x.size / width / 64),
-            flops: y!.size * geometry.kernel ** 2,
+            flops: y.size * geometry.kernel ** 2,
           },
         ],
       });
       return [dx];
     },
   });
-  return y!;
+  return y;
 }

@@ -8,8 +8,8 @@ function normaliseCase(shape: readonly number[]): KernelCase {
   return {
     name: `normalise ${shape.join('x')}`,
     inputs: { x: { shape, value: (t) => t * 255 } },
-    record: (_, { x }) => ({ y: normalise(x!, { mean, std }) }),
-    reference: ({ x }) => ({ y: x!.map((v, i) => (v / 255 - mean[i % C]!) / std[i % C]!) }),
+    record: (_, { x }) => ({ y: normalise(x, { mean, std }) }),
+    reference: ({ x }) => ({ y: x.map((v, i) => (v / 255 - mean[i % C]) / std[i % C]) }),
     gradients: ['x'],
   };
 }

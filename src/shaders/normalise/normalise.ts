@@ -65,5 +65,5 @@ export function normalise(x: Tensor, { mean, std }: Normalisation): Tensor {
       return [dx];
     },
   });
-  return y!;
+  return y;
 }

@@ -30,20 +30,20 @@ function stepCase(
     },
     variables: ['image'],
     record: (_, { image, original, gradient, rounding }) => {
-      pgdStep(image!, {
-        original: original!,
-        gradient: gradient!,
-        rounding: rounding!,
+      pgdStep(image, {
+        original: original,
+        gradient: gradient,
+        rounding: rounding,
         radiusLevels: radius,
         ...factors,
       });
       return {};
     },
     reference: ({ image, original, gradient }) => ({
-      image: image!.map((before, i) => {
-        const x = original![i]!;
+      image: image.map((before, i) => {
+        const x = original[i];
         const { step, shrink } = factors;
-        const v = before - step[i % C]! * gradient![i]! - shrink[i % C]! * (before - x);
+        const v = before - step[i % C] * gradient[i] - shrink[i % C] * (before - x);
         if (!rounding) return Math.min(Math.max(v, x - radius), x + radius);
         const low = Math.ceil(Math.max(x - radius, 0));
         const high = Math.floor(Math.min(x + radius, 255));
@@ -57,13 +57,13 @@ function greyCase(shape: readonly number[], grey: number, step: readonly number[
   return {
     name: `grey_gradient ${shape.join('x')}, ${grey} grey, step ${step[0]}`,
     inputs: { x: { shape }, grey: { shape: [1], dtype: 'u32', value: () => grey } },
-    record: (_, { x, grey }) => ({ y: greyGradient(x!, step, grey!) }),
+    record: (_, { x, grey }) => ({ y: greyGradient(x, step, grey) }),
     reference: ({ x }) => ({
-      y: x!.map((value, i) => {
+      y: x.map((value, i) => {
         const pixel = Math.floor(i / 3);
         if (pixel >= grey) return value;
-        const moved = step.reduce((sum, each, c) => sum + (each * x![3 * pixel + c]!) / 3, 0);
-        return step[i % 3] === 0 ? 0 : moved / step[i % 3]!;
+        const moved = step.reduce((sum, each, c) => sum + (each * x[3 * pixel + c]) / 3, 0);
+        return step[i % 3] === 0 ? 0 : moved / step[i % 3];
       }),
     }),
   };
@@ -107,9 +107,9 @@ export const errors: readonly ErrorCase[] = [
       const [image, original, gradient] = ['image', 'original', 'gradient'].map((name) =>
         tape.input(name, [1, 4, 4, 3]),
       );
-      pgdStep(image!, {
-        original: original!,
-        gradient: gradient!,
+      pgdStep(image, {
+        original: original,
+        gradient: gradient,
         rounding: tape.input('rounding', [1], 'u32'),
         ...options,
       });

@@ -33,7 +33,7 @@ export function stepFactors(
 ): StepFactors {
   if (std && std.length !== channels) throw new RangeError(`std has ${std.length} values for ${channels} channels`);
   return {
-    step: Array.from({ length: channels }, (_, c) => learningRate * (std ? (255 * std[c]!) ** 2 : 1)),
+    step: Array.from({ length: channels }, (_, c) => learningRate * (std ? (255 * std[c]) ** 2 : 1)),
     shrink: Array.from({ length: channels }, () => 2 * learningRate * lambdaImage),
   };
 }
@@ -117,5 +117,5 @@ export function greyGradient(gradient: Tensor, step: readonly number[], grey: Te
       },
     ],
   });
-  return y!;
+  return y;
 }

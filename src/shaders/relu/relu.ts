@@ -16,9 +16,9 @@ export function relu(x: Tensor): Tensor {
     launches: (_, [y]) => [
       { kernel: reluKernel, params: { quads }, bind: { x, y }, workgroups: Math.ceil(quads / 256), flops: x.size },
     ],
-    backward: (dy) => [reluBackward(dy, y!)],
+    backward: (dy) => [reluBackward(dy, y)],
   });
-  return y!;
+  return y;
 }
 
 /** The gradient of a ReLU from its result y: dy where y > 0. The gradient at 0 is 0, as PyTorch has it. */
@@ -40,5 +40,5 @@ export function reluBackward(dy: Tensor, y: Tensor): Tensor {
       },
     ],
   });
-  return dx!;
+  return dx;
 }

@@ -17,5 +17,5 @@ export function scale(x: Tensor, factor: number): Tensor {
     ],
     backward: (dy) => [scale(dy, factor)],
   });
-  return y!;
+  return y;
 }

@@ -13,14 +13,14 @@ function stepCase(shape: readonly number[], options: SgdOptions, first = false):
     },
     variables: ['parameter', 'momentum'],
     record: (_, { parameter, gradient, momentum, learningRate }) => {
-      sgd({ parameter: parameter!, gradient: gradient!, momentum: momentum!, learningRate: learningRate! }, options);
+      sgd({ parameter: parameter, gradient: gradient, momentum: momentum, learningRate: learningRate }, options);
       return {};
     },
     reference: ({ parameter, gradient, momentum, learningRate }) => {
-      const decayed = gradient!.map((g, i) => g + weightDecay * parameter![i]!);
-      const moved = first ? decayed : decayed.map((g, i) => mass * momentum![i]! + g);
-      const step = nesterov ? decayed.map((g, i) => g + mass * moved[i]!) : moved;
-      return { parameter: parameter!.map((v, i) => v - learningRate![0]! * step[i]!), momentum: moved };
+      const decayed = gradient.map((g, i) => g + weightDecay * parameter[i]);
+      const moved = first ? decayed : decayed.map((g, i) => mass * momentum[i] + g);
+      const step = nesterov ? decayed.map((g, i) => g + mass * moved[i]) : moved;
+      return { parameter: parameter.map((v, i) => v - learningRate[0] * step[i]), momentum: moved };
     },
   };
 }
@@ -41,9 +41,9 @@ export const errors: readonly ErrorCase[] = [
         tape.input(name, [4]),
       );
       sgd({
-        parameter: parameter!,
-        gradient: gradient!,
-        momentum: momentum!,
+        parameter: parameter,
+        gradient: gradient,
+        momentum: momentum,
         learningRate: tape.input('learningRate', [1]),
       });
     },

@@ -4,11 +4,11 @@ import { softmax } from './softmax.ts';
 const softmaxCase = (N: number, K: number, temperature = 1, value = (t: number) => 8 * t - 4): KernelCase => ({
   name: `softmax ${N}x${K} at temperature ${temperature} of values up to ${value(1)}`,
   inputs: { x: { shape: [N, K], value } },
-  record: (_, { x }) => ({ y: softmax(x!, { temperature }) }),
+  record: (_, { x }) => ({ y: softmax(x, { temperature }) }),
   reference: ({ x }) => {
     const y = new Float64Array(N * K);
     for (let n = 0; n < N; n++) {
-      const row = x!.subarray(n * K, (n + 1) * K);
+      const row = x.subarray(n * K, (n + 1) * K);
       const maximum = row.reduce((a, b) => Math.max(a, b));
       const exponentials = row.map((v) => Math.exp((v - maximum) / temperature));
       const sum = exponentials.reduce((a, b) => a + b);

@@ -22,14 +22,12 @@ export function softmax(x: Tensor, { temperature = 1 }: { temperature?: number }
     backward: (dy) => {
       const [dx] = x.tape.record({
         op: 'softmax_dx',
-        inputs: [dy, y!],
+        inputs: [dy, y],
         outputs: [x.shape],
-        launches: (_, [dx]) => [
-          { kernel: dxKernel, params, bind: { dy, y: y!, dx }, workgroups: N, flops: 5 * x.size },
-        ],
+        launches: (_, [dx]) => [{ kernel: dxKernel, params, bind: { dy, y: y, dx }, workgroups: N, flops: 5 * x.size }],
       });
       return [dx];
     },
   });
-  return y!;
+  return y;
 }

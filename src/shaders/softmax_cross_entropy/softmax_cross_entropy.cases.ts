@@ -7,16 +7,16 @@ function lossCase(N: number, K: number, targets: 'labels' | 'soft', logit = (t: 
   return {
     name: `softmax_cross_entropy ${N}x${K} ${targets} logits up to ${logit(1)}`,
     inputs: { logits: { shape: [N, K], value: logit }, targets: targets === 'soft' ? soft : labels },
-    record: (_, { logits, targets }) => ({ loss: softmaxCrossEntropy(logits!, targets!) }),
+    record: (_, { logits, targets }) => ({ loss: softmaxCrossEntropy(logits, targets) }),
     reference: ({ logits, targets: t }) => {
       let loss = 0;
       for (let n = 0; n < N; n++) {
-        const row = logits!.subarray(n * K, (n + 1) * K);
+        const row = logits.subarray(n * K, (n + 1) * K);
         const maximum = row.reduce((a, b) => Math.max(a, b));
         const logSum = maximum + Math.log(row.reduce((sum, v) => sum + Math.exp(v - maximum), 0));
         for (let k = 0; k < K; k++) {
-          const weight = targets === 'soft' ? t![n * K + k]! : Number(t![n] === k);
-          loss += (weight * (logSum - row[k]!)) / N;
+          const weight = targets === 'soft' ? t[n * K + k] : Number(t[n] === k);
+          loss += (weight * (logSum - row[k])) / N;
         }
       }
       return { loss: Float64Array.of(loss) };

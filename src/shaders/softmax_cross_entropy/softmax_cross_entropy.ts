@@ -58,5 +58,5 @@ export function softmaxCrossEntropy(logits: Tensor, targets: Tensor): Tensor {
       return [dlogits];
     },
   });
-  return sumRows(losses!);
+  return sumRows(losses);
 }

@@ -4,15 +4,15 @@ import { squaredDistance } from './squared_distance.ts';
 function distanceCase(shape: readonly number[], factor?: number | readonly number[]): KernelCase {
   const size = shape.slice(1).reduce((a, b) => a * b, 1);
   const factorOf = (i: number): number =>
-    Math.fround(typeof factor === 'object' ? factor[i % shape.at(-1)!]! : (factor ?? 1));
+    Math.fround(typeof factor === 'object' ? factor[i % shape.at(-1)!] : (factor ?? 1));
   return {
     name: `squared_distance ${shape.join('x')} times ${factor ?? 1}`,
     inputs: { x: { shape, value: (t) => 255 * t }, y: { shape, value: (t) => 255 * t } },
-    record: (_, { x, y }) => ({ z: squaredDistance(x!, y!, factor) }),
+    record: (_, { x, y }) => ({ z: squaredDistance(x, y, factor) }),
     reference: ({ x, y }) => {
-      const z = new Float64Array(shape[0]!);
-      x!.forEach((v, i) => {
-        z[Math.floor(i / size)]! += factorOf(i) * (v - y![i]!) ** 2;
+      const z = new Float64Array(shape[0]);
+      x.forEach((v, i) => {
+        z[Math.floor(i / size)] += factorOf(i) * (v - y[i]) ** 2;
       });
       return { z };
     },

@@ -16,7 +16,7 @@ export function squaredDistance(x: Tensor, y: Tensor, factor: number | readonly 
   const factors = typeof factor === 'number' ? [factor] : factor;
   if (typeof factor !== 'number' && factor.length !== C)
     shapeError('squared_distance', `${factor.length} factors for ${C} channels`, { x, y });
-  const B = x.shape[0]!;
+  const B = x.shape[0];
   const factorTensor = constant(x.tape, factors);
   const [z] = x.tape.record({
     op: 'squared_distance',
@@ -32,5 +32,5 @@ export function squaredDistance(x: Tensor, y: Tensor, factor: number | readonly 
       },
     ],
   });
-  return z!;
+  return z;
 }

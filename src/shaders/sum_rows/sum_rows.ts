@@ -14,10 +14,10 @@ export function sumRows(x: Tensor): Tensor {
     op: 'sum_rows',
     inputs: [x],
     outputs: [[C]],
-    launches: (context, [y]) => sumRowsLaunches(context, x, y!, rows, C),
+    launches: (context, [y]) => sumRowsLaunches(context, x, y, rows, C),
     backward: (dy) => [expand(dy, x.shape)],
   });
-  return y!;
+  return y;
 }
 
 /** Sums x, seen as [rows, C], into y [C]: in one launch, or in two where a column is long. */
@@ -35,5 +35,5 @@ export function sumRowsLaunches(context: LaunchContext, x: Tensor, y: Tensor, ro
   if (rows <= 256) return [launch(x, y, rows, rows)];
   const rowsPerSplit = Math.max(32, Math.ceil(Math.sqrt(rows)));
   const partial = context.scratch([Math.ceil(rows / rowsPerSplit), C]);
-  return [launch(x, partial, rows, rowsPerSplit), launch(partial, y, partial.shape[0]!, partial.shape[0]!)];
+  return [launch(x, partial, rows, rowsPerSplit), launch(partial, y, partial.shape[0], partial.shape[0])];
 }

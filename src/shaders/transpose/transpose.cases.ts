@@ -4,11 +4,11 @@ import { swapLastTwo } from './transpose.ts';
 const transposeCase = (m: number, i: number, j: number): KernelCase => ({
   name: `transpose ${m}x${i}x${j}`,
   inputs: { x: { shape: [m, i, j] } },
-  record: (_, { x }) => ({ y: swapLastTwo(x!) }),
+  record: (_, { x }) => ({ y: swapLastTwo(x) }),
   reference: ({ x }) => {
     const y = new Float64Array(m * i * j);
     for (let b = 0; b < m; b++)
-      for (let r = 0; r < i; r++) for (let c = 0; c < j; c++) y[(b * j + c) * i + r] = x![(b * i + r) * j + c]!;
+      for (let r = 0; r < i; r++) for (let c = 0; c < j; c++) y[(b * j + c) * i + r] = x[(b * i + r) * j + c];
     return { y };
   },
   gradients: ['x'],

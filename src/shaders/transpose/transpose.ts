@@ -24,5 +24,5 @@ export function swapLastTwo(x: Tensor): Tensor {
     },
     backward: (dy) => [swapLastTwo(dy)],
   });
-  return y!;
+  return y;
 }

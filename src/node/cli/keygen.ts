@@ -1,0 +1,238 @@
+import { hashDataset } from '../../datasets/hash.ts';
+import { DEFAULT_COMBINATION } from '../../detection/detect_blackbox.ts';
+import { UsageError } from '../../errors.ts';
+import { type BlackBoxStatistic, commitment, type HeldOutImages, type Key, serializeKey } from '../../marking/key.ts';
+import { BLACK_BOX_SUBSPACE_DIMENSION, DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../../marking/keygen.ts';
+import type { NetworkConfig } from '../../nn/networks.ts';
+import { openDataset } from '../datasets/open.ts';
+import { beginRegister, registerPath } from '../evidence/register.ts';
+import { requireNewFile } from '../files/files.ts';
+import { hashFile, writeAtomic } from '../files/write.ts';
+import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../runs/make_probes.ts';
+import { defineCommand, flagOf, type Values } from './command.ts';
+import {
+  decodeOptions,
+  imageOptions,
+  load,
+  networkOptions,
+  networkOverrides,
+  openNetwork,
+  readClasses,
+  splitOption,
+} from './inputs.ts';
+import { probeRecipe, probeRecipeOptions } from './recipe.ts';
+
+/** What a key fixes of the black-box test. */
+const fixedOptions = {
+  decoys: {
+    type: 'integer',
+    value: 'M',
+    minimum: 1,
+    maximum: 100_000,
+    description: `with --statistic black-box: carrier sets that the true one is compared with; default ${DEFAULT_DECOYS}`,
+  },
+  perClass: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: `likewise: probe images of each class; default ${DEFAULT_PROBES_PER_CLASS}`,
+  },
+  combine: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['sum', 'fisher'],
+    description: `likewise: classes are combined by the sum of their responses, or by Fisher's method from their ranks; default ${DEFAULT_COMBINATION}`,
+  },
+  reference: {
+    type: 'string',
+    value: 'MODEL,…',
+    description: 'likewise: the reference models that will be used; left open where absent',
+  },
+  ...probeRecipeOptions,
+} as const;
+
+export const keygen = defineCommand({
+  name: 'keygen',
+  summary: 'Draws a secret key for a marking network and prints the commitment to publish, never the key',
+  options: {
+    classes: {
+      type: 'string',
+      value: 'FILE|DATASET',
+      required: true,
+      description: 'class names: a .txt file with one a line, or a data set',
+    },
+    model: { type: 'string', value: 'MARKER', required: true, description: 'the marking network' },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'KEY',
+      required: true,
+      description: 'the key file to write, readable by you alone',
+    },
+    carriers: {
+      type: 'string',
+      value: 'KIND',
+      choices: ['subspace', 'uniform'],
+      description:
+        'where carriers are drawn: in the directions that classes do not use, or everywhere (as published); default subspace, with half as many classes as features or more uniform',
+    },
+    dimension: {
+      type: 'integer',
+      value: 'K',
+      minimum: 2,
+      maximum: 65536,
+      description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}, for the black-box test ${BLACK_BOX_SUBSPACE_DIMENSION}`,
+    },
+    statistic: {
+      type: 'string',
+      value: 'NAME',
+      choices: ['white-box', 'black-box'],
+      default: 'white-box',
+      description: 'the test that counts: on the weights of suspects, or on their scores',
+    },
+    ...fixedOptions,
+    vanilla: {
+      type: 'string',
+      value: 'DATASET',
+      description: 'unmarked images to find the subspace on; default: the data set of --classes',
+    },
+    split: splitOption,
+    heldOut: {
+      type: 'string',
+      value: 'DATASET',
+      description: 'the images that suspects will be tested on: the key fixes them by their content',
+    },
+    heldOutSplit: { ...splitOption, default: 'test', description: 'likewise, of --held-out' },
+    heldOutName: {
+      type: 'string',
+      value: 'TEXT',
+      description: 'instead of --held-out, where these images are not there yet: what they will be, in words',
+    },
+    ...imageOptions,
+    ...networkOptions,
+  },
+  examples: [
+    '--classes data --model weights/marker.safetensors --held-out held-out -o owner.key',
+    '--classes classes.txt --vanilla photos --model resnet18.safetensors -o owner.key',
+    '--classes data --model weights/marker.safetensors --statistic black-box --held-out held-out -o owner.key',
+  ],
+  async run(context) {
+    const { options, progress, log, signal } = context;
+    await requireNewFile(options.output);
+    const register = registerPath(options.output);
+    await requireNewFile(register);
+    if (options.heldOut !== undefined && options.heldOutName !== undefined)
+      throw new UsageError('--held-out and --held-out-name say the same; give one');
+    if (options.carriers === 'uniform' && options.dimension !== undefined)
+      throw new UsageError('--dimension goes with --carriers subspace');
+    const stray = Object.keys(fixedOptions).find((name) => options[name as keyof typeof fixedOptions] !== undefined);
+    if (options.statistic === 'white-box' && stray !== undefined)
+      throw new UsageError(`${flagOf(stray)} goes with --statistic black-box`);
+    const { classes, dataset } = await readClasses(options.classes, options.split, decodeOptions(options));
+    const vanilla =
+      options.vanilla === undefined
+        ? dataset
+        : await openDataset(options.vanilla, { split: options.split, classes, decode: decodeOptions(options) });
+    const heldOut = await fixHeldOut(options, classes);
+    if (!heldOut)
+      log(
+        'the images to test on are left open; fix them with --held-out, so that nobody can say they were chosen later',
+      );
+    const overrides = networkOverrides(options);
+    const { model, sha256 } = await openNetwork(context, options.model, overrides);
+    try {
+      const few = 2 * classes.length < model.featureDimension;
+      const carriers = options.carriers ?? (options.dimension !== undefined || few ? 'subspace' : 'uniform');
+      if (carriers === 'subspace' && !vanilla)
+        throw new UsageError(
+          'carriers in a subspace need unmarked images: give --vanilla DATASET, or --carriers uniform',
+        );
+      const subspace =
+        carriers === 'subspace'
+          ? {
+              dimension:
+                options.dimension ??
+                (options.statistic === 'black-box' ? BLACK_BOX_SUBSPACE_DIMENSION : DEFAULT_SUBSPACE_DIMENSION),
+              vanilla: await load(vanilla!, model.config.channels, progress),
+            }
+          : undefined;
+      const display = subspace && progress('features', subspace.vanilla.dataset.length, 'images');
+      const key = await makeKey({
+        classes,
+        model,
+        modelSha256: sha256,
+        network: overrides,
+        ...(subspace && { subspace }),
+        ...(options.statistic === 'black-box' && { blackBox: await fixBlackBox(options, model.config) }),
+        heldOut,
+        onProgress: (done) => display?.update(done),
+        signal,
+      });
+      display?.done();
+      const published = await commitment(key);
+      await beginRegister(register, published, true);
+      await writeAtomic(options.output, new TextEncoder().encode(serializeKey(key)), 0o600);
+      return {
+        json: {
+          key: options.output,
+          register,
+          commitment: published,
+          classes,
+          carriers: { kind: key.carriers.kind, dimension: key.carriers.dimension },
+          model: key.model,
+          statistic: key.statistic,
+          heldOut,
+        },
+        text: [
+          `commitment ${published}`,
+          `${classes.length} classes, carriers ${key.carriers.kind} in ${key.carriers.dimension} of ${model.featureDimension} dimensions`,
+          describeStatistic(key.statistic),
+          heldOut
+            ? `to be tested on ${heldOut.kind === 'name' ? heldOut.name : `${heldOut.count} images, sha256 ${heldOut.sha256}`}`
+            : 'to be tested on images that are left open',
+          `Keep ${options.output} secret; publish the commitment before the data. ${register} will list every test: keep it with the key.`,
+        ].join('\n'),
+      };
+    } finally {
+      model.destroy();
+    }
+  },
+});
+
+async function fixBlackBox(
+  options: Values<typeof fixedOptions>,
+  config: NetworkConfig,
+): Promise<Omit<BlackBoxStatistic, 'kind'>> {
+  const references =
+    options.reference === undefined ? null : await Promise.all(options.reference.split(',').map(hashFile));
+  return {
+    combine: options.combine ?? DEFAULT_COMBINATION,
+    decoys: options.decoys ?? DEFAULT_DECOYS,
+    perClass: options.perClass ?? DEFAULT_PROBES_PER_CLASS,
+    recipe: probeRecipe(options, probeRecipeFor(config)),
+    references,
+  };
+}
+
+function describeStatistic(statistic: Key['statistic']): string {
+  if (statistic.kind === 'white-box') return 'the test that counts: white-box';
+  const { decoys, perClass, references } = statistic;
+  const models = references === null ? 'left open' : `${references.length} fixed`;
+  return `the test that counts: black-box, ${decoys} decoys, ${perClass} probe images a class, reference models ${models}`;
+}
+
+async function fixHeldOut(
+  options: {
+    readonly heldOut: string | undefined;
+    readonly heldOutSplit: 'train' | 'test';
+    readonly heldOutName: string | undefined;
+    readonly maxPixels: number;
+    readonly accept: string | undefined;
+  },
+  classes: readonly string[],
+): Promise<HeldOutImages | null> {
+  const { heldOut: path, heldOutSplit: split, heldOutName: name } = options;
+  if (path === undefined) return name === undefined ? null : { kind: 'name', name };
+  const dataset = await openDataset(path, { split, classes, decode: decodeOptions(options) });
+  return { kind: 'content', count: dataset.length, sha256: await hashDataset(dataset) };
+}

@@ -1,0 +1,50 @@
+#!/usr/bin/env node
+import { version } from '../../../package.json';
+import { calibrate } from './calibrate.ts';
+import { commit } from './commit.ts';
+import { demo } from './demo.ts';
+import { detect } from './detect.ts';
+import { doctor } from './doctor.ts';
+import { experiment } from './experiment.ts';
+import { extract } from './extract.ts';
+import { frequencies } from './frequencies.ts';
+import { keygen } from './keygen.ts';
+import { mark } from './mark.ts';
+import { power } from './power.ts';
+import { preview } from './preview.ts';
+import { probes } from './probes.ts';
+import { profile } from './profile.ts';
+import { runProgram } from './program.ts';
+import { report } from './report.ts';
+import { train } from './train.ts';
+import { verify } from './verify.ts';
+import { weights } from './weights.ts';
+
+await runProgram(
+  {
+    name: 'radioactive',
+    summary: 'Marks images so that models trained on them can be detected',
+    version,
+    commands: [
+      doctor,
+      frequencies,
+      keygen,
+      extract,
+      preview,
+      mark,
+      train,
+      probes,
+      detect,
+      commit,
+      verify,
+      report,
+      calibrate,
+      power,
+      experiment,
+      demo,
+      weights,
+      profile,
+    ],
+  },
+  process.argv.slice(2),
+);

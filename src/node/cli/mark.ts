@@ -1,0 +1,151 @@
+import { MANIFEST_NAME } from '../../datasets/manifest.ts';
+import type { Model } from '../../nn/model.ts';
+import { Stopwatch } from '../../stopwatch.ts';
+import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
+import { markDataset } from '../runs/mark_dataset.ts';
+import { defineCommand, precisionOption } from './command.ts';
+import {
+  imageOptions,
+  networkOptions,
+  networkOverrides,
+  openForMarking,
+  openKey,
+  openMarkingNetwork,
+  openNetwork,
+  splitOption,
+} from './inputs.ts';
+import { describeTiming } from './output.ts';
+import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
+
+/** Skipped images that are named on the terminal; the manifest has all. */
+const SHOWN = 20;
+
+export const mark = defineCommand({
+  name: 'mark',
+  summary:
+    'Marks a share of a data set and writes a data set of the same layout with a manifest; goes on where it was stopped',
+  options: {
+    key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
+    model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
+    data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+    fraction: {
+      type: 'number',
+      value: 'Q',
+      required: true,
+      minimum: 0,
+      maximum: 1,
+      description: "share of each class's images to mark",
+    },
+    hardest: {
+      type: 'string',
+      value: 'CLASSIFIER',
+      description:
+        'mark the images of each class that this model of the same classes, trained on others, finds hardest; they leave much more of a trace. Default: images at random',
+    },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'OUT',
+      required: true,
+      description: 'the new folder; OUT.partial until it is complete',
+    },
+    radius: {
+      type: 'number',
+      value: 'R',
+      default: DEFAULT_RADIUS,
+      minimum: 1,
+      maximum: 255,
+      description: 'largest change of a pixel, in 8-bit levels',
+    },
+    ...recipeOptions,
+    batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
+    split: splitOption,
+    ...imageOptions,
+    ...networkOptions,
+    ...precisionOption,
+  },
+  afterInterrupt: 'run the same command again to go on',
+  examples: [
+    '--key owner.key --model weights/marker.safetensors --data data --fraction 0.02 --hardest weights/marker.safetensors -o marked',
+    '--key owner.key --model weights/marker.safetensors --data data --fraction 0.1 -o marked',
+  ],
+  async run(context) {
+    const { options, progress, log, signal } = context;
+    const key = await openKey(options.key);
+    const dataset = await openForMarking(key, options.data, options);
+    const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
+    let hardest: { readonly classifier: Model; readonly sha256: string } | undefined;
+    try {
+      if (options.hardest !== undefined) {
+        const opened = await openNetwork(context, options.hardest);
+        hardest = { classifier: opened.model, sha256: opened.sha256 };
+      }
+      const reading = progress(`reading ${dataset.path}`, dataset.length, 'images');
+      const display = { current: undefined as ReturnType<typeof progress> | undefined };
+      let choosing: ReturnType<typeof progress> | undefined;
+      const stopwatch = new Stopwatch();
+      let resumed = 0;
+      let warned = false;
+      const manifest = await markDataset({
+        key,
+        model,
+        dataset,
+        fraction: options.fraction,
+        hardest,
+        recipe: { ...markingRecipe(options, model.config), radiusLevels: options.radius },
+        out: options.output,
+        ...(options.batch !== undefined && { batchSize: options.batch }),
+        stopwatch,
+        onRead: (done, total) => {
+          reading.update(done);
+          if (done === total) reading.done();
+        },
+        onChoose: (done, total) => {
+          choosing ??= progress('choosing', total, 'images');
+          choosing.update(done);
+          if (done === total) choosing.done();
+        },
+        onResume: (done) => {
+          resumed = done;
+          log(`${options.output}.partial: going on after ${done} images`);
+        },
+        onUnchanged: (count) => {
+          warned = true;
+          log(`the first ${count} images are as they were: ${UNCHANGED}`);
+        },
+        onProgress: (done, total) => {
+          display.current ??= progress('marking', total, 'images');
+          display.current.update(done);
+        },
+        signal,
+      });
+      display.current?.done();
+      const published = datasetCommitment(await openMarked(options.output));
+      const { marked, psnrMedian, ssimMean, gainMean, maxChangeLevels } = manifest.summary;
+      const { skipped = [] } = manifest;
+      const timing = stopwatch.report();
+      for (const { id, reason } of skipped.slice(0, SHOWN)) log(`skipped ${JSON.stringify(id)}: ${reason}`);
+      if (skipped.length > SHOWN) log(`skipped ${skipped.length - SHOWN} more: see ${options.output}/${MANIFEST_NAME}`);
+      const unchanged = manifest.images.filter(({ maxChangeLevels }) => maxChangeLevels === 0).length;
+      if (unchanged > 0 && !warned) log(`${unchanged} marked images are as they were: ${UNCHANGED}`);
+      log(describeTiming(timing, Number(marked) - resumed));
+      return {
+        json: {
+          output: options.output,
+          options: manifest.options,
+          summary: manifest.summary,
+          skipped,
+          timing,
+          keyCommitment: manifest.keyCommitment,
+          merkleRoot: manifest.merkleRoot,
+          commitment: published,
+        },
+        text: `commitment ${published}\n${options.output}: ${marked} of ${manifest.source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; ${psnrMedian === undefined ? 'none changed' : `median PSNR ${Number(psnrMedian).toFixed(1)} dB`}, mean SSIM ${Number(ssimMean).toFixed(4)}, largest change ${maxChangeLevels} levels, mean gain ${Number(gainMean).toFixed(3)}`,
+        ...(skipped.length > 0 && { exitCode: 3 }),
+      };
+    } finally {
+      hardest?.classifier.destroy();
+      model.destroy();
+    }
+  },
+});

@@ -1,0 +1,122 @@
+import { join } from 'node:path';
+import { type ModelScores, probeRows } from '../../detection/scores.ts';
+import { InputError } from '../../errors.ts';
+import { parseCsv } from '../../formats/csv.ts';
+import { parseNpy } from '../../formats/npy.ts';
+import { hashBytes } from '../../formats/sha256.ts';
+import { probeLayout } from '../../marking/probe_manifest.ts';
+import { readBytes } from '../files/files.ts';
+import { LIST_NAME, type OpenedProbes } from '../runs/make_probes.ts';
+
+/** Columns of the list of probes, which whoever adds scores to it may leave there. */
+const LIST_COLUMNS = ['index', 'file', 'class', 'image', 'version'];
+
+/** Scores from a file, and the file's SHA-256. */
+export interface ScoreFile {
+  readonly scores: ModelScores;
+  readonly sha256: string;
+}
+
+/**
+ * What a model said of the probes, in the order of their list, from a file of any framework: `.npy` [N,K] of scores or [N] of
+ * predicted classes by number; or CSV with a header and a column for each class, or one column of predicted classes by name or number.
+ * Throws InputError naming the file and place where something is missing, left over, out of order or no number.
+ */
+export async function readScores(path: string, probes: OpenedProbes): Promise<ScoreFile> {
+  const bytes = await readBytes(path);
+  const scores = /\.npy$/i.test(path)
+    ? scoresOfNpy(bytes, path, probes)
+    : await scoresOfCsv(new TextDecoder().decode(bytes), path, probes);
+  return { scores, sha256: hashBytes(bytes) };
+}
+
+function scoresOfNpy(bytes: Uint8Array, path: string, { manifest }: OpenedProbes): ModelScores {
+  const { shape, dtype, data } = parseNpy(bytes, path);
+  const K = manifest.classes.length;
+  checkCount(shape[0] ?? 0, path, manifest);
+  if (shape.length === 1 || (shape.length === 2 && shape[1] === 1))
+    return labelsOf(Array.from(data, Number), path, manifest.classes);
+  if (shape.length !== 2 || shape[1] !== K)
+    throw new InputError(
+      `${path}: is [${shape.join(', ')}]; give [images, ${K}], a column for each of ${manifest.classes.join(', ')}`,
+    );
+  if (dtype !== 'f4' && dtype !== 'f8') throw new InputError(`${path}: holds integers; save float32 or float64`);
+  return { kind: 'scores', scores: Float64Array.from(data as Float32Array | Float64Array) };
+}
+
+async function scoresOfCsv(text: string, path: string, probes: OpenedProbes): Promise<ModelScores> {
+  const { classes } = probes.manifest;
+  const [header = [], ...rows] = parseCsv(text, path);
+  checkCount(rows.length, path, probes.manifest);
+  await checkOrder(header, rows, path, probes);
+  const columnOf = new Map(header.map((name, column) => [name, column]));
+  const named = classes.filter((name) => columnOf.has(name));
+  const own = header.flatMap((name, column) => (LIST_COLUMNS.includes(name.toLowerCase()) ? [] : [column]));
+  let columns: readonly number[];
+  if (named.length === classes.length) columns = classes.map((name) => columnOf.get(name)!);
+  else if (own.length === 1) {
+    const labels = rows.map((row) => row[own[0]]);
+    return labelsOf(labels, path, classes);
+  } else if (own.length === classes.length && !own.some((column) => classes.includes(header[column]))) columns = own;
+  else {
+    const missing = classes.filter((name) => !columnOf.has(name));
+    throw new InputError(
+      `${path}: its header has no column ${missing.slice(0, 5).join(', ')}; name a column for each class, ${classes.join(', ')}, or give one column of predicted classes`,
+    );
+  }
+  const scores = new Float64Array(rows.length * classes.length);
+  for (const [r, row] of rows.entries()) {
+    for (const [k, column] of columns.entries()) {
+      const field = row[column];
+      const value = field === '' ? Number.NaN : Number(field);
+      if (Number.isNaN(value))
+        throw new InputError(
+          `${path}: line ${r + 2}, column ${header[column]}: ${JSON.stringify(field)} is no number; give one, for probabilities that were not told 0`,
+        );
+      scores[r * classes.length + k] = value;
+    }
+  }
+  return { kind: 'scores', scores };
+}
+
+/** Classes by name, or by number from 0. */
+function labelsOf(values: readonly (string | number)[], path: string, classes: readonly string[]): ModelScores {
+  const indexOf = new Map(classes.map((name, index) => [name, index]));
+  const labels = values.map((value, row) => {
+    const index = typeof value === 'string' ? (indexOf.get(value) ?? Number(value === '' ? Number.NaN : value)) : value;
+    if (Number.isInteger(index) && index >= 0 && index < classes.length) return index;
+    throw new InputError(
+      `${path}: image ${row}: ${JSON.stringify(value)} is no class; give one of ${classes.join(', ')}, or 0 to ${classes.length - 1}`,
+    );
+  });
+  return { kind: 'labels', labels };
+}
+
+function checkCount(found: number, path: string, manifest: OpenedProbes['manifest']): void {
+  const expected = probeRows(probeLayout(manifest));
+  if (found !== expected)
+    throw new InputError(
+      `${path}: has ${found} rows, the probes are ${expected} images; give one row per image, in the order of ${LIST_NAME}`,
+    );
+}
+
+/** Where a file names its images, they must be those of the list, in its order. */
+async function checkOrder(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  path: string,
+  probes: OpenedProbes,
+): Promise<void> {
+  const listPath = join(probes.path, LIST_NAME);
+  for (const name of ['index', 'file']) {
+    const column = header.findIndex((each) => each.toLowerCase() === name);
+    if (column < 0) continue;
+    const [listHeader = [], ...list] = parseCsv(new TextDecoder().decode(await readBytes(listPath)), listPath);
+    const listColumn = listHeader.indexOf(name);
+    const wrong = rows.findIndex((row, r) => row[column] !== list[r]?.[listColumn]);
+    if (wrong >= 0)
+      throw new InputError(
+        `${path}: line ${wrong + 2}: ${name} ${rows[wrong][column]} stands where ${LIST_NAME} has ${list[wrong]?.[listColumn]}; keep its order`,
+      );
+  }
+}

@@ -1,0 +1,154 @@
+import { UsageError } from '../../errors.ts';
+import { openDataset } from '../datasets/open.ts';
+import { runTraining } from '../runs/training_run.ts';
+import { defineCommand, precisionOption } from './command.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+
+export const train = defineCommand({
+  name: 'train',
+  summary: 'Trains a network on a data set: from scratch, from other weights, its last layer alone, or by a teacher',
+  options: {
+    data: {
+      type: 'string',
+      value: 'DATASET',
+      required: true,
+      description: 'training images: a folder of class folders, or IDX files',
+    },
+    output: {
+      type: 'string',
+      short: 'o',
+      value: 'MODEL',
+      required: true,
+      description: 'the .safetensors file to write; MODEL.json beside it says what decided the run',
+    },
+    val: { type: 'string', value: 'DATASET', description: 'images to measure the accuracy on' },
+    valSplit: { ...splitOption, default: 'test', description: 'which IDX files of --val' },
+    epochs: {
+      type: 'integer',
+      value: 'N',
+      minimum: 1,
+      description: 'default 10 for images up to 64 pixels, else 90, or 30 with --init; 30 with --freeze-features',
+    },
+    batchSize: { type: 'integer', value: 'N', minimum: 2, description: 'default 128' },
+    lr: { type: 'number', value: 'X', minimum: 0, description: 'peak learning rate; default 0.1, or 0.01 with --init' },
+    weightDecay: {
+      type: 'number',
+      value: 'X',
+      minimum: 0,
+      description: 'default 5e-4 for images up to 64 pixels, else 1e-4',
+    },
+    seed: {
+      type: 'integer',
+      value: 'N',
+      default: 0,
+      minimum: 0,
+      description: 'of the initial weights, the order and the crops',
+    },
+    init: {
+      type: 'string',
+      value: 'MODEL',
+      description: 'a model file to start from; where the classes are not as many, with a new last layer',
+    },
+    freezeFeatures: {
+      type: 'flag',
+      description: 'learn a new last layer on the features of --init (the linear setting)',
+    },
+    newLastLayer: {
+      type: 'flag',
+      description: 'with --init: begin the last layer anew, also where the classes are as many',
+    },
+    teacher: {
+      type: 'string',
+      value: 'MODEL',
+      description: 'learn what this model says of each crop instead of the labels (distillation)',
+    },
+    teacherScores: {
+      type: 'string',
+      value: 'FILE',
+      description: 'likewise, from logits or probabilities of any classifier, .npy [N, K] in the order of --data',
+    },
+    temperature: {
+      type: 'number',
+      value: 'T',
+      minimum: 0.01,
+      description: "divides the teacher's logits and those that learn them; default 1",
+    },
+    resume: { type: 'flag', description: 'go on from MODEL.checkpoint, where there is one' },
+    checkpointSteps: {
+      type: 'integer',
+      value: 'N',
+      default: 100,
+      minimum: 1,
+      description: 'steps between checkpoints',
+    },
+    split: splitOption,
+    ...imageOptions,
+    ...networkOptions,
+    ...precisionOption,
+  },
+  afterInterrupt: 'run the same command with --resume to go on',
+  examples: [
+    '--data data --val data --arch resnet18 --width 16 --epochs 10 -o model.safetensors',
+    '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',
+    '--data photos --init resnet18-f37072fd.pth --new-last-layer --epochs 5 -o fine-tuned.safetensors',
+    '--data photos --teacher suspect.safetensors --temperature 2 -o student.safetensors',
+  ],
+  async run({ options, openDevice, progress, log, signal }) {
+    const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
+    const validation =
+      options.val === undefined
+        ? undefined
+        : await openDataset(options.val, {
+            split: options.valSplit,
+            classes: dataset.classes,
+            decode: decodeOptions(options),
+          });
+    if (options.teacher !== undefined && options.teacherScores !== undefined)
+      throw new UsageError('--teacher and --teacher-scores exclude each other');
+    const teacher =
+      options.teacher !== undefined
+        ? { model: options.teacher }
+        : options.teacherScores !== undefined
+          ? { scores: options.teacherScores }
+          : undefined;
+    if (options.newLastLayer && options.init === undefined) throw new UsageError('--new-last-layer goes with --init');
+    if (options.temperature !== undefined && !teacher)
+      throw new UsageError('--temperature goes with --teacher or --teacher-scores');
+    const display = { current: undefined as ReturnType<typeof progress> | undefined };
+    const report = await runTraining({
+      device: await openDevice(),
+      dataset,
+      validation,
+      out: options.output,
+      init: options.init,
+      teacher,
+      network: networkOverrides(options),
+      recipe: {
+        freezeFeatures: options.freezeFeatures,
+        newLastLayer: options.freezeFeatures || options.newLastLayer,
+        seed: options.seed,
+        ...(options.epochs !== undefined && { epochs: options.epochs }),
+        ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
+        ...(options.lr !== undefined && { learningRate: options.lr }),
+        ...(options.temperature !== undefined && { temperature: options.temperature }),
+        ...(options.weightDecay !== undefined && { weightDecay: options.weightDecay }),
+      },
+      resume: options.resume,
+      checkpointSteps: options.checkpointSteps,
+      onProgress: (done, total) => {
+        display.current ??= progress('training', total, 'images');
+        display.current.update(done);
+      },
+      onRemark: log,
+      onEpoch: (epoch, loss) => log(`epoch ${epoch}: loss ${loss.toFixed(4)}`),
+      signal,
+    });
+    display.current?.done();
+    const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
+    const { training, validation: held } = report.accuracy;
+    return {
+      json: report,
+      text: `${report.model}: accuracy ${percent(training)} on the training images${held === null ? '' : `, ${percent(held)} on ${options.val}`}`,
+    };
+  },
+});

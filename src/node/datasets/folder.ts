@@ -1,0 +1,224 @@
+import type { Dirent } from 'node:fs';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Dataset } from '../../datasets/dataset.ts';
+import { compareCodePoints, foldCase } from '../../datasets/names.ts';
+import { InputError } from '../../errors.ts';
+import { DECODABLE_FORMATS, imageFormat, readImageHeader, SNIFF_BYTES, uprightShape } from '../../images/decode.ts';
+import { fileError, isInside, readBytes, readHead } from '../files/files.ts';
+import { decodeImage } from '../images/sharp.ts';
+import type { OpenDatasetOptions } from './open.ts';
+
+const IMAGE_EXTENSION = /\.(png|jpe?g|webp|gif|tiff?|bmp|ppm|pgm|avif|heic)$/i;
+/** Control characters, and what stands for bytes that are not UTF-8. */
+const ODD_NAME = /[\p{Cc}\u{FFFD}]/u;
+/** Files that are looked into at one time: enough to keep a disk busy, far below the limit on open files. */
+const CONCURRENCY = 32;
+
+/** A file that looks like an image, or an entry that might hide one. */
+interface Candidate {
+  readonly id: string;
+  readonly fault?: Fault;
+}
+
+/** Why a candidate is no image that can be used. */
+interface Fault {
+  /** What is wrong, and what to do; the file is named before it. */
+  readonly reason: string;
+  /** Of a file of a wrong format, its format: these are reported together. */
+  readonly format?: string;
+}
+
+/** Opens a folder of class sub-folders; see `openDataset`. */
+export async function openFolder(root: string, path: string, options: OpenDatasetOptions): Promise<Dataset> {
+  const realRoot = await realpath(root);
+  const names = await classNames(root, path, realRoot);
+  const classes = options.classes ?? names;
+  const classIndex = new Map(classes.map((name, index) => [name, index]));
+  const candidates: Candidate[] = [];
+  const labels: number[] = [];
+  for (const name of names) {
+    const label = classIndex.get(name);
+    if (label === undefined) {
+      throw new InputError(
+        `${path}: sub-folder ${name} is none of the ${classes.length} classes; remove it or name it as a class`,
+      );
+    }
+    const found = await findImages(root, name, realRoot);
+    if (found.length === 0) {
+      throw new InputError(`${path}: class ${name} has no images; add some or remove the sub-folder`);
+    }
+    for (const candidate of found) {
+      candidates.push(candidate);
+      labels.push(label);
+    }
+  }
+  const items = markCaseTwins(candidates);
+  if (!options.keepFaults) refuseFaults(root, path, items);
+  else if (items.every(({ fault }) => fault)) refuseFaults(root, path, items);
+
+  const file = (index: number) => join(root, items[index].id);
+  const bytes = async (index: number) => {
+    const { fault } = items[index];
+    // A file of another format can be read, and copied.
+    if (fault && !fault.format) throw new InputError(`${shown(file(index))}: ${fault.reason}`);
+    return readBytes(file(index));
+  };
+  return {
+    path,
+    root,
+    layout: 'folder',
+    classes,
+    length: items.length,
+    labels: Uint32Array.from(labels),
+    ...(options.keepFaults && {
+      faults: new Map(items.flatMap(({ fault }, index) => (fault ? [[index, fault.reason] as const] : []))),
+    }),
+    id: (index) => items[index].id,
+    shape: async (index) => uprightShape(readImageHeader(await bytes(index), file(index), options.decode)),
+    image: async (index) => decodeImage(await bytes(index), file(index), options.decode),
+    bytes,
+  };
+}
+
+/** The class folders' names in order. What is wrong with one of them is always refused: it would change the classes. */
+async function classNames(root: string, path: string, realRoot: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const entry of await list(root)) {
+    if (ODD_NAME.test(entry.name)) {
+      throw new InputError(
+        `${path}: ${root} has a name that is not UTF-8 or has control characters: ${JSON.stringify(entry.name)}; rename it`,
+      );
+    }
+    const kind = await kindOf(join(root, entry.name), entry, realRoot);
+    if (typeof kind === 'object') throw new InputError(`${join(root, entry.name)}: ${kind.reason}`);
+    if (kind === 'folder') names.push(entry.name);
+  }
+  names.sort(compareCodePoints);
+  if (names.length === 0) {
+    throw new InputError(
+      `${path}: no data set: no sub-folders and no IDX files; give a folder with one sub-folder of images per class, or IDX files`,
+    );
+  }
+  const twin = markCaseTwins(names.map((id) => ({ id }))).find(({ fault }) => fault);
+  if (twin) throw new InputError(`${path}: ${twin.id}: ${twin.fault!.reason}`);
+  return names;
+}
+
+/** A folder's entries without hidden ones. Throws InputError where it cannot be read. */
+async function list(folder: string): Promise<Dirent[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.filter(({ name }) => !name.startsWith('.'));
+  } catch (error) {
+    throw fileError(folder, error);
+  }
+}
+
+/** The images of a class in order, and all that looks like one. */
+async function findImages(root: string, name: string, realRoot: string): Promise<Candidate[]> {
+  const folders = new Map<string, Candidate[]>();
+  const pending = [name];
+  for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
+    const files: Candidate[] = [];
+    let entries: Dirent[] = [];
+    try {
+      entries = await list(join(root, folder));
+    } catch (error) {
+      files.push({ id: folder, fault: faultOf(error, join(root, folder)) });
+    }
+    for (const entry of entries) {
+      const id = `${folder}/${entry.name}`;
+      const kind = ODD_NAME.test(entry.name) ? oddName(entry.name) : await kindOf(join(root, id), entry, realRoot);
+      if (typeof kind === 'object') files.push({ id, fault: kind });
+      else if (kind === 'folder') pending.push(id);
+      else if (kind === 'file') files.push({ id });
+    }
+    files.sort((a, b) => compareCodePoints(a.id, b.id));
+    folders.set(folder, files);
+  }
+  const sorted = [...folders].sort(([a], [b]) => compareCodePoints(a, b));
+  const all = sorted.flatMap(([, files]) => files);
+
+  const images: Candidate[] = [];
+  for (let start = 0; start < all.length; start += CONCURRENCY) {
+    const looked = all.slice(start, start + CONCURRENCY).map((candidate) => lookInto(root, candidate));
+    for (const candidate of await Promise.all(looked)) if (candidate) images.push(candidate);
+  }
+  return images;
+}
+
+/** A candidate with what its first bytes tell; undefined for a file that is no image and is not called one. */
+async function lookInto(root: string, candidate: Candidate): Promise<Candidate | undefined> {
+  const { id } = candidate;
+  if (candidate.fault) return candidate;
+  let head: Uint8Array;
+  try {
+    head = await readHead(join(root, id), SNIFF_BYTES);
+  } catch (error) {
+    return { id, fault: faultOf(error, join(root, id)) };
+  }
+  const format = imageFormat(head);
+  if (format?.decodable) return { id };
+  if (format === undefined && !IMAGE_EXTENSION.test(id)) return undefined;
+  const what = format?.name ?? (head.length === 0 ? 'empty' : 'no image');
+  const problem = format ? `${format.name} images are not read` : head.length === 0 ? 'an empty file' : 'not an image';
+  return {
+    id,
+    fault: { reason: `${problem}; convert it to ${DECODABLE_FORMATS.join(' or ')}, or remove it`, format: what },
+  };
+}
+
+/** Refuses a folder with faults: files of wrong formats together, anything else by itself. */
+function refuseFaults(root: string, path: string, items: readonly Candidate[]): void {
+  const faulty = items.filter(({ fault }) => fault);
+  const other = faulty.find(({ fault }) => !fault!.format);
+  if (other) throw new InputError(`${shown(join(root, other.id))}: ${other.fault!.reason}`);
+  if (faulty.length === 0) return;
+  const first = faulty.slice(0, 3).map(({ id, fault }) => `${id} (${fault!.format})`);
+  const more = faulty.length > 3 ? ', …' : '';
+  throw new InputError(
+    `${path}: ${faulty.length} images cannot be read: ${first.join(', ')}${more}; convert them to ${DECODABLE_FORMATS.join(' or ')} or remove them`,
+  );
+}
+
+const oddName = (name: string): Fault => ({
+  reason: `a name that is not UTF-8 or has control characters: ${JSON.stringify(name)}; rename it`,
+});
+
+/** A path for messages of one line. */
+const shown = (path: string): string => (ODD_NAME.test(path) ? JSON.stringify(path) : path);
+
+/** What an error of `fileError` says about a path. */
+function faultOf(error: unknown, path: string): Fault {
+  const { message } = error instanceof InputError ? error : fileError(path, error);
+  return { reason: message.startsWith(`${path}: `) ? message.slice(path.length + 2) : message };
+}
+
+/** What an entry is. A symbolic link may only lead to a file inside the root: out of it or to a folder is a fault. */
+async function kindOf(path: string, entry: Dirent, realRoot: string): Promise<'folder' | 'file' | 'other' | Fault> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory() ? 'folder' : entry.isFile() ? 'file' : 'other';
+  try {
+    if (!isInside(realRoot, await realpath(path)))
+      return { reason: 'symbolic link out of the data set; put the file itself there or remove the link' };
+    const target = await stat(path);
+    if (target.isDirectory())
+      return { reason: 'symbolic link to a folder, which is not followed; put the folder itself there' };
+    return target.isFile() ? 'file' : 'other';
+  } catch (error) {
+    return faultOf(error, path);
+  }
+}
+
+/** Marks names that are one on file systems that ignore case, where copies would overwrite each other, after the first. */
+function markCaseTwins(candidates: readonly Candidate[]): Candidate[] {
+  const seen = new Map<string, string>();
+  return candidates.map((candidate) => {
+    const folded = foldCase(candidate.id);
+    const other = seen.get(folded);
+    if (other === undefined) seen.set(folded, candidate.id);
+    return other === undefined || candidate.fault
+      ? candidate
+      : { id: candidate.id, fault: { reason: `differs only in case from ${other}; rename one` } };
+  });
+}

@@ -1,0 +1,151 @@
+/** The statistics that an experiment can compute, by the name that its configuration gives. */
+
+import { join } from 'node:path';
+import { Loader } from '../../datasets/loader.ts';
+import { testFeatures } from '../../detection/detect.ts';
+import { probeScores, testScores } from '../../detection/detect_blackbox.ts';
+import type { ModelScores } from '../../detection/scores.ts';
+import type { Statistic } from '../../detection/statistic.ts';
+import { serializeNpy } from '../../formats/npy.ts';
+import type { Key } from '../../marking/key.ts';
+import type { MarkingRecipe } from '../../marking/marker.ts';
+import type { OnProgress } from '../../nn/inference.ts';
+import type { Model } from '../../nn/model.ts';
+import { exists } from '../files/files.ts';
+import { makeProbes, openProbeImages, openProbes } from '../runs/make_probes.ts';
+import { readMatrix, writeNew } from './materials.ts';
+
+/** A model file, opened when it is asked for and closed by the experiment. */
+export interface ModelOnDisk {
+  readonly path: string;
+  readonly sha256: string;
+  model(): Promise<Model>;
+}
+
+/** How much there is to do. */
+export interface Sizes {
+  readonly classes: number;
+  /** Held-out images. */
+  readonly heldOut: number;
+  readonly probes: Keyed['probes'];
+}
+
+/** A key, with what may be prepared for it. */
+export type Keyed = Pick<Tested, 'key' | 'marking' | 'vanilla' | 'probes' | 'keyFolder' | 'onProgress' | 'signal'>;
+
+/** A suspect and a key, with all that a statistic may look at. */
+export interface Tested {
+  readonly key: Key;
+  /** The marking network, with its features [n, d] of the held-out images. */
+  readonly marking: { readonly model: Model; readonly features: Float32Array };
+  readonly heldOut: Loader;
+  /** With its features [n, dt] of the held-out images and its last layer [K, dt]. */
+  readonly suspect: ModelOnDisk & { readonly features: Float32Array; readonly weight: Float32Array };
+  /** Of the setting, see its `references`; empty unless the statistic asks for them. */
+  readonly references: readonly ModelOnDisk[];
+  /** Unmarked images beside the owner's, where the configuration names some. */
+  readonly vanilla: Loader | undefined;
+  readonly probes: { readonly recipe: MarkingRecipe; readonly decoys: number; readonly perClass: number };
+  /** Folder for what serves all tests with this key, such as marked probes; exists. */
+  readonly keyFolder: string;
+  /** Folder for what serves all tests, whatever the key; exists. */
+  readonly sharedFolder: string;
+  /** Writes an array that the result was made from beside the result, as `<statistic>.<name>.npy`. */
+  save(name: string, shape: readonly number[], values: Float32Array | Float64Array): Promise<void>;
+  readonly onProgress: OnProgress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a test gave. The first statistic is the one that decides; every one becomes a row of the results. */
+export interface Outcome {
+  readonly statistics: readonly Statistic[];
+  readonly warnings: readonly string[];
+  /** What else is worth keeping. */
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+export interface ExperimentStatistic {
+  /** Whether it compares with reference models: these are trained first. */
+  readonly references?: true;
+  /** Whether it needs unmarked images beside the owner's. */
+  readonly vanilla?: true;
+  /** What serves all its tests with a key, made before the first of them. */
+  readonly prepare?: {
+    readonly title: string;
+    /** Its name in the key's folder: where that is there, it is made. */
+    readonly name: string;
+    passes(sizes: Sizes): number;
+    make(keyed: Keyed): Promise<unknown>;
+  };
+  /** About how many images a test puts through networks, for the time left. Default: none. */
+  readonly passes?: (sizes: Sizes) => number;
+  run(tested: Tested): Promise<Outcome>;
+}
+
+/** Forward passes that a step of gradient descent, on weights or pixels, takes the time of. */
+export const DESCENT_PASSES = 3;
+
+const PROBES = 'probes';
+
+/** A new statistic is a line here. */
+export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
+  'white-box': {
+    async run({ key, marking, suspect, signal }) {
+      // Its law is exact: fresh keys, which would show that, are `calibrate`'s.
+      const found = await testFeatures(key, marking.features, suspect, { freshKeys: 0, signal });
+      const { alignment, dimension, warnings } = found;
+      return { statistics: found.statistics, warnings, details: { alignment, dimension } };
+    },
+  },
+  'black-box': {
+    references: true,
+    vanilla: true,
+    prepare: {
+      title: 'marking probes',
+      name: PROBES,
+      passes: ({ classes, probes: { decoys, perClass, recipe } }) =>
+        perClass * classes * (decoys + 1) * recipe.iterations * DESCENT_PASSES,
+      make({ key, marking, vanilla, probes, keyFolder, onProgress, signal }) {
+        const out = join(keyFolder, PROBES);
+        return makeProbes({ ...probes, key, model: marking.model, dataset: vanilla!.dataset, out, onProgress, signal });
+      },
+    },
+    passes: ({ classes, probes: { decoys, perClass } }) => perClass * classes * (decoys + 2),
+    async run(tested) {
+      const { key, references, suspect, save } = tested;
+      const probes = await openProbes(join(tested.keyFolder, PROBES));
+      const images = await Loader.open(await openProbeImages(probes), tested.marking.model.config.channels);
+      const shared = (each: ModelOnDisk): string => join(probes.path, 'scores', `${each.sha256.slice(0, 16)}.npy`);
+      const ofSuspect = await scoresOf(suspect, tested, images, undefined);
+      const ofReferences: Float32Array[] = [];
+      for (const each of references) ofReferences.push(await scoresOf(each, tested, images, shared(each)));
+      await save('scores', [images.dataset.length, key.classes.length], ofSuspect);
+      const found = await testScores(key, probes.manifest, asScores(ofSuspect), ofReferences.map(asScores));
+      const { sets, imagesPerClass, control, marksLog10P } = found.blackBox;
+      return {
+        statistics: found.statistics.map((each) => ({ ...each, null: null })),
+        warnings: found.warnings,
+        details: {
+          probes: { sha256: probes.sha256, sets, imagesPerClass, marksLog10P },
+          references: references.map(({ sha256 }) => sha256),
+          control,
+        },
+      };
+    },
+  },
+};
+
+const asScores = (scores: Float32Array): ModelScores => ({ kind: 'scores', scores });
+
+/** A model's scores [rows, K] on the probes; kept in `file`, where one is named, and taken from it. */
+async function scoresOf(
+  { model }: ModelOnDisk,
+  { key, onProgress, signal }: Tested,
+  images: Loader,
+  file: string | undefined,
+): Promise<Float32Array> {
+  if (file !== undefined && (await exists(file))) return (await readMatrix(file)) as Float32Array;
+  const { scores } = await probeScores(key, await model(), images, { onProgress, signal });
+  if (file !== undefined) await writeNew(file, serializeNpy([images.dataset.length, key.classes.length], scores));
+  return scores;
+}

@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { hashBytes } from '../../formats/sha256.ts';
+import { fileError } from './files.ts';
+
+/**
+ * Writes a file so that its name only ever stands for the whole content, also after a crash or a loss of power: a temporary
+ * file in the same folder, forced to disk, then renamed. A file of that name is replaced, and so is what a killed attempt at
+ * the same path has left.
+ *
+ * @param mode permissions of a new file, as for `open`; default 0o666 less the umask.
+ * @throws RadioactiveError if it cannot be written (no space, no permission, no such folder); nothing is left behind then.
+ */
+export async function writeAtomic(path: string, bytes: Uint8Array, mode = 0o666): Promise<void> {
+  const folder = dirname(path);
+  // Hashed, since the name may have the greatest length there is.
+  const temporary = join(folder, `.${hashBytes(new TextEncoder().encode(basename(path))).slice(0, 16)}.tmp`);
+  try {
+    await rm(temporary, { force: true });
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    await syncFolder(folder);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw fileError(path, error);
+  }
+}
+
+/** Names of temporary files that a killed process has left. */
+export const TEMPORARY_NAME = /^\.[0-9a-f]{16}\.tmp$/;
+
+/**
+ * SHA-256 of a file as 64 hex digits, read piece by piece.
+ *
+ * @throws InputError if it cannot be read.
+ */
+export async function hashFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
+  } catch (error) {
+    throw fileError(path, error);
+  }
+  return hash.digest('hex');
+}
+
+/** Forces a rename to disk. Windows cannot open folders, and does not need it. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

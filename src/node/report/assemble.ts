@@ -1,0 +1,81 @@
+/** A report from files. */
+
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { InputError, IntegrityError } from '../../errors.ts';
+import { readRegister } from '../evidence/register.ts';
+import { RESULT_NAME, readResult, type StoredResult } from '../evidence/result.ts';
+import { parseVerification, type Verification } from '../evidence/verification.ts';
+import { exists, fileError, readBytes } from '../files/files.ts';
+import { hashFile } from '../files/write.ts';
+import { describeMarked, type MarkedSources } from './marked.ts';
+import { reportPage } from './page.ts';
+import { makeReport } from './report.ts';
+import type { Report } from './schema.ts';
+
+export interface ReportSources {
+  readonly result: StoredResult;
+  /** Where the list of tests with the key is. */
+  readonly register?: string | undefined;
+  readonly marked?: MarkedSources | undefined;
+  readonly verification?: Verification | undefined;
+}
+
+/** How many marked images a report shows, unless told otherwise. */
+export const DEFAULT_SHOWN = 8;
+
+/**
+ * Makes a report and its page from a result and the files around it.
+ *
+ * @throws IntegrityError if they contradict each other; InputError if one cannot be read.
+ */
+export async function assembleReport(sources: ReportSources): Promise<{ report: Report; page: string }> {
+  const { result, register, marked, verification } = sources;
+  const { keyCommitment } = result.value;
+  const described = marked && (await describeMarked(marked, keyCommitment));
+  const report = makeReport({
+    result,
+    files: await findFiles(result),
+    register: register === undefined ? undefined : await readRegister(register, keyCommitment),
+    marked: described?.marked,
+    originalPath: marked?.original?.path,
+    verification,
+  });
+  return { report, page: reportPage(report, described?.pictures) };
+}
+
+/**
+ * A result from its file, or from the folder that `detect --save` made.
+ *
+ * @throws InputError if there is none.
+ */
+export async function openEvidence(path: string): Promise<StoredResult> {
+  let folder: boolean;
+  try {
+    folder = (await stat(path)).isDirectory();
+  } catch (error) {
+    throw fileError(path, error);
+  }
+  return await readResult(folder ? join(path, RESULT_NAME) : path);
+}
+
+/** Reads a verification's file. */
+export async function readVerification(path: string): Promise<Verification> {
+  return parseVerification(new TextDecoder().decode(await readBytes(path)), path);
+}
+
+/** The arrays that a result was made from: whether they are beside it, unchanged. */
+async function findFiles({ path, value }: StoredResult): Promise<Report['files']> {
+  const files: Report['files'] = [];
+  for (const [name, sha256] of Object.entries(value.saved ?? {})) {
+    if (!/^[\w-][\w.-]*$/.test(name)) throw new InputError(`${path}: saved: ${JSON.stringify(name)} is no file's name`);
+    const file = join(dirname(path), name);
+    const found = await exists(file);
+    if (found && (await hashFile(file)) !== sha256)
+      throw new IntegrityError(
+        `${file}: its SHA-256 is not the one in ${path}; restore it, or remove it for a report without`,
+      );
+    files.push({ name, sha256, found });
+  }
+  return files;
+}

@@ -1,0 +1,333 @@
+import { rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Dataset, subset } from '../../datasets/dataset.ts';
+import { hashDataset, hashListing } from '../../datasets/hash.ts';
+import { inParallel, Loader } from '../../datasets/loader.ts';
+import { selectStratified } from '../../datasets/select.ts';
+import { InputError } from '../../errors.ts';
+import { serializeCsv } from '../../formats/csv.ts';
+import { hashBytes } from '../../formats/sha256.ts';
+import { commitment, type Key, keyCarriers, keyProbeOrders } from '../../marking/key.ts';
+import { type MarkingRecipe, markingRecipeFor, recipeRecord } from '../../marking/marker.ts';
+import { PROBES_NAME, type ProbeManifest, parseProbeManifest } from '../../marking/probe_manifest.ts';
+import type { OnProgress } from '../../nn/inference.ts';
+import type { Model } from '../../nn/model.ts';
+import { Stopwatch } from '../../stopwatch.ts';
+import { openDataset } from '../datasets/open.ts';
+import { createOutputFolder, type DatasetWriter, openDatasetWriter, type WrittenItem } from '../datasets/write.ts';
+import { exists, readBytes } from '../files/files.ts';
+import { writeAtomic } from '../files/write.ts';
+import { JOURNAL_NAME, markImages, type Outcome, readJournal, type SavedMark } from './marking_run.ts';
+
+/** Decoys that the true set is compared with: a class alone can reach p = 0.01. */
+export const DEFAULT_DECOYS = 99;
+/** Images of each class that are marked. */
+export const DEFAULT_PROBES_PER_CLASS = 30;
+
+/** Table of all images, for whoever runs a model on them. */
+export const LIST_NAME = 'list.csv';
+const IMAGES_NAME = 'images';
+/** The IDX files are those of a data set's split `test`. */
+const IDX_IMAGES_NAME = 'test-images-idx3-ubyte';
+const IDX_LABELS_NAME = 'test-labels-idx1-ubyte';
+
+/** Iterations that probes are marked with at most. */
+const PROBE_ITERATIONS = 30;
+
+/** The recipe for probes: fewer iterations than for data to publish, and no random crops, since no training crops them. */
+export const probeRecipeOf = (recipe: MarkingRecipe): MarkingRecipe => ({
+  ...recipe,
+  iterations: Math.min(PROBE_ITERATIONS, recipe.iterations),
+  crop: null,
+});
+
+/** The same from the recipe that goes with a network. */
+export const probeRecipeFor = (config: Parameters<typeof markingRecipeFor>[0]): MarkingRecipe =>
+  probeRecipeOf(markingRecipeFor(config));
+
+export interface MakeProbesOptions {
+  readonly key: Key;
+  /** The key's marking network. */
+  readonly model: Model;
+  /** Held-out vanilla images, classes in the key's order. */
+  readonly dataset: Dataset;
+  /** Carrier sets beside the true one. */
+  readonly decoys: number;
+  /** Images of each class, chosen by the recipe's seed. */
+  readonly perClass: number;
+  readonly recipe: MarkingRecipe;
+  /** PNG files, or IDX files, which need images of one size. Default: as the data set. */
+  readonly layout?: 'folder' | 'idx' | undefined;
+  /** The new folder. Until everything is done it is called `<out>.partial`. */
+  readonly out: string;
+  /** Images a batch; halved until it fits. */
+  readonly batchSize?: number | undefined;
+  /** Follows the marking; images of the batch under way count by their iterations. */
+  readonly onProgress?: OnProgress | undefined;
+  readonly onResume?: ((done: number) => void) | undefined;
+  /** Ends the work when the images under way are saved. */
+  readonly signal?: AbortSignal | undefined;
+  /** Is told where the time goes. */
+  readonly stopwatch?: Stopwatch;
+}
+
+/**
+ * Marks held-out images towards the key's carriers and, each anew, towards those of decoys drawn the same way: the probes of the
+ * black-box test, made once and put before any suspect. Writes `images/` with, one after another, every vanilla image and its
+ * versions, `list.csv` with a row for each, and `probes.json`.
+ *
+ * The sets come in an order of the key's secret, another one for each class, and are marked in that order in the same batches:
+ * neither names nor times tell which is the true one.
+ *
+ * Killed at any moment and started again with the same arguments, it goes on and ends with the same bytes.
+ *
+ * Throws InputError where `out` exists, the partial folder belongs to other arguments, a class has too few images or one of them
+ * cannot be marked; IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
+ */
+export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManifest> {
+  const { key, model, dataset, decoys, perClass, recipe, out, signal } = options;
+  const stopwatch = options.stopwatch ?? new Stopwatch();
+  const partial = `${out}.partial`;
+  if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder, or remove it`);
+  const S = decoys + 1;
+  const chosen = chooseImages(dataset, perClass, recipe.seed);
+  const head = {
+    format: 'radioactive-probes' as const,
+    version: 1 as const,
+    source: { layout: dataset.layout, count: dataset.length, sha256: await hashDataset(dataset) },
+    keyCommitment: await commitment(key),
+    options: { decoys, perClass, ...recipeRecord(recipe), modelSha256: key.model.sha256 },
+    classes: [...dataset.classes],
+    sets: S,
+    layout: options.layout ?? dataset.layout,
+    images: chosen.map((index) => ({ class: dataset.classes[dataset.labels[index]], id: dataset.id(index) })),
+  };
+
+  const journalPath = join(partial, JOURNAL_NAME);
+  const journal = await readJournal(journalPath);
+  const finished = journal ? undefined : await readFinished(partial);
+  const begun = journal?.head ?? finished?.head;
+  if (begun !== undefined && JSON.stringify(begun) !== JSON.stringify(head)) {
+    throw new InputError(
+      `${partial}: was begun with another key, data set or options; finish it with those, or remove it`,
+    );
+  }
+  if (finished) {
+    await rename(partial, out);
+    return finished.manifest;
+  }
+  const done = new Map<number, Outcome>(journal?.entries ?? []);
+  if (journal) options.onResume?.(done.size);
+  else {
+    const names = await createOutputFolder(dataset, partial);
+    if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
+    await writeAtomic(journalPath, encode(`${JSON.stringify(head)}\n`));
+  }
+
+  const loader = await Loader.open(subset(dataset, chosen), model.config.channels);
+  const grid = await gridOf(loader, dataset, head.layout, S);
+  const writer = await openDatasetWriter(grid, join(partial, IMAGES_NAME), { resume: true });
+  try {
+    const vanilla = await stopwatch.time('vanilla images', writeVanilla(loader, writer, S));
+    const marked = Array.from({ length: grid.length }, (_, row) => row).filter((row) => row % (S + 1) > 0);
+    await markImages(
+      {
+        model,
+        recipe,
+        dataset: grid,
+        carrierOf: await carriersOf(key, grid, S),
+        cropStreamOf: (row) => loader.dataset.id(Math.floor(row / (S + 1))),
+        pixels: await pixelsOf(grid, marked, S),
+        writer,
+        journalPath,
+        done,
+        batchSize: options.batchSize,
+        onProgress: options.onProgress,
+        signal,
+        stopwatch,
+      },
+      marked,
+    );
+    const items = Array.from({ length: grid.length }, (_, row): WrittenItem => {
+      if (row % (S + 1) === 0) return vanilla[row / (S + 1)];
+      const outcome = done.get(row)!;
+      if (!('skipped' in outcome)) return outcome;
+      throw new InputError(`${loader.dataset.id(Math.floor(row / (S + 1)))}: ${outcome.skipped}`);
+    });
+    const listing = items.map((item, row) => ({ ...item, class: head.classes[grid.labels[row]] }));
+    const manifest: ProbeManifest = {
+      ...head,
+      sha256: hashListing(listing),
+      marks: summarise(grid, done as ReadonlyMap<number, SavedMark>, head.classes.length, S),
+    };
+    await writer.finish();
+    await writeAtomic(join(partial, LIST_NAME), encode(listOf(manifest, items)));
+    await writeAtomic(join(partial, PROBES_NAME), encode(`${JSON.stringify(manifest, null, 1)}\n`));
+    await rm(journalPath, { force: true });
+    await rename(partial, out);
+    return manifest;
+  } finally {
+    await writer.close().catch(() => undefined);
+  }
+}
+
+/** Indices of the vanilla images, class by class. */
+function chooseImages(dataset: Dataset, perClass: number, seed: number): number[] {
+  const sizes = new Array<number>(dataset.classes.length).fill(0);
+  for (const label of dataset.labels) sizes[label]++;
+  const few = sizes.findIndex((size) => size < perClass);
+  if (few >= 0)
+    throw new InputError(
+      `${dataset.path}: class ${dataset.classes[few]} has ${sizes[few]} images, ${perClass} are asked for; give more images, or ask for fewer of each class`,
+    );
+  const { selected } = selectStratified(dataset.labels, sizes.length, { perClass }, seed);
+  return [...selected].sort((a, b) => dataset.labels[a] - dataset.labels[b] || a - b);
+}
+
+/**
+ * The probes as a data set: row b(S + 1) is vanilla image b of the loader, the S rows after it the same image again, each to be marked
+ * towards a carrier of its own. Folders are named by the class's number, so that their order is the key's.
+ */
+async function gridOf(loader: Loader, source: Dataset, layout: 'folder' | 'idx', S: number): Promise<Dataset> {
+  const base = loader.dataset;
+  const vanillaOf = (row: number): number => Math.floor(row / (S + 1));
+  const perClass = base.length / base.classes.length;
+  // Names of one length each, so that their order as texts is that of the rows.
+  const pad = (value: number, end: number): string => String(value).padStart(Math.max(4, String(end - 1).length), '0');
+  // Decodes every image once: a damaged one is found before the long work.
+  const first = await loader.image(0);
+  await inParallel(base.length, async (b) => {
+    const { width, height } = await loader.image(b);
+    if (layout === 'idx' && (width !== first.width || height !== first.height))
+      throw new InputError(`${source.path}: its images differ in size, which IDX files cannot hold; write PNG files`);
+  });
+  const { width, height, channels } = first;
+  return {
+    path: source.path,
+    root: source.root,
+    layout,
+    classes: base.classes,
+    length: base.length * (S + 1),
+    labels: Uint32Array.from({ length: base.length * (S + 1) }, (_, row) => base.labels[vanillaOf(row)]),
+    ...(layout === 'idx' && {
+      idx: {
+        imagesName: IDX_IMAGES_NAME,
+        labelsName: IDX_LABELS_NAME,
+        imagesGzip: false,
+        labelsGzip: false,
+        imageShape: channels === 1 ? [height, width] : [height, width, channels],
+        namedClasses: true,
+      },
+    }),
+    id: (row) => (layout === 'idx' ? `test/${row}` : fileOf(row)),
+    shape: async (row) => {
+      const image = await loader.image(vanillaOf(row));
+      return { width: image.width, height: image.height, channels: image.channels };
+    },
+    image: (row) => loader.image(vanillaOf(row)),
+    bytes: async (row) => (await loader.image(vanillaOf(row))).data,
+  };
+
+  function fileOf(row: number): string {
+    const b = vanillaOf(row);
+    return `${pad(base.labels[b], base.classes.length)}/${pad(b % perClass, perClass)}-${pad(row % (S + 1), S + 1)}.png`;
+  }
+}
+
+async function writeVanilla(loader: Loader, writer: DatasetWriter, S: number): Promise<WrittenItem[]> {
+  const written: WrittenItem[] = new Array(loader.dataset.length);
+  await inParallel(written.length, async (b) => {
+    written[b] = await writer.writeImage(b * (S + 1), await loader.image(b));
+  });
+  return written;
+}
+
+/** The carrier of each row: of its class and of the draw at its position. */
+async function carriersOf(key: Key, grid: Dataset, S: number): Promise<(row: number) => Float64Array> {
+  const orders = await keyProbeOrders(key, S);
+  const draws = [await keyCarriers(key)];
+  for (let m = 0; m < S - 1; m++) draws.push(await keyCarriers(key, 'decoy', m));
+  const d = key.model.featureDimension;
+  return (row) => {
+    const c = grid.labels[row];
+    return draws[orders[c][(row % (S + 1)) - 1]].directions.subarray(c * d, (c + 1) * d);
+  };
+}
+
+async function pixelsOf(grid: Dataset, rows: readonly number[], S: number): Promise<ReadonlyMap<number, number>> {
+  const pixels = new Map<number, number>();
+  for (const row of rows) {
+    const known = row % (S + 1) > 1 ? pixels.get(row - 1) : undefined;
+    if (known !== undefined) pixels.set(row, known);
+    else {
+      const { width, height } = await grid.shape(row);
+      pixels.set(row, width * height);
+    }
+  }
+  return pixels;
+}
+
+/** Means over the images of a class, sets in the order of the list. */
+function summarise(grid: Dataset, done: ReadonlyMap<number, SavedMark>, K: number, S: number): ProbeManifest['marks'] {
+  const perClass = grid.length / (S + 1) / K;
+  const zeros = (): number[][] => Array.from({ length: K }, () => new Array<number>(S).fill(0));
+  const [changeLevels, gain] = [zeros(), zeros()];
+  for (let row = 0; row < grid.length; row++) {
+    if (row % (S + 1) === 0) continue;
+    const [c, s] = [grid.labels[row], (row % (S + 1)) - 1];
+    const mark = done.get(row)!;
+    changeLevels[c][s] += (mark.psnr === null ? 0 : 255 * 10 ** (-mark.psnr / 20)) / perClass;
+    gain[c][s] += mark.gain / perClass;
+  }
+  return { changeLevels, gain };
+}
+
+function listOf({ images, sets, layout }: ProbeManifest, items: readonly WrittenItem[]): string {
+  return serializeCsv([
+    ['index', 'file', 'class', 'image', 'version'],
+    ...items.map(({ id }, row) => {
+      const image = images[Math.floor(row / (sets + 1))];
+      const file = `${IMAGES_NAME}/${layout === 'idx' ? IDX_IMAGES_NAME : id}`;
+      return [String(row), file, image.class, image.id, String(row % (sets + 1))];
+    }),
+  ]);
+}
+
+/** A run that was killed when everything was there but the folder's name. */
+async function readFinished(partial: string): Promise<{ head: object; manifest: ProbeManifest } | undefined> {
+  const path = join(partial, PROBES_NAME);
+  if (!(await exists(path))) return undefined;
+  const manifest = parseProbeManifest(new TextDecoder().decode(await readBytes(path)), path);
+  const { sha256: _, marks: __, ...head } = manifest;
+  return { head, manifest };
+}
+
+/** A folder of probes. */
+export interface OpenedProbes {
+  readonly path: string;
+  readonly manifest: ProbeManifest;
+  /** Of `probes.json`, which covers the images. */
+  readonly sha256: string;
+}
+
+/** What a folder of probes says of itself. Throws InputError if it is none. */
+export async function openProbes(path: string): Promise<OpenedProbes> {
+  const file = join(path, PROBES_NAME);
+  const bytes = await readBytes(file);
+  return { path, manifest: parseProbeManifest(new TextDecoder().decode(bytes), file), sha256: hashBytes(bytes) };
+}
+
+/** The images of a folder of probes, in the order of its list. Throws InputError where there are others, or not so many. */
+export async function openProbeImages({ path, manifest }: OpenedProbes): Promise<Dataset> {
+  const root = join(path, IMAGES_NAME);
+  const images =
+    manifest.layout === 'idx'
+      ? await openDataset(join(root, IDX_IMAGES_NAME), { classes: manifest.classes })
+      : await openDataset(root);
+  const rows = manifest.images.length * (manifest.sets + 1);
+  if (images.length !== rows)
+    throw new InputError(`${root}: has ${images.length} images, ${rows} belong there; copy the folder again`);
+  return { ...images, classes: manifest.classes };
+}
+
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);

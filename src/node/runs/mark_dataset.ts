@@ -1,0 +1,263 @@
+import { readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Dataset } from '../../datasets/dataset.ts';
+import { unlessFaulty } from '../../datasets/faults.ts';
+import { hashDataset } from '../../datasets/hash.ts';
+import { checkChannels, inParallel } from '../../datasets/loader.ts';
+import {
+  MANIFEST_NAME,
+  type Manifest,
+  type ManifestImage,
+  parseManifest,
+  serializeManifest,
+} from '../../datasets/manifest.ts';
+import { merkleRoot } from '../../datasets/merkle.ts';
+import { type Selection, selectLargest, selectStratified } from '../../datasets/select.ts';
+import { InputError } from '../../errors.ts';
+import { hashBytes } from '../../formats/sha256.ts';
+import { hardness } from '../../marking/hardness.ts';
+import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
+import { type MarkingRecipe, recipeRecord } from '../../marking/marker.ts';
+import type { OnProgress } from '../../nn/inference.ts';
+import type { Model } from '../../nn/model.ts';
+import { Stopwatch } from '../../stopwatch.ts';
+import { createOutputFolder, type DatasetWriter, openDatasetWriter } from '../datasets/write.ts';
+import { exists } from '../files/files.ts';
+import { writeAtomic } from '../files/write.ts';
+import { type Begun, JOURNAL_NAME, markImages, type Outcome, readJournal } from './marking_run.ts';
+
+export interface MarkDatasetOptions {
+  readonly key: Key;
+  /** The key's marking network. */
+  readonly model: Model;
+  /** Opened with `keepFaults`, files that cannot be marked are skipped and reported; otherwise the first one is refused. */
+  readonly dataset: Dataset;
+  /** Share of each class's images to mark. */
+  readonly fraction: number;
+  /** Mark the images that this classifier of the same classes finds hardest, see `hardness`; absent: images at random. */
+  readonly hardest?: { readonly classifier: Model; readonly sha256: string } | undefined;
+  readonly recipe: MarkingRecipe;
+  /** The new data set's folder. Until everything is done it is called `<out>.partial`. */
+  readonly out: string;
+  /** Images a batch; halved until it fits. */
+  readonly batchSize?: number;
+  /** Follows the marking; images of the batch under way count by their iterations. */
+  readonly onProgress?: OnProgress;
+  /** Follows the reading of all files before that. */
+  readonly onRead?: OnProgress;
+  /** Follows the classifier on all images, after that. */
+  readonly onChoose?: OnProgress;
+  readonly onResume?: (done: number) => void;
+  /** Called once, with their number, when the first images that are saved, eight or more, are all as they were. */
+  readonly onUnchanged?: (count: number) => void;
+  /** Ends the work when the images under way are saved. */
+  readonly signal?: AbortSignal;
+  /** Is told where the time goes. */
+  readonly stopwatch?: Stopwatch;
+}
+
+/**
+ * Marks a share of a data set and writes a data set of the same layout beside a manifest. Images keep their sizes; images of
+ * nearly one size share a batch. What is reported of an image (change, PSNR, SSIM, gain along the carrier) is measured on the
+ * saved file, decoded again.
+ *
+ * Which images are marked is decided by the seed over all items of a class, sound or not, so that a damaged file changes nothing
+ * for the others: it is reported, and copied like an unmarked image if it can be read. With `hardest` a classifier decides, and a
+ * damaged file is never chosen.
+ *
+ * Killed at any moment and started again with the same arguments, it goes on and ends with the same bytes: every image is
+ * journalled once it is safely written, and the folder gets its name only when it is complete.
+ *
+ * Throws InputError where `out` exists, the partial folder belongs to other arguments, or nothing can be marked;
+ * IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
+ */
+export async function markDataset(options: MarkDatasetOptions): Promise<Manifest> {
+  const { key, model, dataset, fraction, hardest, recipe, out, signal } = options;
+  const stopwatch = options.stopwatch ?? new Stopwatch();
+  const partial = `${out}.partial`;
+  if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder, or remove it`);
+  const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
+  const { selected, rest } = await stopwatch.time('choosing', choose(options, faults));
+  if (selected.length === 0)
+    throw new InputError(`${dataset.path}: a fraction of ${fraction} marks no image; give a larger one`);
+  const head = {
+    format: 'radioactive-manifest' as const,
+    version: 2 as const,
+    source: { layout: dataset.layout, count: dataset.length, sha256 },
+    keyCommitment: await commitment(key),
+    options: {
+      fraction,
+      ...recipeRecord(recipe),
+      // Marks of another precision are other marks.
+      ...(model.device.precision !== 'f32' && { precision: model.device.precision }),
+      modelSha256: key.model.sha256,
+      // The choice depends on the adapter's rounding: a run is not gone on with after another one.
+      ...(hardest && { classifierSha256: hardest.sha256, chosenSha256: hashBytes(encode(selected.join())) }),
+    },
+    classes: [...dataset.classes],
+  };
+
+  const journalPath = join(partial, JOURNAL_NAME);
+  const found =
+    (await readJournal(journalPath)) ?? (await readFinished(join(partial, MANIFEST_NAME), dataset, selected));
+  if (found && JSON.stringify(found.head) !== JSON.stringify(head)) {
+    throw new InputError(
+      `${partial}: was begun with another key, data set or options; finish it with those, or remove it`,
+    );
+  }
+  const done = new Map<number, Outcome>(found?.entries ?? []);
+  if (found) options.onResume?.(done.size);
+  else {
+    // The journal comes before everything else: what a killed run leaves in the folder is always known to be its own.
+    const names = await createOutputFolder(dataset, partial);
+    if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
+    await writeAtomic(journalPath, encode(`${JSON.stringify(head)}\n`));
+  }
+  const writer = await openDatasetWriter(dataset, partial, { resume: true });
+  try {
+    const sound = [...selected].filter((index) => !faults.has(index));
+    if (sound.some((index) => !done.has(index))) {
+      const { directions, featureDimension: d } = await keyCarriers(key);
+      const carriers = dataset.classes.map((_, c) => directions.slice(c * d, (c + 1) * d));
+      await markImages(
+        {
+          model,
+          recipe,
+          dataset,
+          carrierOf: (index) => carriers[dataset.labels[index]],
+          cropStreamOf: (index) => dataset.id(index),
+          pixels,
+          writer,
+          journalPath,
+          done,
+          batchSize: options.batchSize,
+          onProgress: options.onProgress,
+          onUnchanged: options.onUnchanged,
+          signal,
+          stopwatch,
+        },
+        sound,
+      );
+    }
+    const images: ManifestImage[] = [];
+    for (const index of sound) {
+      const outcome = done.get(index)!;
+      if ('skipped' in outcome) faults.set(index, outcome.skipped);
+      else {
+        const source = dataset.id(index);
+        const { id, ...measured } = outcome;
+        images.push({
+          id,
+          ...(id !== source && { source }),
+          class: dataset.classes[dataset.labels[index]],
+          ...measured,
+        });
+      }
+    }
+    if (images.length === 0) {
+      const [[index, reason]] = faults;
+      throw new InputError(
+        `${dataset.path}: none of the selected images can be marked: ${dataset.id(index)}: ${reason}`,
+      );
+    }
+    const unmarked = dataset.layout === 'folder' ? [...rest, ...selected.filter((index) => faults.has(index))] : [];
+    const leftOut = await stopwatch.time('copying', copyAll(dataset, writer, unmarked, signal));
+    const skipped = [...faults].sort(([a], [b]) => a - b).map(([index, reason]) => ({ id: dataset.id(index), reason }));
+    const summary = summarise(images, dataset.length);
+    const root = merkleRoot(images);
+    const manifest: Manifest = { ...head, summary, ...(skipped.length > 0 && { skipped }), merkleRoot: root, images };
+    await writer.finish(leftOut);
+    await writeAtomic(join(partial, MANIFEST_NAME), encode(serializeManifest(manifest)));
+    await rm(journalPath, { force: true });
+    await rename(partial, out);
+    return manifest;
+  } finally {
+    await writer.close().catch(() => undefined);
+  }
+}
+
+/** What is known of a data set's files before anything is decoded. */
+interface Survey {
+  readonly sha256: string;
+  /** Pixels of each item that seems sound. */
+  readonly pixels: ReadonlyMap<number, number>;
+  /** Why an item cannot be marked, by index. */
+  readonly faults: Map<number, string>;
+}
+
+/** Reads every file: its hash, its size, and what its header and its end tell of damage. */
+async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<Survey> {
+  const faults = new Map(dataset.faults);
+  const pixels = new Map<number, number>();
+  let done = 0;
+  await inParallel(dataset.length, async (index) => {
+    if (!faults.has(index)) {
+      const shape = await unlessFaulty(dataset, index, faults, async () => {
+        const found = await dataset.shape(index);
+        checkChannels(found.channels, model.config.channels, dataset.id(index));
+        return found;
+      });
+      if (shape) pixels.set(index, shape.width * shape.height);
+    }
+    onRead?.(++done, dataset.length);
+  });
+  return { sha256: await hashDataset(dataset), pixels, faults };
+}
+
+/** Which items are marked. */
+async function choose(options: MarkDatasetOptions, faults: Map<number, string>): Promise<Selection> {
+  const { dataset, fraction, hardest, recipe, signal } = options;
+  const classCount = dataset.classes.length;
+  if (!hardest) return selectStratified(dataset.labels, classCount, { fraction }, recipe.seed);
+  const values = await hardness(hardest.classifier, dataset, faults, { signal, onProgress: options.onChoose });
+  return selectLargest(dataset.labels, classCount, { fraction }, values);
+}
+
+/** Copies items as they are. Returns those that had to be left out because they cannot be read or may not be followed. */
+async function copyAll(
+  dataset: Dataset,
+  writer: DatasetWriter,
+  indices: readonly number[],
+  signal: AbortSignal | undefined,
+): Promise<ReadonlySet<number>> {
+  const leftOut = new Set<number>();
+  await inParallel(indices.length, async (position) => {
+    signal?.throwIfAborted();
+    const index = indices[position];
+    const known = dataset.faults?.has(index) ?? false;
+    const readable = !known || (await dataset.bytes(index).then(Boolean, () => false));
+    if (readable) await writer.copy(index);
+    else leftOut.add(index);
+  });
+  return leftOut;
+}
+
+/** The manifest where it has outlived the journal: a run was killed between removing that and naming the folder. */
+async function readFinished(path: string, dataset: Dataset, selected: Uint32Array): Promise<Begun | undefined> {
+  if (!(await exists(path))) return undefined;
+  const { summary, skipped = [], merkleRoot: _, images, ...head } = parseManifest(await readFile(path, 'utf8'), path);
+  const outcomes = new Map<string, Outcome>([
+    ...skipped.map(({ id, reason }) => [id, { skipped: reason }] as const),
+    ...images.map(({ source, class: _, ...mark }) => [source ?? mark.id, mark] as const),
+  ]);
+  const entries = [...selected].flatMap((index) => {
+    const outcome = outcomes.get(dataset.id(index));
+    return outcome ? [[index, outcome] as const] : [];
+  });
+  return { head, entries };
+}
+
+function summarise(images: readonly ManifestImage[], count: number): Record<string, number> {
+  const ratios = images.flatMap(({ psnr }) => (psnr === null ? [] : [psnr])).sort((a, b) => a - b);
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  return {
+    marked: images.length,
+    share: images.length / count,
+    ...(ratios.length > 0 && { psnrMedian: ratios[ratios.length >> 1], psnrMin: ratios[0] }),
+    ssimMean: mean(images.map(({ ssim = 0 }) => ssim)),
+    gainMean: mean(images.map(({ gain }) => gain)),
+    maxChangeLevels: Math.max(...images.map(({ maxChangeLevels }) => maxChangeLevels)),
+  };
+}
+
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
