@@ -123,7 +123,8 @@ export {
   keygen,
   vanillaSubspace,
 } from './marking/keygen.ts';
-export { type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
+export { type ProbeLayout, type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
+export { type NamedManifest, VanillaImages } from './marking/vanilla.ts';
 
 // Marking: images with their carriers to marked images, or one iteration recorded on a tape.
 
@@ -164,17 +165,22 @@ export {
   calibrateBlackBox,
   calibrateWhiteBox,
 } from './detection/calibrate.ts';
+export { ClassMapping } from './detection/class_mapping.ts';
 export { fisherOfRanks, rankTest } from './detection/decoy.ts';
 export {
-  type DetectionResult,
   type DetectOptions,
   detect,
+  type HeldOutFeatures,
+  type HeldOutModels,
   heldOutFeatures,
+  type Suspect,
   type SuspectFeatures,
   testFeatures,
+  type WhiteBoxArrays,
+  type WhiteBoxFinding,
 } from './detection/detect.ts';
 export {
-  type BlackBoxDetection,
+  type BlackBoxFinding,
   type DetectBlackBoxOptions,
   detectBlackBox,
   type OnProbes,
@@ -184,8 +190,10 @@ export {
   testScores,
 } from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
-export { type ModelScores, type ProbeLayout, probeResponse, type ScoreKind } from './detection/scores.ts';
-export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
+export { parseScores, type ScoredProbes } from './detection/score_file.ts';
+export { ModelScores, probeResponse, type ScoreKind } from './detection/scores.ts';
+export { type Calibration, calibration, type Finding, type NullSample, type Statistic } from './detection/statistic.ts';
+export { type ProductTest, TEST_NAMES, TESTS, type TestName } from './detection/tests.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InputError, IntegrityError } from '../src/errors.ts';
-import { stampedHash, timeStampRequest, verifyReply } from '../src/node/evidence/timestamp.ts';
+import { stampedHash, timeStampRequest, verifyReply } from '../src/evidence/timestamp.ts';
 
 const openssl = spawnSync('openssl', ['version'], { encoding: 'utf8' });
 const missing = openssl.status === 0 ? '' : ' (skipped: the program openssl is missing)';

@@ -1,7 +1,6 @@
 /** What a folder of probes says of itself. */
 
 import * as v from 'valibot';
-import type { ProbeLayout } from '../detection/scores.ts';
 import { type DocumentKind, readDocument } from '../formats/document.ts';
 import { finite, hex32, positiveCount, text } from '../formats/fields.ts';
 
@@ -61,6 +60,16 @@ const PROBES = {
 /** Reads `probes.json`. Throws InputError naming the file and the place in it if it is not one. */
 export function parseProbeManifest(text: string, fileName: string): ProbeManifest {
   return readDocument(PROBES, text, fileName);
+}
+
+/** How the rows of scores go together: each vanilla image is followed by its marked versions, in the order of the sets. */
+export interface ProbeLayout {
+  /** [B] class of each vanilla image */
+  readonly labels: ArrayLike<number>;
+  /** K */
+  readonly classCount: number;
+  /** S, marked versions of each: the true set and its decoys */
+  readonly sets: number;
 }
 
 /** Which rows of the list are of which class and set. */

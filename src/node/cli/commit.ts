@@ -1,8 +1,9 @@
 import { merkleRoot } from '../../datasets/merkle.ts';
 import { IntegrityError, UsageError } from '../../errors.ts';
+import { datasetCommitment } from '../../evidence/commitment.ts';
+import { timeStampRequest, verifyReply } from '../../evidence/timestamp.ts';
 import { commitment, type Key } from '../../marking/key.ts';
-import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
-import { timeStampRequest, verifyReply } from '../evidence/timestamp.ts';
+import { openMarked } from '../evidence/marked.ts';
 import { readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { defineCommand } from './command.ts';
@@ -63,7 +64,7 @@ export const commit = defineCommand({
         ].join('\n'),
       };
     }
-    const stamp = verifyReply(await readBytes(reply!), {
+    const stamp = await verifyReply(await readBytes(reply!), {
       fileName: reply!,
       imprint,
       request: await readBytes(request ?? reply!.replace(/(\.[^./\\]*)?$/, '.tsq')),

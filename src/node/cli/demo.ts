@@ -32,21 +32,19 @@ export const demo = defineCommand({
     },
   },
   examples: ['', '--fraction 0.05 --json'],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options } = context;
     const marker = fileURLToPath(new URL('../../weights/marker.safetensors', import.meta.url));
     if (!(await exists(marker)))
       throw new InputError(`${marker}: the shipped marking network is missing; restore it from the repository`);
     const out = options.output ?? (await freeFolder('radioactive-demo'));
     const result = await runDemo({
-      device: await openDevice(),
+      ...context,
       marker,
       data: options.data,
       out,
       fraction: options.fraction,
       ownerRange: [50000, 60000],
-      progress,
-      log,
-      signal,
     });
     const { results, secondsByStage } = result;
     const table = [

@@ -1,7 +1,8 @@
 import { MANIFEST_NAME } from '../../datasets/manifest.ts';
+import { datasetCommitment } from '../../evidence/commitment.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
+import { openMarked } from '../evidence/marked.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { defineCommand, precisionOption } from './command.ts';
 import {

@@ -2,6 +2,7 @@ import { UsageError } from '../../errors.ts';
 import type { MarkingRecipe } from '../../marking/marker.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { openDataset } from '../datasets/open.ts';
+import { checkVanilla } from '../runs/inputs.ts';
 import {
   DEFAULT_DECOYS,
   DEFAULT_PROBES_PER_CLASS,
@@ -17,7 +18,6 @@ import {
   networkOverrides,
   openKey,
   openMarkingNetwork,
-  requireVanilla,
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
@@ -81,7 +81,7 @@ export const probes = defineCommand({
       classes: key.classes,
       decode: decodeOptions(options),
     });
-    await requireVanilla(dataset);
+    await checkVanilla(dataset);
     if (options.format === 'idx' && dataset.layout !== 'idx')
       throw new UsageError('--format idx needs a data set of IDX files');
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));

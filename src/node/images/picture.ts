@@ -1,3 +1,4 @@
+import { pngDataUri } from '../../formats/base64.ts';
 import { escapeMarkup } from '../../formats/markup.ts';
 import type { Image8 } from '../../images/image.ts';
 import { encodePng } from './sharp.ts';
@@ -59,12 +60,5 @@ export async function pictureOf(
 /** A long name in lines that fit before a row. */
 const wrap = (line: string): string[] => line.match(/.{1,18}/gsu) ?? [''];
 
-/** What changed from `a` to `b`, ten times as strong, around grey. */
-export function difference(a: Image8, b: Image8): Image8 {
-  const data = a.data.map((level, i) => Math.min(255, Math.max(0, 128 + 10 * (b.data[i] - level))));
-  return { width: a.width, height: a.height, channels: a.channels, data };
-}
-
 /** An image as it stands in a page, lossless. */
-export const pngUri = async (image: Image8): Promise<string> =>
-  `data:image/png;base64,${Buffer.from(await encodePng(image)).toString('base64')}`;
+export const pngUri = async (image: Image8): Promise<string> => pngDataUri(await encodePng(image));

@@ -2,6 +2,7 @@ import type { Dataset } from '../../datasets/dataset.ts';
 import { checkChannels, toChannels } from '../../datasets/loader.ts';
 import { selectStratified } from '../../datasets/select.ts';
 import { InputError } from '../../errors.ts';
+import { difference } from '../../images/difference.ts';
 import type { Image8 } from '../../images/image.ts';
 import { psnr, ssim } from '../../images/metrics.ts';
 import { cutMiddle, cutRegion } from '../../images/region.ts';
@@ -9,7 +10,7 @@ import { type Key, keyCarriers } from '../../marking/key.ts';
 import { Marker, type MarkingRecipe } from '../../marking/marker.ts';
 import { evaluationCrop, FeatureExtractor, type OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
-import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
+import { type PictureRow, pictureOf } from '../images/picture.ts';
 
 export interface PreviewOptions {
   readonly key: Key;

@@ -20,7 +20,7 @@ import {
   id_kp_timeStamping,
 } from '@peculiar/asn1-x509';
 import * as asn1js from 'asn1js';
-import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
+import { InputError, IntegrityError, RadioactiveError } from '../errors.ts';
 
 const SHA256 = '2.16.840.1.101.3.4.2.1';
 /** Digests a signature may use; SHA-1 is not among them. */

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import { version as programVersion } from '../../../package.json';
-import { type DocumentKind, readDocument } from '../../formats/document.ts';
-import { count, hex32 } from '../../formats/fields.ts';
+import { type DocumentKind, readDocument } from '../formats/document.ts';
+import { count, hex32 } from '../formats/fields.ts';
+import { version as programVersion } from '../version.ts';
 import { hashResult } from './result.ts';
 import type { Check } from './verify.ts';
 

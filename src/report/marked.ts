@@ -1,14 +1,15 @@
 /** The marked images of a report: figures from the manifest, and some of them beside their originals, measured again. */
 
-import type { Dataset } from '../../datasets/dataset.ts';
-import type { ManifestImage } from '../../datasets/manifest.ts';
-import { IntegrityError } from '../../errors.ts';
-import { hashBytes } from '../../formats/sha256.ts';
-import type { Image8 } from '../../images/image.ts';
-import { cutMiddle } from '../../images/region.ts';
+import type { Dataset } from '../datasets/dataset.ts';
+import type { ManifestImage } from '../datasets/manifest.ts';
+import { IntegrityError } from '../errors.ts';
 import { datasetCommitment, type MarkedFolder } from '../evidence/commitment.ts';
 import { contradiction, measureChange, pairFinder } from '../evidence/pairs.ts';
-import { difference, pngUri } from '../images/picture.ts';
+import { pngDataUri } from '../formats/base64.ts';
+import { hashBytes } from '../formats/sha256.ts';
+import { difference } from '../images/difference.ts';
+import type { Image8 } from '../images/image.ts';
+import { cutMiddle } from '../images/region.ts';
 import type { ShownExample, ShownImage } from './page.ts';
 import type { Report } from './schema.ts';
 
@@ -19,6 +20,8 @@ export interface MarkedSources {
   readonly original?: Dataset | undefined;
   /** How many images are shown. */
   readonly count: number;
+  /** Encodes what is shown: lossless, in the runtime's own way. */
+  readonly encodePng: (image: Image8) => Promise<Uint8Array>;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -34,7 +37,7 @@ const SHOWN = 232;
  * @throws IntegrityError if it was marked with another key, or if an image or its original is not what the manifest says.
  */
 export async function describeMarked(
-  { folder, dataset, original, count, onProgress, signal }: MarkedSources,
+  { folder, dataset, original, count, encodePng, onProgress, signal }: MarkedSources,
   keyCommitment: string,
 ): Promise<{ marked: NonNullable<Report['marked']>; pictures: ShownExample[] }> {
   const { manifest } = folder;
@@ -45,6 +48,11 @@ export async function describeMarked(
   }
   const examples: NonNullable<Report['marked']>['examples'] = [];
   const pictures: ShownExample[] = [];
+  const shownImage = async (image: Image8): Promise<ShownImage> => ({
+    uri: pngDataUri(await encodePng(image)),
+    width: image.width,
+    height: image.height,
+  });
   if (original) {
     const placesOf = pairFinder(manifest, dataset, original);
     const chosen = firstOfEachClass(manifest.images, manifest.classes, count);
@@ -111,9 +119,3 @@ function firstOfEachClass(
     for (const members of byClass.values()) if (place < members.length) chosen.push(members[place]);
   return chosen.slice(0, count);
 }
-
-const shownImage = async (image: Image8): Promise<ShownImage> => ({
-  uri: await pngUri(image),
-  width: image.width,
-  height: image.height,
-});
