@@ -6,6 +6,10 @@ import { defineConfig, type Plugin } from 'vite';
 /** The entries of the package, by the name behind `radioactive/`: the portable ones, Node's, and the command line. */
 const entries = {
   index: 'src/index.ts',
+  engine: 'src/engine.ts',
+  statistics: 'src/statistics.ts',
+  formats: 'src/formats.ts',
+  images: 'src/images.ts',
   node: 'src/node/index.ts',
   cli: 'src/node/cli/main.ts',
 };
