@@ -129,12 +129,12 @@ describe('safetensors', () => {
     [
       'tensor twice',
       file(`{"t":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"\\u0074" : {}}`, 0),
-      'the key "t" twice',
+      'the field t twice',
     ],
     [
       'field twice',
       file('{"t":{"dtype":"U8","dtype":"F32","shape":[0],"data_offsets":[0,0]}}', 0),
-      'the key "dtype" twice',
+      'the field dtype twice',
     ],
     ['metadata of numbers', file('{"__metadata__":{"a":1}}', 0), '__metadata__ "a" is not a string'],
     ['metadata null', file('{"__metadata__":null}', 0), '__metadata__ is not an object'],
