@@ -1,8 +1,8 @@
 /** Time stamps by an authority (RFC 3161): a request for a commitment, and the check of a reply. */
 
-import { constants, createHash, randomBytes, timingSafeEqual, verify, X509Certificate } from 'node:crypto';
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { id_contentType, id_messageDigest, id_signedData, SignedData, type SignerInfo } from '@peculiar/asn1-cms';
-import { AsnConvert, OctetString } from '@peculiar/asn1-schema';
+import { AsnSerializer, OctetString } from '@peculiar/asn1-schema';
 import {
   id_ct_tstInfo,
   MessageImprint,
@@ -11,29 +11,23 @@ import {
   TimeStampReqVersion,
   TimeStampResp,
   TSTInfo,
+  TSTInfoVersion,
 } from '@peculiar/asn1-tsp';
-import {
-  AlgorithmIdentifier,
-  Certificate,
-  ExtendedKeyUsage,
-  id_ce_extKeyUsage,
-  id_kp_timeStamping,
-} from '@peculiar/asn1-x509';
-import * as asn1js from 'asn1js';
+import { AlgorithmIdentifier, id_kp_timeStamping } from '@peculiar/asn1-x509';
+import { Sequence } from 'asn1js';
 import { InputError, IntegrityError, RadioactiveError } from '../errors.ts';
+import { hashBytes } from '../formats/sha256.ts';
+import { type Certificate, directoryOf, parseCertificate, sameDirectory } from './certificate.ts';
+import { certificatePath, extensionFault, unacceptedKey, validityFault } from './certificate_path.ts';
+import { elements, identifier, octets, parseDer, readDer, sameBytes, tagged } from './der.ts';
+import { DIGESTS, type Digest, digestOf, SHA256, Unaccepted, verifySignature } from './signature.ts';
 
-const SHA256 = '2.16.840.1.101.3.4.2.1';
-/** Digests a signature may use; SHA-1 is not among them. */
-const DIGESTS: Readonly<Record<string, string>> = {
-  [SHA256]: 'sha256',
-  '2.16.840.1.101.3.4.2.2': 'sha384',
-  '2.16.840.1.101.3.4.2.3': 'sha512',
-};
-const RSASSA_PSS = '1.2.840.113549.1.1.10';
 /** The signed attribute that names the signer's certificate by its hash: by SHA-1 (RFC 2634), or by any (RFC 5035). */
 const SIGNING_CERTIFICATE = '1.2.840.113549.1.9.16.2.12';
 const SIGNING_CERTIFICATE_V2 = '1.2.840.113549.1.9.16.2.47';
 const NONCE_BYTES = 8;
+/** Those of a token: far more than any path needs. */
+const MOST_CERTIFICATES = 32;
 
 /** What an authority attests. */
 export interface TimeStamp {
@@ -47,8 +41,16 @@ export interface TimeStamp {
   readonly policy: string;
   /** Subjects from the signer to the given authority; null where no authority was given to check against. */
   readonly chain: readonly string[] | null;
+  /** The last of the chain, of those that were given: whoever gave it chose to trust it. */
+  readonly root: TrustedRoot | null;
   /** Whether the reply was compared with its request's nonce. */
   readonly nonceChecked: boolean;
+}
+
+export interface TrustedRoot {
+  readonly subject: string;
+  /** Of its certificate in DER, in hex: what others know as its fingerprint. */
+  readonly sha256: string;
 }
 
 /**
@@ -57,19 +59,19 @@ export interface TimeStamp {
  * @param imprint 64 hex digits.
  */
 export function timeStampRequest(imprint: string): Uint8Array {
-  const nonce = randomBytes(NONCE_BYTES);
+  const nonce = globalThis.crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
   // A positive INTEGER of full length.
   nonce[0] = (nonce[0] & 0x7f) | 0x40;
   const request = new TimeStampReq({
     version: TimeStampReqVersion.v1,
     messageImprint: new MessageImprint({
       hashAlgorithm: new AlgorithmIdentifier({ algorithm: SHA256, parameters: null }),
-      hashedMessage: new OctetString(Buffer.from(imprint, 'hex')),
+      hashedMessage: new OctetString(hexToBytes(imprint)),
     }),
-    nonce: Uint8Array.from(nonce).buffer,
+    nonce: nonce.buffer,
     certReq: true,
   });
-  return new Uint8Array(AsnConvert.serialize(request));
+  return new Uint8Array(AsnSerializer.serialize(request));
 }
 
 export interface ReplyOptions {
@@ -85,14 +87,15 @@ export interface ReplyOptions {
 
 /**
  * Checks a TimeStampResp: granted, for this imprint and this nonce, its token signed by a certificate that may do nothing but stamp
- * times, valid at that time, and issued by one of the trusted authorities. Revocation is not checked.
+ * times, valid at that time, with a path to one of the trusted authorities on which every certificate is allowed to stand
+ * (RFC 5280). Revocation is not checked.
  *
  * @throws IntegrityError naming the first thing that does not hold.
  * @throws InputError if the request or the authorities cannot be read.
  */
-export function verifyReply(reply: Uint8Array, options: ReplyOptions): TimeStamp {
+export async function verifyReply(reply: Uint8Array, options: ReplyOptions): Promise<TimeStamp> {
   try {
-    return check(reply, options);
+    return await check(reply, options);
   } catch (error) {
     if (error instanceof RadioactiveError) throw error;
     // Of the libraries: what they were given is not what it should be.
@@ -100,8 +103,10 @@ export function verifyReply(reply: Uint8Array, options: ReplyOptions): TimeStamp
   }
 }
 
-function check(reply: Uint8Array, { fileName, imprint, request, ca }: ReplyOptions): TimeStamp {
-  const fail = (what: string): never => {
+type Fail = (what: string) => never;
+
+async function check(reply: Uint8Array, { fileName, imprint, request, ca }: ReplyOptions): Promise<TimeStamp> {
+  const fail: Fail = (what) => {
     throw new IntegrityError(`${fileName}: ${what}`);
   };
   const response = parse(reply, TimeStampResp, () =>
@@ -114,16 +119,10 @@ function check(reply: Uint8Array, { fileName, imprint, request, ca }: ReplyOptio
       `the authority did not grant the time stamp: ${PKIStatus[status] ?? status}${reasons && ` (${oneLine(reasons)})`}`,
     );
   }
-  const token = response.timeStampToken ?? fail('says granted and holds no token');
-  if (token.contentType !== id_signedData) fail('its token is no signed data');
-  const damaged = (): never => fail('its token is damaged');
-  const signed = parse(token.content, SignedData, damaged);
-  const content = signed.encapContentInfo.eContent?.single?.buffer;
-  if (signed.encapContentInfo.eContentType !== id_ct_tstInfo || !content) return fail('its token holds no time stamp');
-  const info = parse(content, TSTInfo, damaged);
+  const { token, signed, content, info } = readToken(response, fail);
 
   const { hashAlgorithm, hashedMessage } = info.messageImprint;
-  const stamped = Buffer.from(hashedMessage.buffer).toString('hex');
+  const stamped = bytesToHex(new Uint8Array(hashedMessage.buffer));
   if (hashAlgorithm.algorithm !== SHA256 || stamped !== imprint) {
     fail(`stamps another hash, ${stamped}; expected ${imprint}`);
   }
@@ -134,26 +133,33 @@ function check(reply: Uint8Array, { fileName, imprint, request, ca }: ReplyOptio
     if (integerOf(asked.nonce) !== integerOf(info.nonce))
       fail('its nonce is not that of the request: it answers another one');
   }
+  if (info.version !== TSTInfoVersion.v1 || info.extensions?.some(({ critical }) => critical))
+    fail('its time stamp says what is not known here');
 
-  const certificates = certificatesOf(token.content);
+  const certificates = certificatesOf(token, fail);
   const [signerInfo, ...others] = signed.signerInfos;
   if (!signerInfo || others.length > 0) return fail('its token must have exactly one signature');
   const signer = certificates.find((certificate) => isSigner(certificate, signerInfo));
   if (!signer) return fail('its token lacks the certificate that signed it');
-  checkSignature(signerInfo, signedAttributes(token.content), content, signer, fail);
+  await checkSignature(signerInfo, signedAttributes(token), content, signer, fail);
   checkPurpose(signer, fail);
+  const fault = validityFault(signer, info.genTime) ?? extensionFault(signer);
+  if (fault !== undefined) fail(fault);
 
-  const chain = ca === undefined ? null : chainOf(signer, certificates, readAuthorities(ca), info.genTime, fail);
-  if (!chain) checkValidity(signer, info.genTime, fail);
+  const chain =
+    ca === undefined ? null : await certificatePath(signer, certificates, readAuthorities(ca), info.genTime);
+  if (chain?.fault !== undefined) return fail(chain.fault);
+  const root = chain?.path.at(-1);
   return {
     time: info.genTime.toISOString(),
     accuracySeconds: info.accuracy
       ? info.accuracy.seconds + (info.accuracy.millis ?? 0) / 1e3 + (info.accuracy.micros ?? 0) / 1e6
       : null,
-    authority: nameOf(signer),
-    serial: Buffer.from(info.serialNumber).toString('hex'),
+    authority: signer.title,
+    serial: bytesToHex(new Uint8Array(info.serialNumber)),
     policy: info.policy,
-    chain: chain?.map(nameOf) ?? null,
+    chain: chain?.path.map(({ title }) => title) ?? null,
+    root: root ? { subject: root.title, sha256: hashBytes(root.raw) } : null,
     nonceChecked: request !== undefined,
   };
 }
@@ -167,129 +173,126 @@ export function stampedHash(reply: Uint8Array, fileName: string): string {
   const fail = (): never => {
     throw new IntegrityError(`${fileName}: is no granted time-stamp reply, or damaged; ask the authority again`);
   };
-  const token = parse(reply, TimeStampResp, fail).timeStampToken ?? fail();
-  const content = parse(token.content, SignedData, fail).encapContentInfo.eContent?.single?.buffer ?? fail();
-  return Buffer.from(parse(content, TSTInfo, fail).messageImprint.hashedMessage.buffer).toString('hex');
+  const { info } = readToken(parse(reply, TimeStampResp, fail), fail);
+  return bytesToHex(new Uint8Array(info.messageImprint.hashedMessage.buffer));
 }
 
-type Fail = (what: string) => never;
+interface Token {
+  /** The SignedData as it is in the reply, and read. */
+  readonly token: Uint8Array;
+  readonly signed: SignedData;
+  /** The time stamp that it holds. */
+  readonly content: Uint8Array;
+  readonly info: TSTInfo;
+}
+
+function readToken(response: TimeStampResp, fail: Fail): Token {
+  const { timeStampToken } = response;
+  if (!timeStampToken) return fail('says granted and holds no token');
+  if (timeStampToken.contentType !== id_signedData) fail('its token is no signed data');
+  const damaged = (): never => fail('its token is damaged');
+  const token = new Uint8Array(timeStampToken.content);
+  const signed = parse(token, SignedData, damaged);
+  const { eContent, eContentType } = signed.encapContentInfo;
+  if (eContentType !== id_ct_tstInfo || !eContent?.single) return fail('its token holds no time stamp');
+  const content = new Uint8Array(eContent.single.buffer);
+  return { token, signed, content, info: parse(content, TSTInfo, damaged) };
+}
 
 /** The signature over the signed attributes, and what those say of the content and the signer (RFC 5652, 5.4; RFC 3161, 2.4.2). */
-function checkSignature(
+async function checkSignature(
   signerInfo: SignerInfo,
   attributes: Uint8Array | undefined,
-  content: ArrayBuffer,
-  signer: X509Certificate,
+  content: Uint8Array,
+  signer: Certificate,
   fail: Fail,
-): undefined {
+): Promise<undefined> {
   const { digestAlgorithm, signatureAlgorithm, signedAttrs = [], signature } = signerInfo;
   const digest = DIGESTS[digestAlgorithm.algorithm] ?? fail(`its digest ${digestAlgorithm.algorithm} is not accepted`);
-  const attribute = (type: string): ArrayBuffer | undefined =>
-    signedAttrs.find(({ attrType }) => attrType === type)?.attrValues[0];
+  const attribute = (type: string): Uint8Array | undefined => {
+    const found = signedAttrs.filter(({ attrType }) => attrType === type);
+    const [value, ...others] = found.flatMap(({ attrValues }) => attrValues);
+    if (others.length > 0) fail('its signature has an attribute twice');
+    return value && new Uint8Array(value);
+  };
 
   const contentType = attribute(id_contentType);
   const messageDigest = attribute(id_messageDigest);
   if (!attributes || !contentType || !messageDigest) return fail('its signature covers no digest of the time stamp');
-  if (asn1js.fromBER(contentType).result.valueBlock.toString() !== id_ct_tstInfo)
-    fail('its signature is for other content');
-  const stated = octets(asn1js.fromBER(messageDigest).result);
-  if (!same(stated, createHash(digest).update(new Uint8Array(content)).digest()))
+  if (identifier(readDer(contentType)) !== id_ct_tstInfo) fail('its signature is for other content');
+  if (!sameBytes(octets(readDer(messageDigest)), digestOf(digest, content)))
     fail('was changed: the digest that was signed is not that of the time stamp');
 
   // Signed are the attributes as a SET, not under the tag [0] they have here.
   const bytes = Uint8Array.from(attributes);
   bytes[0] = 0x31;
-  const { publicKey } = signer;
-  const pss = signatureAlgorithm.algorithm === RSASSA_PSS;
-  const options = pss
-    ? { key: publicKey, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO }
-    : publicKey;
-  const { asymmetricKeyType } = publicKey;
-  const hashed = asymmetricKeyType === 'ed25519' || asymmetricKeyType === 'ed448' ? null : digest;
-  if (!verify(hashed, bytes, options, new Uint8Array(signature.buffer)))
-    fail(`its signature is not by the certificate in it (${nameOf(signer)})`);
+  const holds = await verifySignature(
+    signer.key,
+    signatureAlgorithm,
+    new Uint8Array(signature.buffer),
+    bytes,
+    digest,
+  ).catch((error: unknown) => {
+    if (!(error instanceof Unaccepted)) throw error;
+    return fail(error.what === 'key' ? unacceptedKey(signer, error) : `its ${error.message.slice(2)}`);
+  });
+  if (!holds) fail(`its signature is not by the certificate in it (${signer.title})`);
 
   const [v1, v2] = [attribute(SIGNING_CERTIFICATE), attribute(SIGNING_CERTIFICATE_V2)];
-  const named = v2 ? certificateHash(v2, 'sha256') : v1 ? certificateHash(v1, 'sha1') : undefined;
-  if (!named || !same(named.hash, createHash(named.digest).update(signer.raw).digest()))
+  const named = v2 ? certificateHash(v2, 'SHA-256') : v1 ? certificateHash(v1, 'SHA-1') : undefined;
+  if (!named || !sameBytes(named.hash, digestOf(named.digest, signer.raw)))
     fail('its signature is not bound to the certificate in it');
 }
 
 /** The first hash in a SigningCertificate or SigningCertificateV2: SEQUENCE { SEQUENCE OF SEQUENCE { [algorithm,] hash, … }, … }. */
-function certificateHash(attribute: ArrayBuffer, byDefault: string): { digest: string; hash: Uint8Array } | undefined {
-  const [certificates] = elements(asn1js.fromBER(attribute).result);
+function certificateHash(attribute: Uint8Array, byDefault: Digest): { digest: Digest; hash: Uint8Array } | undefined {
+  const [certificates] = elements(readDer(attribute));
   const [first] = elements(certificates);
   const fields = elements(first);
-  const algorithm = fields[0] instanceof asn1js.Sequence ? elements(fields[0])[0]?.valueBlock.toString() : undefined;
+  const algorithm = fields[0] instanceof Sequence ? identifier(elements(fields[0])[0]) : undefined;
   const digest = algorithm === undefined ? byDefault : DIGESTS[algorithm];
-  const hash = fields.find((field) => field instanceof asn1js.OctetString);
-  return digest && hash ? { digest, hash: octets(hash) } : undefined;
+  const hash = fields.map(octets).find(({ length }) => length > 0);
+  return digest && hash ? { digest, hash } : undefined;
 }
 
-/** A certificate for time stamps has that as its only purpose, and says that this is critical (RFC 3161, 2.3). */
-function checkPurpose(signer: X509Certificate, fail: Fail): void {
-  const { extensions = [] } = AsnConvert.parse(signer.raw, Certificate).tbsCertificate;
-  const usage = extensions.find(({ extnID }) => extnID === id_ce_extKeyUsage);
-  const purposes = usage ? [...AsnConvert.parse(usage.extnValue, ExtendedKeyUsage)] : [];
-  if (!usage?.critical || purposes.length !== 1 || purposes[0] !== id_kp_timeStamping)
-    fail(`the certificate that signed it is not one for time stamps (${nameOf(signer)})`);
+/**
+ * A certificate for time stamps has that as its only purpose, and says that this is critical (RFC 3161, 2.3); its key, where
+ * that says so, is for signatures alone.
+ */
+function checkPurpose({ title, purposes, keyUsage }: Certificate, fail: Fail): void {
+  const only = purposes?.critical && purposes.ids.length === 1 && purposes.ids[0] === id_kp_timeStamping;
+  const signs = (usage: string): boolean => usage === 'digitalSignature' || usage === 'nonRepudiation';
+  if (!only || (keyUsage && !(keyUsage.length > 0 && keyUsage.every(signs))))
+    fail(`the certificate that signed it is not one for time stamps (${title})`);
 }
 
-function checkValidity(certificate: X509Certificate, time: Date, fail: Fail): void {
-  const { validFrom, validTo } = certificate;
-  if (time < new Date(validFrom) || time > new Date(validTo))
-    fail(
-      `the certificate of ${nameOf(certificate)} was not valid at ${time.toISOString()}: it is from ${validFrom} to ${validTo}`,
-    );
-}
-
-/** Certificates from the signer to a trusted one, each issued by the next, valid at the time. */
-function chainOf(
-  signer: X509Certificate,
-  others: readonly X509Certificate[],
-  trusted: readonly X509Certificate[],
-  time: Date,
-  fail: Fail,
-): X509Certificate[] {
-  const chain: X509Certificate[] = [];
-  let certificate = signer;
-  for (;;) {
-    chain.push(certificate);
-    checkValidity(certificate, time, fail);
-    const current = certificate;
-    if (trusted.some(({ raw }) => same(raw, current.raw))) return chain;
-    const issuer = [...trusted, ...others].find(
-      (candidate) => current.checkIssued(candidate) && candidate.ca && current.verify(candidate.publicKey),
-    );
-    if (!issuer || chain.some(({ raw }) => same(raw, issuer.raw)))
-      return fail(`no authority that was given issued the certificate of ${nameOf(certificate)}`);
-    certificate = issuer;
-  }
-}
-
-function readAuthorities(pem: string): X509Certificate[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
-  if (blocks.length === 0) throw new InputError('the file of authorities holds no certificate in PEM');
-  return blocks.map((block) => {
+function readAuthorities(pem: string): Certificate[] {
+  // What stands between the lines is matched by its own characters: each is looked at once.
+  const blocks = pem.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g);
+  const authorities = Array.from(blocks, ([, base64]) => {
     try {
-      return new X509Certificate(block);
+      return parseCertificate(Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)));
     } catch (error) {
       throw new InputError('the file of authorities holds a certificate that cannot be read', { cause: error });
     }
   });
+  if (authorities.length === 0) throw new InputError('the file of authorities holds no certificate in PEM');
+  return authorities;
 }
 
 /** The signed attributes of the one signer, by their own bytes: it is these that were signed. */
-function signedAttributes(signedData: ArrayBuffer): Uint8Array | undefined {
-  const [signerInfo] = elements(elements(asn1js.fromBER(signedData).result).at(-1));
-  return tagged0(signerInfo)?.valueBeforeDecodeView;
+function signedAttributes(signedData: Uint8Array): Uint8Array | undefined {
+  const [signerInfo] = elements(elements(readDer(signedData)).at(-1));
+  return tagged(signerInfo, 0)?.valueBeforeDecodeView;
 }
 
-/** The certificates in signed data, by their own bytes: encoded again they might be others. */
-function certificatesOf(signedData: ArrayBuffer): X509Certificate[] {
-  return elements(tagged0(asn1js.fromBER(signedData).result)).flatMap((element) => {
+/** The certificates in signed data, by their own bytes. */
+function certificatesOf(signedData: Uint8Array, fail: Fail): Certificate[] {
+  const found = elements(tagged(readDer(signedData), 0));
+  if (found.length > MOST_CERTIFICATES) fail(`its token holds more than ${MOST_CERTIFICATES} certificates`);
+  return found.flatMap(({ valueBeforeDecodeView }) => {
     try {
-      return [new X509Certificate(element.valueBeforeDecodeView)];
+      return [parseCertificate(valueBeforeDecodeView)];
     } catch {
       // Attribute certificates and the like.
       return [];
@@ -297,49 +300,32 @@ function certificatesOf(signedData: ArrayBuffer): X509Certificate[] {
   });
 }
 
-function isSigner(certificate: X509Certificate, { sid }: SignerInfo): boolean {
-  const { tbsCertificate } = AsnConvert.parse(certificate.raw, Certificate);
+function isSigner(certificate: Certificate, { sid }: SignerInfo): boolean {
   if (sid.issuerAndSerialNumber) {
     const { issuer, serialNumber } = sid.issuerAndSerialNumber;
-    const issuers = [issuer, tbsCertificate.issuer].map((name) => Buffer.from(AsnConvert.serialize(name)));
-    return integerOf(serialNumber) === integerOf(tbsCertificate.serialNumber) && issuers[0].equals(issuers[1]);
+    return (
+      integerOf(serialNumber) === integerOf(certificate.serialNumber) &&
+      sameDirectory(directoryOf(issuer), certificate.issuer)
+    );
   }
-  const wanted = sid.subjectKeyIdentifier && Buffer.from(sid.subjectKeyIdentifier.buffer);
-  const own = tbsCertificate.extensions?.find(({ extnID }) => extnID === '2.5.29.14')?.extnValue.buffer;
-  return wanted !== undefined && own !== undefined && wanted.equals(Buffer.from(octets(asn1js.fromBER(own).result)));
+  const { keyIdentifier } = certificate;
+  return (
+    sid.subjectKeyIdentifier !== undefined &&
+    keyIdentifier !== undefined &&
+    sameBytes(new Uint8Array(sid.subjectKeyIdentifier.buffer), keyIdentifier)
+  );
 }
 
-function parse<T>(bytes: Uint8Array | ArrayBuffer, type: new () => T, otherwise: () => never): T {
+function parse<T>(bytes: Uint8Array, type: new () => T, otherwise: () => never): T {
   try {
-    return AsnConvert.parse(bytes, type);
+    return parseDer(bytes, type);
   } catch {
     return otherwise();
   }
 }
 
-/** What a SEQUENCE or SET holds. */
-function elements(block: asn1js.AsnType | undefined): asn1js.AsnType[] {
-  const value = block && 'value' in block.valueBlock ? block.valueBlock.value : undefined;
-  return Array.isArray(value) ? (value as asn1js.AsnType[]) : [];
-}
-
-/** The element under the tag [0] of a SEQUENCE. */
-const tagged0 = (block: asn1js.AsnType | undefined): asn1js.AsnType | undefined =>
-  elements(block).find(({ idBlock }) => idBlock.tagClass === 3 && idBlock.tagNumber === 0);
-
-const octets = (block: asn1js.AsnType): Uint8Array =>
-  block instanceof asn1js.OctetString ? block.valueBlock.valueHexView : new Uint8Array(0);
-
 /** An INTEGER's bytes, whatever zeros they begin with. */
-const integerOf = (bytes: ArrayBuffer | undefined): string | undefined =>
-  bytes &&
-  Buffer.from(bytes)
-    .toString('hex')
-    .replace(/^(00)+(?=..)/, '');
-
-const same = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b);
-
-const nameOf = ({ subject }: X509Certificate): string =>
-  oneLine((subject ?? 'no name').split('\n').reverse().join(', '));
+const integerOf = (bytes: ArrayBuffer | Uint8Array | undefined): string | undefined =>
+  bytes && bytesToHex(new Uint8Array(bytes)).replace(/^(00)+(?=..)/, '');
 
 const oneLine = (text: string): string => text.replaceAll(/[\s\p{Cc}]+/gu, ' ').trim();

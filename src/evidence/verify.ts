@@ -130,8 +130,8 @@ async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommit
         if (!of) return failed('time stamp', `${path}: stamps ${hash}, ${other}`);
         const stamp = await verifyReply(reply, { fileName: path, imprint: hash, ca });
         const by = `the ${of}'s commitment was there at ${stamp.time}, says ${stamp.authority}`;
-        return stamp.chain
-          ? passed('time stamp', by)
+        return stamp.root
+          ? passed('time stamp', `${by}; trusted is ${stamp.root.subject}, sha256 ${stamp.root.sha256}`)
           : unknown('time stamp', `${by}; whether to trust that is open: give --ca`);
       } catch (error) {
         if (error instanceof IntegrityError) return failed('time stamp', error.message);

@@ -75,8 +75,8 @@ export const commit = defineCommand({
       text: [
         `commitment ${imprint} of the ${of}`,
         `was there at ${stamp.time}${stamp.accuracySeconds === null ? '' : ` (within ${stamp.accuracySeconds} s)`}, says ${stamp.authority}, serial ${stamp.serial}`,
-        stamp.chain
-          ? `its certificate is from an authority of ${ca}: ${stamp.chain.join(' < ')}`
+        stamp.chain && stamp.root
+          ? `its certificate is from an authority of ${ca}: ${stamp.chain.join(' < ')} (sha256 ${stamp.root.sha256})`
           : 'not checked: whether its certificate is from an authority you trust; give --ca FILE.pem',
       ].join('\n'),
     };
