@@ -34,6 +34,7 @@ export {
 } from './marking/key.ts';
 export {
   BLACK_BOX_SUBSPACE_DIMENSION,
+  carrierSpace,
   DEFAULT_SUBSPACE_DIMENSION,
   type KeygenOptions,
   keygen,
@@ -81,6 +82,7 @@ export {
 
 // Detection: from models, from features, from scores; what tests give where there is nothing to find.
 
+export { type ArrayFiles, type StoredArrays, serializeFeatures, serializeScores } from './detection/arrays.ts';
 export {
   type BlackBoxInput,
   type BlackBoxResult,
@@ -97,6 +99,7 @@ export {
 export { ClassMapping } from './detection/class_mapping.ts';
 export { fisherOfRanks, rankTest } from './detection/decoy.ts';
 export {
+  arraysOf,
   type DetectOptions,
   detect,
   type HeldOutFeatures,
@@ -125,6 +128,44 @@ export { type Calibration, calibration, type Finding, type NullSample, type Stat
 export { type ProductTest, TEST_NAMES, TESTS, type TestName } from './detection/tests.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
+
+// Evidence: a finding becomes a result that is counted in the key's register; others check all of it again.
+
+export { datasetCommitment, type MarkedFolder } from './evidence/commitment.ts';
+export {
+  appendLook,
+  bonferroni,
+  type Look,
+  type NewLook,
+  newRegister,
+  parseRegister,
+  type Register,
+  serializeRegister,
+} from './evidence/register.ts';
+export {
+  type Circumstances,
+  concludeTest,
+  hashResult,
+  parseStoredResult,
+  type Result,
+  type StoredResult,
+} from './evidence/result.ts';
+export {
+  type ReplyOptions,
+  stampedHash,
+  type TimeStamp,
+  timeStampRequest,
+  verifyReply,
+} from './evidence/timestamp.ts';
+export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
+export { type Check, type Evidence, type NamedBytes, type VerifyOptions, verifyEvidence } from './evidence/verify.ts';
+
+// Report: what is said of a result, as plain values and as one page.
+
+export { describeMarked, type MarkedSources } from './report/marked.ts';
+export { reportPage, type ShownExample, type ShownImage } from './report/page.ts';
+export { makeReport, type ReportInput } from './report/report.ts';
+export type { Report } from './report/schema.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 

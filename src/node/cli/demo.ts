@@ -1,10 +1,10 @@
 import { DEFAULT_FRESH_KEYS } from '../../detection/fresh_keys.ts';
 import { InputError } from '../../errors.ts';
+import { textTable } from '../../formats/text_table.ts';
 import { runDemo } from '../demo/demo.ts';
 import { exists } from '../files/files.ts';
 import { packageFile } from '../files/package_file.ts';
 import { defineCommand } from './command.ts';
-import { alignColumns } from './output.ts';
 
 export const demo = defineCommand({
   name: 'demo',
@@ -61,7 +61,7 @@ export const demo = defineCommand({
       json: result,
       text: [
         '',
-        ...alignColumns(table),
+        ...textTable(table),
         '',
         `fresh keys: how many of ${DEFAULT_FRESH_KEYS} keys that marked nothing give the same model as small a p-value`,
         `${result.marked} of ${result.images} images marked; PSNR of the saved images: median ${result.psnrMedian.toFixed(1)} dB, lowest ${result.psnrMin.toFixed(1)} dB`,

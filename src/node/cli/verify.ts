@@ -1,6 +1,7 @@
 import { UsageError } from '../../errors.ts';
 import type { Check } from '../../evidence/verify.ts';
 import { jsonDocument } from '../../formats/json.ts';
+import { textTable } from '../../formats/text_table.ts';
 import { requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { DEFAULT_SAMPLE, runVerification } from '../runs/verify.ts';
@@ -99,7 +100,9 @@ export const verify = defineCommand({
 });
 
 function table(checks: readonly Check[]): string[] {
-  const width = Math.max(...checks.map(({ check }) => check.length));
   const said = (ok: boolean | null): string => (ok === null ? '-' : ok ? 'ok' : 'FAILED');
-  return checks.map(({ check, ok, detail }) => `${check.padEnd(width)}  ${said(ok).padEnd(6)}  ${detail}`);
+  return textTable(
+    checks.map(({ check, ok, detail }) => [check, said(ok), detail]),
+    { left: 'all' },
+  );
 }
