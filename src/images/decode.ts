@@ -8,6 +8,7 @@ import { readWebpHeader } from './webp.ts';
 export const UNUSUAL = ['CMYK', '16-bit', 'animated'] as const;
 export type Unusual = (typeof UNUSUAL)[number];
 
+/** What is decoded, and what is refused. */
 export interface DecodeOptions {
   /** Largest number of pixels (width times height) that is decoded; default 64 million. */
   readonly maxPixels?: number;
