@@ -137,6 +137,8 @@ export {
   recordMarkingStep,
 } from './marking/marker.ts';
 
+export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
+
 // Training: a whole run, or the step recorded on a tape.
 
 export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
@@ -209,6 +211,14 @@ export { type Crop, centreSquare, type RandomCropOptions, randomCrop, wholeImage
 export { checkImage, type Image8, type ImageShape } from './images/image.ts';
 export { psnr, ssim } from './images/metrics.ts';
 export { cutRegion, type Region } from './images/region.ts';
+
+// Image files: PNG, JPEG and WebP decoded, PNG encoded, by a codec.
+
+export { type Decoded, type EncodedFormat, type ImageCodec, UndecodedError } from './images/codec.ts';
+export { type DecodeOptions, decodeImage, encodeImage, readImageHeader, uprightShape } from './images/decode.ts';
+export { type DecodableFormat, type ImageHeader, UNUSUAL, type Unusual } from './images/header.ts';
+export type { WasmSource, WasmSources } from './images/jsquash.ts';
+export { type PortableCodecOptions, portableCodec } from './images/portable_codec.ts';
 
 // File formats, from and to bytes.
 
