@@ -9,8 +9,9 @@ const APP0 = 0xe0;
 const APP1 = 0xe1;
 const APP14 = 0xee;
 const EXIF = 'Exif\0\0';
-/** Quantisation, Huffman and arithmetic tables, restart interval: what decoding needs beside frame and scans. */
-const TABLES = [0xdb, 0xc4, 0xcc, 0xdd];
+/** quantisation and Huffman tables, restart interval: what decoding needs beside frame and scans. */
+const TABLES = [0xdb, 0xc4, 0xdd];
+const DAC = 0xcc;
 const COEFFICIENTS = 64;
 
 /** Baseline, extended and progressive, by Huffman or arithmetic coding (T.81, table B.1). */
@@ -87,7 +88,8 @@ export function jpegPicture(bytes: Uint8Array): Uint8Array {
   const { marker: frameMarker } = frameOf(segments, ACCEPTED);
   const parts = [Uint8Array.of(0xff, SOI), colourSegment(segments, jpegColours(segments))];
   for (const { marker, data, scan } of segments) {
-    if (!TABLES.includes(marker) && marker !== frameMarker && marker !== SOS) continue;
+    const needed = [...TABLES, frameMarker, SOS, ...(ARITHMETIC.includes(frameMarker) ? [DAC] : [])];
+    if (!needed.includes(marker)) continue;
     const length = data.length + 2;
     const copy = concatBytes([Uint8Array.of(0xff, marker, length >> 8, length & 0xff), data]);
     // A sequential scan has all coefficients whatever its header says; some cameras write zeros there.
