@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { MissingModuleError } from '../../errors.ts';
 import type { ImageCodec } from '../../images/codec.ts';
 import { portableCodec } from '../../images/portable_codec.ts';
 import { sharpCodec } from './sharp.ts';
@@ -8,7 +9,8 @@ import { sharpCodec } from './sharp.ts';
 export async function nodeCodec(): Promise<ImageCodec> {
   try {
     return await sharpCodec();
-  } catch {
+  } catch (error) {
+    if (!(error instanceof MissingModuleError)) throw error;
     return nodePortableCodec();
   }
 }

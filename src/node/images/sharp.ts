@@ -1,16 +1,20 @@
-import type Sharp from 'sharp';
 import type { Decoded, ImageCodec } from '../../images/codec.ts';
 import type { ImageHeader } from '../../images/header.ts';
 import type { Image8 } from '../../images/image.ts';
+import { optionalModule } from '../optional.ts';
+
+type Sharp = typeof import('sharp')['default'];
 
 /** Compression that photographs gain from; more takes three times as long for a twentieth. */
 const PNG_OPTIONS = { compressionLevel: 6, adaptiveFiltering: true } as const;
 
 /**
- * The codec of sharp: libpng, libjpeg-turbo's decoder and libwebp, in threads of their own. Rejects where sharp is not installed.
+ * The codec of sharp: libpng, libjpeg-turbo's decoder and libwebp, in threads of their own.
+ *
+ * @throws MissingModuleError where the optional dependency `sharp` is missing.
  */
 export async function sharpCodec(): Promise<ImageCodec> {
-  const { default: sharp } = await import('sharp');
+  const sharp = await optionalModule('sharp', async () => (await import('sharp')).default);
   // Many images are decoded side by side: each by one thread, none kept.
   sharp.concurrency(1);
   sharp.cache(false);
@@ -21,11 +25,7 @@ export async function sharpCodec(): Promise<ImageCodec> {
   };
 }
 
-async function decode(
-  sharp: typeof Sharp,
-  bytes: Uint8Array,
-  { channels, opacity, unusual }: ImageHeader,
-): Promise<Decoded> {
+async function decode(sharp: Sharp, bytes: Uint8Array, { channels, opacity, unusual }: ImageHeader): Promise<Decoded> {
   const image = sharp(bytes, {
     // Warnings too: of a picture that is decoded in part the rest would be made up.
     failOn: 'warning',
@@ -50,7 +50,7 @@ async function decode(
   };
 }
 
-async function encodePng(sharp: typeof Sharp, { width, height, channels, data, alpha }: Image8): Promise<Uint8Array> {
+async function encodePng(sharp: Sharp, { width, height, channels, data, alpha }: Image8): Promise<Uint8Array> {
   const raw = { width, height, channels };
   let pixels = sharp(data, { raw, limitInputPixels: false });
   if (alpha) pixels = pixels.joinChannel(Buffer.from(alpha), { raw: { width, height, channels: 1 } });
