@@ -1,7 +1,7 @@
 import os from 'node:os';
 import { AdapterError, UsageError } from '../errors.ts';
-import { Device, type DeviceOptions } from '../gpu/device.ts';
-import { requireSelfTest } from '../shaders/selftest.ts';
+import type { Device, DeviceOptions } from '../gpu/device.ts';
+import { openCheckedDevice } from '../shaders/selftest.ts';
 
 // Everything that runs anywhere.
 
@@ -87,7 +87,7 @@ const instances = new WeakMap<Device, GPU>();
 
 /**
  * Opens the device the user asked for, or the best there is. Throws AdapterError if there is none, or none for the precision asked for,
- * and DeviceError where that fails its self-test.
+ * and where it fails its self-test.
  */
 export async function openDevice(options: NodeDeviceOptions = {}): Promise<Device> {
   const half = options.precision === 'f16';
@@ -103,10 +103,9 @@ export async function openDevice(options: NodeDeviceOptions = {}): Promise<Devic
       `no adapter is called ${options.adapter}; there are: ${adapters.map(({ info }) => info.description).join('; ')}`,
     );
   const memory = adapter.info.isFallbackAdapter ? Math.floor(os.freemem() * 0.8) : Number.POSITIVE_INFINITY;
-  const device = await Device.open(adapter, { memoryLimitBytes: memory, ...options });
+  const device = await openCheckedDevice(adapter, { memoryLimitBytes: memory, ...options });
   // Dawn ends with the object it was opened by: it lives as long as the device does.
   instances.set(device, gpu);
-  if (half) await requireSelfTest(device, 'f16');
   // While a promise of Dawn's is pending its binding polls, and the polling thread takes cores from a software adapter's
   // workers. They exist by now and keep their priority; only this thread steps back.
   if (device.capabilities.software) os.setPriority(19);
