@@ -1,5 +1,8 @@
 import type { ErrorCase, KernelCase, Values } from '../cases.ts';
+import { halfScaleOf } from '../half_scale/half_scale.ts';
+import { reluBackward } from '../relu/relu.ts';
 import { conv2d } from './conv2d.ts';
+import { conv2dDx } from './gradients.ts';
 
 interface ConvShape {
   n: number;
@@ -79,6 +82,28 @@ function convCase(shape: ConvShape): KernelCase {
   };
 }
 
+/** The gradient of a ReLU in the pass of a convolution's gradient, which writes what it is applied to. */
+function gateCase(n: number, size: number, c: number, o: number): KernelCase {
+  return {
+    name: `conv2d gate ${n}x${size}x${size}x${c} to ${o}`,
+    inputs: {
+      dy: { shape: [n, size, size, o] },
+      weight: { shape: [1, 1, c, o] },
+      y: { shape: [n, size, size, c] },
+    },
+    record: (_, { dy, weight, y }) => ({
+      dx: reluBackward(conv2dDx(dy, weight, { H: size, W: size, stride: 1, padding: 0, scale: halfScaleOf(dy) }), y),
+    }),
+    reference: ({ dy, weight, y }) => ({
+      dx: y.map((value, at) => {
+        let sum = 0;
+        for (let k = 0; k < o; k++) sum += dy[Math.floor(at / c) * o + k] * weight[(at % c) * o + k];
+        return value <= 0 ? 0 : sum;
+      }),
+    }),
+  };
+}
+
 /** Two convolutions with a shortcut around the second: sum and ReLU of the gradient go into the pass that writes it. */
 function blockCase(n: number, size: number, c: number): KernelCase {
   const shape = { n, h: size, w: size, c, o: c, kh: 3, kw: 3, stride: 1, padding: 1, bias: false };
@@ -116,6 +141,8 @@ export const cases: readonly KernelCase[] = [
   convCase({ n: 3, h: 17, w: 15, c: 32, o: 32, kh: 3, padding: 1 }),
   // Three channels, filled up to four and gathered from columns, where the adapter's variant does so.
   convCase({ n: 2, h: 11, w: 14, c: 3, o: 16, kh: 7, stride: 2, padding: 3, bias: true, relu: true }),
+  gateCase(2, 5, 8, 12),
+  gateCase(2, 5, 7, 3),
   blockCase(2, 7, 3),
   blockCase(1, 9, 8),
   blockCase(1, 16, 32),

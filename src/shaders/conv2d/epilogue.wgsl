@@ -20,11 +20,11 @@ fn addBias(epilogue: u32, sum: Channels, channel: u32) -> Channels {
   return value;
 }
 
-/** ReLU and gate. NaN stays NaN in a ReLU; a gate that is NaN lets nothing through. */
+/** ReLU and gate. NaN stays NaN, and where the gate is NaN the value passes, as PyTorch has it. */
 fn activate(epilogue: u32, sum: Channels, at: u32) -> Channels {
   var value = sum;
   if ((epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
-  if ((epilogue & GATE) != 0u) { value = select(Channels(), value, gate[at] > Channels()); }
+  if ((epilogue & GATE) != 0u) { value = select(value, Channels(), gate[at] <= Channels()); }
   return value;
 }
 
