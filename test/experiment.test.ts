@@ -99,7 +99,7 @@ describe('the configuration', () => {
   it.each([
     [['title'], undefined, 'title: missing'],
     [['colour'], 'red', 'colour: unknown field'],
-    [['keys'], 0, 'keys: expected at least 1'],
+    [['keys'], 0, 'keys: expected 1 or more'],
     [['keys'], 2.5, 'keys: expected a whole number'],
     [['seeds'], [1, 1], 'seeds: expected every entry once'],
     [['data', 'owner'], 'train', 'data.owner: expected an object'],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Device, Precision } from '../src/gpu/device.ts';
-import { type NodeDeviceOptions, openDevice } from '../src/node/index.ts';
+import { type NodeDeviceOptions, openDevice } from '../src/node/device.ts';
 import { backward } from '../src/shaders/backward.ts';
 import type { CaseInput, ErrorCase, KernelCase, Values } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';

@@ -598,12 +598,12 @@ describe('from a test to its report', () => {
     [
       '@evidence --verification @evidence/result.json -o @x.html',
       3,
-      '@evidence/result.json: format: Invalid type: Expected "radioactive-verification" but received "radioactive-result"; give what verify -o wrote',
+      '@evidence/result.json: is no verification; give what verify -o wrote',
     ],
     [
       '@version2.json -o @x.html',
       3,
-      '@version2.json: is a result of version 2, this program reads version 1; use the version of radioactive that wrote it',
+      '@version2.json: is a result of a test of version 2, this program reads version 1; use the version of radioactive that wrote it',
     ],
     ['@outside.json -o @x.html', 3, '@outside.json: saved: "../owner.key" is no file\'s name'],
     [

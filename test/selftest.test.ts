@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { AdapterError } from '../src/errors.ts';
 import { Device } from '../src/gpu/device.ts';
-import { listAdapters, openDevice, openGpu } from '../src/node/index.ts';
+import { listAdapters, openDevice, openGpu } from '../src/node/device.ts';
 import { openCheckedDevice, selfTest } from '../src/shaders/selftest.ts';
 
 // Dawn ends with this object.

@@ -6,7 +6,7 @@ import { defaultMarkingRecipe, Marker } from '../src/marking/marker.ts';
 import { FeatureExtractor } from '../src/nn/inference.ts';
 import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
-import { HALF_SWITCHES, openGpu } from '../src/node/index.ts';
+import { HALF_SWITCHES, openGpu } from '../src/node/device.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import { backward } from '../src/shaders/backward.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';

@@ -1,43 +1,39 @@
 import * as v from 'valibot';
-import { InputError } from '../errors.ts';
-
-const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
-const count = v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(0, 'expected 0 or more'));
-const real = v.pipe(v.number(), v.finite('expected a finite number'));
-const name = v.pipe(v.string(), v.nonEmpty('expected a name, got an empty one'));
+import { checkDocument, type DocumentKind, readDocument } from '../formats/document.ts';
+import { count, finite, hex32, text } from '../formats/fields.ts';
 
 /** Ids are used as paths inside the data set: none may lead out of it. */
 const id = v.pipe(
-  name,
+  text,
   v.check(
-    (text) =>
-      !/[\p{Cc}\\]/u.test(text) && text.split('/').every((part) => part !== '' && part !== '.' && part !== '..'),
+    (path) =>
+      !/[\p{Cc}\\]/u.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..'),
     'expected a path inside the data set, like cat/001.png',
   ),
 );
 
-const record = v.record(name, v.union([real, v.string(), v.boolean()]));
+const record = v.record(text, v.union([finite, v.string(), v.boolean()]));
 
 const image = v.strictObject({
   /** Of the item in the marked data set, see `Dataset.id`. */
   id,
   /** Of the item in the unmarked data set, where that differs: a JPEG file becomes a PNG file. */
   source: v.optional(id),
-  class: name,
+  class: text,
   /** dB between the original and the saved image; null where they are equal. */
-  psnr: v.nullable(real),
+  psnr: v.nullable(finite),
   /** Structural similarity of the original and the saved image, see `ssim`. */
-  ssim: v.optional(real),
+  ssim: v.optional(finite),
   /** Largest change of any channel of any pixel, in 8-bit levels. */
   maxChangeLevels: v.pipe(count, v.maxValue(255, 'expected 255 or less')),
   /** Change of the marking network's features along the class's carrier. */
-  gain: real,
+  gain: finite,
   /** Of what is stored for the item, see `Dataset.bytes`. */
-  sha256,
+  sha256: hex32,
 });
 
 /** The id is that of the unmarked data set and may have any characters a file system allows. */
-const skipped = v.strictObject({ id: name, reason: name });
+const skipped = v.strictObject({ id: text, reason: text });
 
 const manifest = v.pipe(
   v.strictObject({
@@ -49,19 +45,19 @@ const manifest = v.pipe(
       /** Items in the data set, marked or not. */
       count,
       /** Of the listing of the unmarked data set, see `hashDataset`. */
-      sha256,
+      sha256: hex32,
     }),
     /** The hash by which the key was committed to. */
-    keyCommitment: sha256,
+    keyCommitment: hex32,
     /** What the marks were made with: radiusLevels, iterations, lr, lambdaFeatures, lambdaImage, seed, fraction and others. */
     options: record,
-    classes: v.pipe(v.array(name), v.minLength(1, 'expected at least one class')),
+    classes: v.pipe(v.array(text), v.minLength(1, 'expected at least one class')),
     /** Figures over all marked images. */
     summary: record,
     /** Files that looked like images and could not be marked, in the order of the data set: why, and what to do. */
     skipped: v.optional(v.array(skipped)),
     /** Of the images below, see `merkleRoot`. */
-    merkleRoot: sha256,
+    merkleRoot: hex32,
     /** The marked images, in the order of the data set. */
     images: v.array(image),
   }),
@@ -87,19 +83,20 @@ export type SkippedImage = v.InferOutput<typeof skipped>;
 
 export const MANIFEST_NAME = 'manifest.json';
 
+const MANIFEST = {
+  name: 'manifest',
+  cure: 'restore or remake it',
+  schema: manifest,
+  header: { format: 'radioactive-manifest', versions: [2] },
+} satisfies DocumentKind;
+
 /**
  * Reads a manifest.
  *
  * @throws InputError naming the file and the place in it if it is not one.
  */
 export function parseManifest(text: string, fileName: string): Manifest {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new InputError(`${fileName}: not valid JSON: ${oneLine((error as Error).message)}; restore or remake it`);
-  }
-  return check(value, fileName);
+  return readDocument(MANIFEST, text, fileName);
 }
 
 /**
@@ -108,25 +105,8 @@ export function parseManifest(text: string, fileName: string): Manifest {
  * @throws InputError naming the place if a value is not allowed, such as a number that is not finite.
  */
 export function serializeManifest(value: Manifest): string {
-  const { images, ...rest } = check(value, MANIFEST_NAME);
+  const { images, ...rest } = checkDocument(MANIFEST, value, MANIFEST_NAME);
   const head = JSON.stringify(rest, null, 2).slice(0, -'\n}'.length);
   const lines = images.map((entry) => `\n    ${JSON.stringify(entry)}`);
   return `${head},\n  "images": [${lines.join(',')}${lines.length > 0 ? '\n  ' : ''}]\n}\n`;
-}
-
-function check(value: unknown, fileName: string): Manifest {
-  const result = v.safeParse(manifest, value, { abortEarly: true });
-  if (result.success) return result.output;
-  const [issue] = result.issues;
-  let place = '';
-  for (const { key } of issue.path ?? [])
-    place += typeof key === 'number' ? `[${key}]` : `${place && '.'}${String(key)}`;
-  const what = issue.kind === 'schema' ? `expected ${issue.expected}, got ${issue.received}` : issue.message;
-  throw new InputError(`${fileName}: ${place && `${place}: `}${oneLine(what)}; restore or remake it`);
-}
-
-/** At most 200 characters of a text, without line breaks. */
-function oneLine(text: string): string {
-  const line = text.replace(/\s+/g, ' ');
-  return line.length > 200 ? `${line.slice(0, 200)}…` : line;
 }

@@ -1,4 +1,5 @@
 import { InputError } from '../errors.ts';
+import { oddity } from './document.ts';
 import { elementCount, isCount } from './shape.ts';
 
 /** Bytes per element of every element type this project reads or writes. */
@@ -218,34 +219,9 @@ function parseHeader(bytes: Uint8Array, fail: Fail): Record<string, unknown> {
   } catch {
     return fail('damaged: the header is not valid JSON');
   }
-  const twice = duplicateKey(text);
-  if (twice !== undefined) return fail(`damaged: the header has the key ${quote(twice)} twice`);
+  const problem = oddity(text);
+  if (problem !== undefined) return fail(`damaged: the header ${problem}`);
   return header as Record<string, unknown>;
-}
-
-/** The first key that comes twice in one object of a valid JSON text: JSON.parse silently keeps the last. */
-function duplicateKey(json: string): string | undefined {
-  const open: Set<string>[] = [];
-  for (let i = 0; i < json.length; i++) {
-    if (json[i] === '{') open.push(new Set());
-    else if (json[i] === '}') open.pop();
-    else if (json[i] === '"') {
-      const start = i++;
-      while (json[i] !== '"') i += json[i] === '\\' ? 2 : 1;
-      if (!isKey(json, i + 1)) continue;
-      const key: string = JSON.parse(json.slice(start, i + 1));
-      const keys = open.at(-1)!;
-      if (keys.has(key)) return key;
-      keys.add(key);
-    }
-  }
-  return undefined;
-}
-
-/** Whether the string that ends before `position` is a key: a colon is next. */
-function isKey(json: string, position: number): boolean {
-  while (/\s/.test(json.charAt(position))) position++;
-  return json[position] === ':';
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -6,6 +6,8 @@
 import * as v from 'valibot';
 import { InputError, IntegrityError } from '../errors.ts';
 import { canonicalJson } from '../formats/canonical.ts';
+import { checkDocument, type DocumentKind, parseJson } from '../formats/document.ts';
+import { hex32, name, notNegative, positiveCount } from '../formats/fields.ts';
 import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../maths/linalg.ts';
 import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
 import { probeOrder } from './probe_order.ts';
@@ -16,67 +18,44 @@ const commitmentPrefix = (version: Key['version']): string => `radioactive-key-c
 /** By so much may the basis rows' scalar products differ from those of orthonormal ones. */
 const ORTHONORMALITY = 1e-9;
 
-// Every message is our own: valibot's quote what they received, which may be the secret.
-const hex32 = v.pipe(v.string('expected a string'), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
-const count = v.pipe(
-  v.number('expected a number'),
-  v.safeInteger('expected an integer'),
-  v.minValue(1, 'expected at least 1'),
-);
-const name = v.pipe(
-  v.string('expected a string'),
-  v.regex(/^[^\p{Cc}\p{Cs}]+$/u, 'expected a name that is not empty and has no control characters'),
-);
-
-const HeldOutSchema = v.variant(
-  'kind',
-  [
-    v.strictObject({ kind: v.literal('content'), count, sha256: hex32 }),
-    v.strictObject({ kind: v.literal('name'), name }),
-  ],
-  "expected 'content' or 'name'",
-);
+const HeldOutSchema = v.variant('kind', [
+  v.strictObject({ kind: v.literal('content'), count: positiveCount, sha256: hex32 }),
+  v.strictObject({ kind: v.literal('name'), name }),
+]);
 
 const WhiteBoxSchema = v.strictObject({
   kind: v.literal('white-box'),
-  centre: v.boolean('expected true or false'),
+  centre: v.boolean(),
   rcond: v.pipe(
-    v.number('expected a number'),
+    v.number(),
     v.minValue(MIN_RCOND, `expected at least ${MIN_RCOND}`),
     v.maxValue(0.1, 'expected at most 0.1'),
   ),
 });
 
-const number = v.pipe(v.number('expected a number'), v.finite('expected a finite number'));
-const notNegative = v.pipe(number, v.minValue(0, 'expected 0 or more'));
 const range = v.pipe(v.strictTuple([notNegative, notNegative], 'expected two numbers'), v.readonly());
 
 /** Every field of a `MarkingRecipe`. */
 const RecipeSchema = v.strictObject({
   radiusLevels: v.pipe(notNegative, v.maxValue(255, 'expected 255 or less')),
-  iterations: count,
+  iterations: positiveCount,
   learningRate: notNegative,
   lambdaFeatures: notNegative,
   lambdaImage: notNegative,
-  roundEvery: count,
-  crop: v.nullable(
-    v.strictObject(
-      { scale: range, ratio: range, flip: v.boolean('expected true or false') },
-      'expected an object or null',
-    ),
-  ),
-  vanillaCrop: v.picklist(['same', 'evaluation'], "expected 'same' or 'evaluation'"),
-  seed: v.pipe(notNegative, v.safeInteger('expected an integer')),
+  roundEvery: positiveCount,
+  crop: v.nullable(v.strictObject({ scale: range, ratio: range, flip: v.boolean() }, 'expected an object or null')),
+  vanillaCrop: v.picklist(['same', 'evaluation']),
+  seed: v.pipe(notNegative, v.safeInteger()),
 });
 
 const BlackBoxSchema = v.strictObject({
   kind: v.literal('black-box'),
   /** How the classes' evidence becomes one p-value. */
-  combine: v.picklist(['sum', 'fisher'], "expected 'sum' or 'fisher'"),
+  combine: v.picklist(['sum', 'fisher']),
   /** Carrier sets that the true one is compared with. */
-  decoys: count,
+  decoys: positiveCount,
   /** Held-out images of each class that are marked towards every set. */
-  perClass: count,
+  perClass: positiveCount,
   /** How they are marked. */
   recipe: RecipeSchema,
   /** SHA-256 of the reference models' files; null: left open. */
@@ -84,48 +63,41 @@ const BlackBoxSchema = v.strictObject({
 });
 
 const KeySchema = v.strictObject({
-  format: v.literal('radioactive-key', "expected 'radioactive-key'"),
-  version: v.picklist([1, 2, 3], 'expected 1, 2 or 3: a later version of this program made the key'),
+  format: v.literal('radioactive-key'),
+  version: v.picklist([1, 2, 3]),
   secret: hex32,
   nonce: hex32,
   classes: v.pipe(
-    v.array(name, 'expected a list'),
+    v.array(name),
     v.minLength(1, 'expected at least one class'),
     v.check((classes) => new Set(classes).size === classes.length, 'expected every class once'),
   ),
   model: v.strictObject({
     sha256: hex32,
     architecture: name,
-    featureDimension: count,
+    featureDimension: positiveCount,
     /** What was said of the network beside its file, by flags. Of version 2. */
     network: v.exactOptional(
       v.record(
         v.string(),
-        v.union(
-          [v.string(), v.number(), v.array(v.number('expected a number'), 'expected a list')],
-          'expected a name, a number or a list of numbers',
-        ),
+        v.union([v.string(), v.number(), v.array(v.number())], 'expected a name, a number or a list of numbers'),
       ),
     ),
   }),
-  carriers: v.variant(
-    'kind',
-    [
-      v.strictObject({ kind: v.literal('uniform'), dimension: count }),
-      v.strictObject({
-        kind: v.literal('subspace'),
-        dimension: count,
-        basis: v.pipe(v.string('expected a string'), v.base64('expected base64')),
-        basisSha256: hex32,
-      }),
-    ],
-    "expected 'uniform' or 'subspace'",
-  ),
+  carriers: v.variant('kind', [
+    v.strictObject({ kind: v.literal('uniform'), dimension: positiveCount }),
+    v.strictObject({
+      kind: v.literal('subspace'),
+      dimension: positiveCount,
+      basis: v.pipe(v.string(), v.base64()),
+      basisSha256: hex32,
+    }),
+  ]),
   /** Black-box: of version 3. */
-  statistic: v.variant('kind', [WhiteBoxSchema, BlackBoxSchema], "expected 'white-box' or 'black-box'"),
+  statistic: v.variant('kind', [WhiteBoxSchema, BlackBoxSchema]),
   /** From version 2 on. */
   heldOut: v.exactOptional(v.nullable(HeldOutSchema)),
-  created: v.pipe(v.string('expected a string'), v.isoTimestamp('expected an ISO 8601 time')),
+  created: v.pipe(v.string(), v.isoTimestamp()),
 });
 
 /**
@@ -201,57 +173,47 @@ export function serializeKey(key: Key): string {
  * @throws IntegrityError if the basis is not the one its hash was taken of
  */
 export async function parseKey(text: string, fileName: string): Promise<Key> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    // The engine's message quotes the text: the secret could be in it.
-    throw new InputError(`${fileName}: not valid JSON`);
-  }
-  return checkKey(json, fileName);
+  return checkKey(parseJson(text, fileName, CURE), fileName);
 }
 
+const CURE = 'give the file that keygen wrote, unchanged';
+
+const KEY = {
+  name: 'key',
+  cure: CURE,
+  schema: KeySchema,
+  header: { format: 'radioactive-key', versions: [1, 2, 3] },
+} satisfies DocumentKind;
+
 async function checkKey(json: unknown, fileName: string): Promise<Key> {
-  const parsed = v.safeParse(KeySchema, json, { abortEarly: true });
-  if (!parsed.success) {
-    const issue = parsed.issues[0];
-    const field = v.getDotPath(issue);
-    throw new InputError(`${fileName}: ${field === null ? '' : `${field}: `}${describe(issue)}`);
-  }
-  const key = parsed.output;
-  if (key.version === 1 && key.heldOut !== undefined) throw new InputError(`${fileName}: heldOut: unknown field`);
-  if (key.version >= 2 && key.heldOut === undefined) throw new InputError(`${fileName}: heldOut: missing`);
+  const key = checkDocument(KEY, json, fileName);
+  const fail = (what: string): never => {
+    throw new InputError(`${fileName}: ${what}; ${CURE}`);
+  };
+  if (key.version === 1 && key.heldOut !== undefined) fail('heldOut: unknown field');
+  if (key.version >= 2 && key.heldOut === undefined) fail('heldOut: missing');
   if (key.version < 3 && key.statistic.kind === 'black-box')
-    throw new InputError(`${fileName}: statistic.kind: expected 'white-box' in a key of version ${key.version}`);
-  if (key.version === 1 && key.model.network) throw new InputError(`${fileName}: model.network: unknown field`);
+    fail(`statistic.kind: expected "white-box" in a key of version ${key.version}`);
+  if (key.version === 1 && key.model.network) fail('model.network: unknown field');
   const d = key.model.featureDimension;
   const k = key.carriers.dimension;
   if (key.carriers.kind === 'uniform') {
-    if (k !== d) throw new InputError(`${fileName}: carriers.dimension: expected ${d}, the model's feature dimension`);
+    if (k !== d) fail(`carriers.dimension: expected ${d}, the model's feature dimension`);
     return key;
   }
   const bytes = fromBase64(key.carriers.basis);
   if (k > d || bytes.length !== k * d * 8) {
-    throw new InputError(
-      `${fileName}: carriers.basis: expected ${k} × ${d} float64, at most ${d} rows; it has ${bytes.length} bytes`,
-    );
+    fail(`carriers.basis: expected ${k} × ${d} float64, at most ${d} rows; it has ${bytes.length} bytes`);
   }
   if (toHex(await sha256(bytes)) !== key.carriers.basisSha256) {
-    throw new IntegrityError(`${fileName}: carriers.basis: its SHA-256 is not carriers.basisSha256`);
+    throw new IntegrityError(`${fileName}: carriers.basis: its SHA-256 is not carriers.basisSha256; ${CURE}`);
   }
   const basis = decodeFloats(bytes);
   const products = multiplyTransposed(basis, basis, k, k, d);
   const orthonormal = products.every((x, at) => Math.abs(x - (at % (k + 1) === 0 ? 1 : 0)) <= ORTHONORMALITY);
-  if (!orthonormal) throw new InputError(`${fileName}: carriers.basis: its rows are not orthonormal`);
-  if (key.classes.length < 2) throw new InputError(`${fileName}: classes: subspace carriers need at least two`);
+  if (!orthonormal) fail(`carriers.basis: its rows are not orthonormal`);
+  if (key.classes.length < 2) fail(`classes: subspace carriers need at least two`);
   return key;
-}
-
-/** A message without anything from the file. */
-function describe(issue: v.InferIssue<typeof KeySchema>): string {
-  if (issue.type !== 'strict_object') return issue.message;
-  if (issue.expected === 'never') return 'unknown field';
-  return issue.expected === 'Object' ? 'expected an object' : 'missing';
 }
 
 /**

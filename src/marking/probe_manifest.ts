@@ -2,30 +2,27 @@
 
 import * as v from 'valibot';
 import type { ProbeLayout } from '../detection/scores.ts';
-import { InputError } from '../errors.ts';
+import { type DocumentKind, readDocument } from '../formats/document.ts';
+import { finite, hex32, positiveCount, text } from '../formats/fields.ts';
 
-const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
-const count = v.pipe(v.number(), v.safeInteger('expected a whole number'), v.minValue(1, 'expected 1 or more'));
-const name = v.pipe(v.string(), v.nonEmpty('expected a name, got an empty one'));
-const real = v.pipe(v.number(), v.finite('expected a finite number'));
-const matrix = v.array(v.array(real));
+const matrix = v.array(v.array(finite));
 
 const ProbeManifestSchema = v.pipe(
   v.strictObject({
     format: v.literal('radioactive-probes'),
     version: v.literal(1),
     /** The held-out data set that the images are of, as in a key's `heldOut`. */
-    source: v.strictObject({ layout: v.picklist(['folder', 'idx']), count, sha256: hex32 }),
+    source: v.strictObject({ layout: v.picklist(['folder', 'idx']), count: positiveCount, sha256: hex32 }),
     keyCommitment: hex32,
     /** What decides the images beside the key: decoys, perClass, the recipe, the marking network. */
-    options: v.record(name, v.union([real, v.string()])),
+    options: v.record(text, v.union([finite, v.string()])),
     /** In the key's order. */
-    classes: v.pipe(v.array(name), v.minLength(1, 'expected at least one class')),
+    classes: v.pipe(v.array(text), v.minLength(1, 'expected at least one class')),
     /** S = decoys + 1. */
-    sets: v.pipe(count, v.minValue(2, 'expected 2 or more')),
+    sets: v.pipe(positiveCount, v.minValue(2)),
     layout: v.picklist(['folder', 'idx']),
     /** The vanilla images, class by class: in the list each is followed by its S marked versions. */
-    images: v.array(v.strictObject({ class: name, id: name })),
+    images: v.array(v.strictObject({ class: text, id: text })),
     /** Of the listing of all images, see `hashDataset`. */
     sha256: hex32,
     /** Means over the images of a class [K][S], sets in the order of the list. */
@@ -54,20 +51,16 @@ export type ProbeManifest = v.InferOutput<typeof ProbeManifestSchema>;
 
 export const PROBES_NAME = 'probes.json';
 
+const PROBES = {
+  name: 'folder of probes',
+  cure: 'give a folder that radioactive probes wrote',
+  schema: ProbeManifestSchema,
+  header: { format: 'radioactive-probes', versions: [1] },
+} satisfies DocumentKind;
+
 /** Reads `probes.json`. Throws InputError naming the file and the place in it if it is not one. */
 export function parseProbeManifest(text: string, fileName: string): ProbeManifest {
-  const advice = 'give a folder that radioactive probes wrote';
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new InputError(`${fileName}: not valid JSON; ${advice}`);
-  }
-  const parsed = v.safeParse(ProbeManifestSchema, value, { abortEarly: true });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  const place = v.getDotPath(issue);
-  throw new InputError(`${fileName}: ${place === null ? '' : `${place}: `}${issue.message}; ${advice}`);
+  return readDocument(PROBES, text, fileName);
 }
 
 /** Which rows of the list are of which class and set. */

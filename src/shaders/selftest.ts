@@ -79,7 +79,9 @@ export async function selfTest(device: Device, precision: Precision = 'f32'): Pr
 /**
  * Opens a device on `adapter`, as `Device.open` does, and tests it: the way in, in every runtime, for whatever is more than an
  * experiment. Drivers and runtimes have computed wrongly without a word. Tested is float32, which features and scores are computed with,
- * and the precision asked for. Throws AdapterError where the adapter refuses a device, lacks what the options ask for, or fails the test.
+ * and the precision asked for.
+ *
+ * @throws AdapterError where the adapter refuses a device, lacks what the options ask for, or fails the test.
  */
 export async function openCheckedDevice(adapter: GPUAdapter, options: DeviceOptions = {}): Promise<Device> {
   const device = await Device.open(adapter, options);
@@ -92,7 +94,11 @@ export async function openCheckedDevice(adapter: GPUAdapter, options: DeviceOpti
   return device;
 }
 
-/** Throws AdapterError where the device fails the self-test of `precision`. */
+/**
+ * Tests an opened device.
+ *
+ * @throws AdapterError where it fails the self-test of `precision`.
+ */
 export async function requireSelfTest(device: Device, precision: Precision): Promise<void> {
   const failed = (await selfTest(device, precision)).find(({ passed }) => !passed);
   if (!failed) return;

@@ -118,12 +118,7 @@ export function numberList(flag: string, text: string): number[] {
 }
 
 export async function openKey(path: string): Promise<Key> {
-  const text = new TextDecoder().decode(await readBytes(path));
-  try {
-    return await parseKey(text, path);
-  } catch (error) {
-    throw withContext(error, '', 'give the file that keygen wrote, unchanged');
-  }
+  return await parseKey(new TextDecoder().decode(await readBytes(path)), path);
 }
 
 /** Opens a model file, and tells what it does not say itself. */

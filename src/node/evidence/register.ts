@@ -3,13 +3,11 @@ import { dirname, sep } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { InputError, IntegrityError } from '../../errors.ts';
+import { readDocument } from '../../formats/document.ts';
+import { count, hex32, time } from '../../formats/fields.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
-
-const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const time = v.pipe(v.string(), v.isoTimestamp());
 
 const FirstLine = v.strictObject({
   format: v.literal('radioactive-register'),
@@ -62,6 +60,8 @@ export interface Register {
   readonly lines: readonly string[];
 }
 
+const DAMAGED = 'the list of tests is damaged: restore it from a copy, without it nobody can say how many there were';
+
 /** Where a key's register is. */
 export const registerPath = (keyPath: string): string => `${keyPath}.register.jsonl`;
 
@@ -92,21 +92,14 @@ export async function beginRegister(path: string, keyCommitment: string, withKey
  */
 export async function readRegister(path: string, keyCommitment: string): Promise<Register> {
   const fail = (line: number, what: string): never => {
-    throw new IntegrityError(
-      `${path}: line ${line}: ${what}; the list of tests is damaged: restore it from a copy, without it nobody can say how many there were`,
-    );
+    throw new IntegrityError(`${path}: line ${line}: ${what}; ${DAMAGED}`);
   };
-  const read = <T>(schema: v.GenericSchema<unknown, T>, line: string, number: number): T => {
-    let value: unknown;
+  const read = <S extends v.GenericSchema>(schema: S, line: string, number: number): v.InferOutput<S> => {
     try {
-      value = JSON.parse(line);
-    } catch {
-      return fail(number, 'not valid JSON');
+      return readDocument({ name: 'register', cure: DAMAGED, schema }, line, `${path}: line ${number}`);
+    } catch (error) {
+      throw new IntegrityError((error as Error).message, { cause: error });
     }
-    const parsed = v.safeParse(schema, value, { abortEarly: true });
-    return parsed.success
-      ? parsed.output
-      : fail(number, `not what is expected there (${v.getDotPath(parsed.issues[0]) ?? 'its form'})`);
   };
   const text = new TextDecoder().decode(await readBytes(path));
   const lines = text.split('\n');

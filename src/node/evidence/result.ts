@@ -1,8 +1,9 @@
 import * as v from 'valibot';
 import { version as programVersion } from '../../../package.json';
 import type { Statistic } from '../../detection/statistic.ts';
-import { InputError } from '../../errors.ts';
 import { canonicalJson } from '../../formats/canonical.ts';
+import { type DocumentKind, readDocument } from '../../formats/document.ts';
+import { count, hex32, list, real, time } from '../../formats/fields.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { commitment, type Key, keyAlignment, keyCarriers } from '../../marking/key.ts';
@@ -10,13 +11,6 @@ import { recipeRecord } from '../../marking/marker.ts';
 import { readBytes } from '../files/files.ts';
 import { appendLook, bonferroni, type Register } from './register.ts';
 
-const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const time = v.pipe(v.string(), v.isoTimestamp());
-/** JSON has no infinity: see `jsonDocument`. */
-const real = v.union([v.number(), v.picklist(['-Infinity', 'Infinity', 'NaN'])]);
-/** An array that nobody changes. */
-const list = <T extends v.GenericSchema>(entry: T) => v.pipe(v.array(entry), v.readonly());
 const plain = v.union([v.string(), v.number(), v.boolean()]);
 
 /** Loose, as the result itself: a statistic may tell more than what all of them tell. */
@@ -312,33 +306,15 @@ export function storedResult(text: string, path: string): StoredResult {
  * @throws InputError naming the file and the place in it if it is not one.
  */
 export function parseResult(text: string, fileName: string): Result {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new InputError(`${fileName}: not valid JSON; give a result that detect wrote`);
-  }
-  return checkResult(value, fileName);
+  return readDocument(RESULT, text, fileName);
 }
 
-const HeaderSchema = v.object({ format: v.literal('radioactive-result'), version: v.number() });
-
-function checkResult(value: unknown, fileName: string): Result {
-  const header = v.safeParse(HeaderSchema, value);
-  if (!header.success) throw new InputError(`${fileName}: is no result of a test; give a result that detect wrote`);
-  const { version } = header.output;
-  if (version !== RESULT_VERSION) {
-    throw new InputError(
-      `${fileName}: is a result of version ${version}, this program reads version ${RESULT_VERSION}; use the version of radioactive that wrote it`,
-    );
-  }
-  const parsed = v.safeParse(ResultSchema, value, { abortEarly: true });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  throw new InputError(
-    `${fileName}: ${v.getDotPath(issue) ?? 'its form'}: ${issue.message}; give a result that detect wrote`,
-  );
-}
+const RESULT = {
+  name: 'result of a test',
+  cure: 'give a result that detect wrote',
+  schema: ResultSchema,
+  header: { format: 'radioactive-result', versions: [RESULT_VERSION] },
+} satisfies DocumentKind;
 
 /** A number of a result. */
 export const numberOf = (value: Result['log10p']): number => Number(value);

@@ -1,11 +1,9 @@
 import * as v from 'valibot';
 import { version as programVersion } from '../../../package.json';
-import { InputError } from '../../errors.ts';
+import { type DocumentKind, readDocument } from '../../formats/document.ts';
+import { count, hex32 } from '../../formats/fields.ts';
 import { hashResult } from './result.ts';
 import type { Check } from './verify.ts';
-
-const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 /** What `verify` found, as it prints it and a report shows it. */
 export const VerificationSchema = v.object({
@@ -52,22 +50,18 @@ export function concludeVerification(
   };
 }
 
+const VERIFICATION = {
+  name: 'verification',
+  cure: 'give what verify -o wrote',
+  schema: VerificationSchema,
+  header: { format: 'radioactive-verification', versions: [1] },
+} satisfies DocumentKind;
+
 /**
  * Reads what `verify` wrote.
  *
  * @throws InputError naming the file and the place in it if it is not that.
  */
 export function parseVerification(text: string, fileName: string): Verification {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new InputError(`${fileName}: not valid JSON; give what verify -o wrote`);
-  }
-  const parsed = v.safeParse(VerificationSchema, value, { abortEarly: true });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  throw new InputError(
-    `${fileName}: ${v.getDotPath(issue) ?? 'its form'}: ${issue.message}; give what verify -o wrote`,
-  );
+  return readDocument(VERIFICATION, text, fileName);
 }

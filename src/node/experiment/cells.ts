@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { ManifestImage } from '../../datasets/manifest.ts';
 import type { Statistic } from '../../detection/statistic.ts';
-import { InputError } from '../../errors.ts';
+import { readDocument } from '../../formats/document.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { serializeNpy } from '../../formats/npy.ts';
 import { hashBytes } from '../../formats/sha256.ts';
@@ -127,13 +127,8 @@ export async function readTest({ file }: CellTest): Promise<TestRecord> {
 }
 
 async function readRecord<T extends v.GenericSchema>(file: string, schema: T): Promise<v.InferOutput<T>> {
-  const advice = 'remove it, and it is made again';
-  const source = new TextDecoder().decode(await readBytes(file));
-  try {
-    return v.parse(schema, JSON.parse(source));
-  } catch (error) {
-    throw new InputError(`${file}: is not what an experiment wrote; ${advice}`, { cause: error });
-  }
+  const text = new TextDecoder().decode(await readBytes(file));
+  return readDocument({ name: "cell's record", cure: 'remove it, and it is made again', schema }, text, file);
 }
 
 const document = (value: unknown): Uint8Array => new TextEncoder().encode(jsonDocument(value));

@@ -2,31 +2,20 @@
 
 import * as v from 'valibot';
 import { InputError } from '../../errors.ts';
+import { type DocumentKind, readDocument } from '../../formats/document.ts';
+import { count, notNegative, positive, positiveCount, text } from '../../formats/fields.ts';
 import { networkOf, optionsOf } from '../../nn/networks.ts';
 import { statistics } from './statistics.ts';
 
-const count = v.pipe(
-  v.number('expected a number'),
-  v.safeInteger('expected a whole number'),
-  v.minValue(1, 'expected at least 1'),
-);
-const seed = v.pipe(
-  v.number('expected a number'),
-  v.safeInteger('expected a whole number'),
-  v.minValue(0, 'expected 0 or more'),
-);
-const positive = v.pipe(v.number('expected a number'), v.gtValue(0, 'expected more than 0'));
-const notNegative = v.pipe(v.number('expected a number'), v.minValue(0, 'expected 0 or more'));
-const text = v.pipe(v.string('expected a text'), v.nonEmpty('expected a text that is not empty'));
 /** Names become folders. */
 const name = v.pipe(
-  v.string('expected a name'),
+  v.string(),
   v.regex(/^[a-z0-9][a-z0-9-]*$/, 'expected a name of small letters, digits and hyphens'),
 );
 const distinct = <T>(values: readonly T[]): boolean => new Set(values).size === values.length;
 const list = <T extends v.GenericSchema>(entry: T) =>
   v.pipe(
-    v.array(entry, 'expected a list'),
+    v.array(entry),
     v.minLength(1, 'expected at least one entry'),
     v.check((values) => distinct(values), 'expected every entry once'),
   );
@@ -35,145 +24,122 @@ const range = v.pipe(
   v.check(([from, to]) => from <= to, 'expected the smaller number first'),
 );
 
-const crop = v.nullable(
-  v.strictObject({ scale: range, ratio: range, flip: v.boolean('expected true or false') }, fields),
-);
+const crop = v.nullable(v.strictObject({ scale: range, ratio: range, flip: v.boolean() }));
 
 /** A data set below the data folder: a sub-folder, IDX files of a split, a range of their items. */
-const images = v.strictObject(
-  {
-    path: v.exactOptional(text),
-    split: v.exactOptional(v.picklist(['train', 'test'], 'expected "train" or "test"')),
-    range: v.exactOptional(
-      v.pipe(
-        v.tuple([seed, count], 'expected [first, end]'),
-        v.check(([from, to]) => from < to, 'expected the first item before the end'),
-      ),
+const images = v.strictObject({
+  path: v.exactOptional(text),
+  split: v.exactOptional(v.picklist(['train', 'test'], 'expected "train" or "test"')),
+  range: v.exactOptional(
+    v.pipe(
+      v.tuple([count, positiveCount], 'expected [first, end]'),
+      v.check(([from, to]) => from < to, 'expected the first item before the end'),
     ),
-  },
-  fields,
-);
+  ),
+});
 
 const setting = v.pipe(
-  v.strictObject(
-    {
-      name,
-      /** Weights to start from: `marker`, or a model file beside the configuration. Default: fresh weights. */
-      init: v.exactOptional(text),
-      network: v.exactOptional(
-        v.record(v.string(), v.union([v.string(), v.number()], 'expected a text or a number'), 'expected fields'),
-      ),
-      recipe: v.exactOptional(
-        v.strictObject(
-          {
-            epochs: v.exactOptional(count),
-            batchSize: v.exactOptional(count),
-            learningRate: v.exactOptional(positive),
-            warmupEpochs: v.exactOptional(notNegative),
-            momentum: v.exactOptional(notNegative),
-            weightDecay: v.exactOptional(notNegative),
-            nesterov: v.exactOptional(v.boolean('expected true or false')),
-            crop: v.exactOptional(crop),
-            freezeFeatures: v.exactOptional(v.boolean('expected true or false')),
-            newLastLayer: v.exactOptional(v.boolean('expected true or false')),
-            temperature: v.exactOptional(positive),
-          },
-          fields,
-        ),
-        {},
-      ),
-      /** Shares of each class that are marked; 0, the control, is always there. */
-      fractions: list(
-        v.pipe(positive, v.maxValue(1, 'expected at most 1; 0, nothing marked, is always measured besides')),
-      ),
-      /**
-       * Learn the outputs of another setting's model of the same share, key and seed in place of the labels: on the images that one
-       * learned (`marked`), on the owner's unmarked ones, or on vanilla ones.
-       */
-      distil: v.exactOptional(
-        v.strictObject(
-          { from: name, images: v.picklist(['marked', 'owner', 'vanilla'], 'expected "marked", "owner" or "vanilla"') },
-          fields,
-        ),
-      ),
-      /** Models that never saw a mark, for statistics that compare with some. */
-      references: v.exactOptional(
-        v.strictObject(
-          {
-            /** The setting whose models they are trained like; default: this one. */
-            setting: v.exactOptional(name),
-            data: v.picklist(['owner', 'vanilla'], 'expected "owner" or "vanilla"'),
-            seeds: list(seed),
-          },
-          fields,
-        ),
-      ),
-    },
-    fields,
-  ),
+  v.strictObject({
+    name,
+    /** Weights to start from: `marker`, or a model file beside the configuration. Default: fresh weights. */
+    init: v.exactOptional(text),
+    network: v.exactOptional(
+      v.record(v.string(), v.union([v.string(), v.number()], 'expected a text or a number'), 'expected fields'),
+    ),
+    recipe: v.exactOptional(
+      v.strictObject({
+        epochs: v.exactOptional(positiveCount),
+        batchSize: v.exactOptional(positiveCount),
+        learningRate: v.exactOptional(positive),
+        warmupEpochs: v.exactOptional(notNegative),
+        momentum: v.exactOptional(notNegative),
+        weightDecay: v.exactOptional(notNegative),
+        nesterov: v.exactOptional(v.boolean()),
+        crop: v.exactOptional(crop),
+        freezeFeatures: v.exactOptional(v.boolean()),
+        newLastLayer: v.exactOptional(v.boolean()),
+        temperature: v.exactOptional(positive),
+      }),
+      {},
+    ),
+    /** Shares of each class that are marked; 0, the control, is always there. */
+    fractions: list(
+      v.pipe(positive, v.maxValue(1, 'expected at most 1; 0, nothing marked, is always measured besides')),
+    ),
+    /**
+     * Learn the outputs of another setting's model of the same share, key and seed in place of the labels: on the images that one
+     * learned (`marked`), on the owner's unmarked ones, or on vanilla ones.
+     */
+    distil: v.exactOptional(
+      v.strictObject({
+        from: name,
+        images: v.picklist(['marked', 'owner', 'vanilla'], 'expected "marked", "owner" or "vanilla"'),
+      }),
+    ),
+    /** Models that never saw a mark, for statistics that compare with some. */
+    references: v.exactOptional(
+      v.strictObject({
+        /** The setting whose models they are trained like; default: this one. */
+        setting: v.exactOptional(name),
+        data: v.picklist(['owner', 'vanilla'], 'expected "owner" or "vanilla"'),
+        seeds: list(count),
+      }),
+    ),
+  }),
   v.check(({ init, recipe }) => !recipe.freezeFeatures || init !== undefined, 'freezeFeatures needs init'),
 );
 
 const ConfigSchema = v.pipe(
-  v.strictObject(
-    {
-      title: text,
-      data: v.strictObject(
-        {
-          /** Found, or downloaded, where the command line names no folder. */
-          source: v.exactOptional(v.picklist(['fashion-mnist'], 'expected "fashion-mnist"')),
-          /** In the order of their labels; default: what the data set says. */
-          classes: v.exactOptional(list(text)),
-          owner: images,
-          heldOut: images,
-          vanilla: v.exactOptional(images),
-        },
-        fields,
-      ),
-      /** The marking network, beside the configuration. */
-      marker: text,
-      keys: count,
-      seeds: list(seed),
-      marking: v.strictObject(
-        {
-          /** Of the subspace that carriers are drawn in; null: all of the feature space. */
-          dimension: v.nullable(v.pipe(count, v.minValue(2, 'expected at least 2'))),
-          /** Mark what this classifier finds hardest: `marker`, or a model file beside the configuration. Default: images at random. */
-          hardest: v.exactOptional(text),
-          radiusLevels: v.exactOptional(v.pipe(positive, v.maxValue(255, 'expected at most 255'))),
-          iterations: v.exactOptional(count),
-          learningRate: v.exactOptional(positive),
-          lambdaFeatures: v.exactOptional(notNegative),
-          lambdaImage: v.exactOptional(notNegative),
-          roundEvery: v.exactOptional(count),
-          crop: v.exactOptional(crop),
-          vanillaCrop: v.exactOptional(v.picklist(['same', 'evaluation'], 'expected "same" or "evaluation"')),
-          seed: v.exactOptional(seed),
-        },
-        fields,
-      ),
-      /** Of the black-box test: carrier sets beside the true one, and images of each class. */
-      probes: v.exactOptional(
-        v.strictObject({ decoys: v.exactOptional(count), perClass: v.exactOptional(count) }, fields),
-        {},
-      ),
-      settings: v.pipe(
-        v.array(setting, 'expected a list'),
-        v.minLength(1, 'expected at least one setting'),
-        v.check((settings) => distinct(settings.map((each) => each.name)), 'expected every name once'),
-      ),
-      statistics: list(
-        v.pipe(
-          text,
-          v.check(
-            (each) => Object.hasOwn(statistics, each),
-            () => `expected some of ${Object.keys(statistics).join(', ')}`,
-          ),
+  v.strictObject({
+    title: text,
+    data: v.strictObject({
+      /** Found, or downloaded, where the command line names no folder. */
+      source: v.exactOptional(v.picklist(['fashion-mnist'], 'expected "fashion-mnist"')),
+      /** In the order of their labels; default: what the data set says. */
+      classes: v.exactOptional(list(text)),
+      owner: images,
+      heldOut: images,
+      vanilla: v.exactOptional(images),
+    }),
+    /** The marking network, beside the configuration. */
+    marker: text,
+    keys: positiveCount,
+    seeds: list(count),
+    marking: v.strictObject({
+      /** Of the subspace that carriers are drawn in; null: all of the feature space. */
+      dimension: v.nullable(v.pipe(positiveCount, v.minValue(2, 'expected at least 2'))),
+      /** Mark what this classifier finds hardest: `marker`, or a model file beside the configuration. Default: images at random. */
+      hardest: v.exactOptional(text),
+      radiusLevels: v.exactOptional(v.pipe(positive, v.maxValue(255, 'expected at most 255'))),
+      iterations: v.exactOptional(positiveCount),
+      learningRate: v.exactOptional(positive),
+      lambdaFeatures: v.exactOptional(notNegative),
+      lambdaImage: v.exactOptional(notNegative),
+      roundEvery: v.exactOptional(positiveCount),
+      crop: v.exactOptional(crop),
+      vanillaCrop: v.exactOptional(v.picklist(['same', 'evaluation'], 'expected "same" or "evaluation"')),
+      seed: v.exactOptional(count),
+    }),
+    /** Of the black-box test: carrier sets beside the true one, and images of each class. */
+    probes: v.exactOptional(
+      v.strictObject({ decoys: v.exactOptional(positiveCount), perClass: v.exactOptional(positiveCount) }),
+      {},
+    ),
+    settings: v.pipe(
+      v.array(setting),
+      v.minLength(1, 'expected at least one setting'),
+      v.check((settings) => distinct(settings.map((each) => each.name)), 'expected every name once'),
+    ),
+    statistics: list(
+      v.pipe(
+        text,
+        v.check(
+          (each) => Object.hasOwn(statistics, each),
+          () => `expected some of ${Object.keys(statistics).join(', ')}`,
         ),
       ),
-    },
-    fields,
-  ),
+    ),
+  }),
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
     const { settings, data, seeds, statistics: wanted } = dataset.value;
@@ -229,30 +195,13 @@ function networkProblem({ architecture = 'resnet18', inputSize = 28, ...options 
   }
 }
 
+const CONFIG = { name: 'configuration', cure: 'see docs/experiments.md', schema: ConfigSchema } satisfies DocumentKind;
+
 /**
  * Reads a configuration.
  *
  * @throws InputError naming the file and the place in it if it is not one.
  */
 export function parseConfig(source: string, fileName: string): ExperimentConfig {
-  let value: unknown;
-  try {
-    value = JSON.parse(source);
-  } catch (error) {
-    throw new InputError(`${fileName}: not valid JSON: ${(error as Error).message.split('\n')[0]}`);
-  }
-  const parsed = v.safeParse(ConfigSchema, value, { abortEarly: true });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  const place = (issue.path ?? []).reduce(
-    (path, { key }) => path + (typeof key === 'number' ? `[${key}]` : `${path && '.'}${String(key)}`),
-    '',
-  );
-  throw new InputError(`${fileName}: ${place && `${place}: `}${issue.message}`);
-}
-
-/** The message of an object that is none, or has a field too many or too few. */
-function fields(issue: v.StrictObjectIssue): string {
-  if (issue.expected === 'never') return 'unknown field';
-  return issue.expected === 'Object' ? 'expected an object' : 'missing';
+  return readDocument(CONFIG, source, fileName);
 }

@@ -1,8 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { version as programVersion } from '../../../package.json';
 import { InputError } from '../../errors.ts';
 import { canonicalJson } from '../../formats/canonical.ts';
+import { readDocument } from '../../formats/document.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { Device } from '../../gpu/device.ts';
@@ -267,6 +269,11 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
 }
 
 const IDENTITY = 'experiment.json';
+const IDENTITY_DOCUMENT = {
+  name: "experiment's beginning",
+  cure: 'remove the folder and start again',
+  schema: v.record(v.string(), v.unknown()),
+};
 
 /**
  * What the cells of a folder share and a later run may not change. Written before anything else.
@@ -300,7 +307,7 @@ async function checkIdentity({ config, out }: ExperimentOptions, materials: Mate
   const path = join(out, IDENTITY);
   let before: Record<string, unknown> = {};
   if (await exists(path)) {
-    before = JSON.parse(new TextDecoder().decode(await readBytes(path))) as typeof before;
+    before = readDocument(IDENTITY_DOCUMENT, new TextDecoder().decode(await readBytes(path)), path);
     for (const [name, value] of Object.entries(now)) {
       if (name in before && canonicalJson(before[name]) !== canonicalJson(value))
         throw new InputError(`${out}: was begun with another value of ${name}; choose another folder, or remove it`);

@@ -1,14 +1,14 @@
 /** The tables of an experiment, made from the files of its cells. */
 
 import * as v from 'valibot';
-import { InputError } from '../../errors.ts';
+import { type DocumentKind, readDocument } from '../../formats/document.ts';
+import { count } from '../../formats/fields.ts';
 
 /** JSON has no infinity: see `jsonDocument`. */
 const real = v.pipe(
   v.union([v.number(), v.picklist(['-Infinity', 'Infinity', 'NaN'])]),
   v.transform((value) => Number(value)),
 );
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 const row = v.strictObject({
   setting: v.string(),
@@ -127,22 +127,17 @@ const results = v.looseObject({
 /** `results.json` of an experiment. */
 export type Results = v.InferOutput<typeof results>;
 
+const RESULTS = {
+  name: "experiment's results",
+  cure: 'give the results.json of an experiment',
+  schema: results,
+} satisfies DocumentKind;
+
 /**
  * Reads an experiment's `results.json`.
  *
  * @throws InputError naming the file and the place in it if it is none.
  */
 export function parseResults(text: string, fileName: string): Results {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new InputError(`${fileName}: not valid JSON; give the results.json of an experiment`);
-  }
-  const parsed = v.safeParse(results, value, { abortEarly: true });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  throw new InputError(
-    `${fileName}: ${v.getDotPath(issue) ?? 'its form'}: ${issue.message}; give the results.json of an experiment`,
-  );
+  return readDocument(RESULTS, text, fileName);
 }

@@ -3,12 +3,12 @@ import { mkdir, readFile } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { positive } from '../../formats/fields.ts';
 import type { Device } from '../../gpu/device.ts';
 import { type Ceilings, measureCeilings, requireTimestamps } from '../../profiling/ceilings.ts';
 import code from '../../profiling/ceilings.wgsl?raw';
 import { writeAtomic } from './write.ts';
 
-const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 const entrySchema = v.object({ adapter: v.string(), measuredAt: v.string(), gflops: positive, gbps: positive });
 
 /** Ceilings with when they were measured, in ISO 8601. */

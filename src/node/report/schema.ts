@@ -1,9 +1,8 @@
 import * as v from 'valibot';
+import { count, hex32 } from '../../formats/fields.ts';
 import { ResultSchema } from '../evidence/result.ts';
 import { VerificationSchema } from '../evidence/verification.ts';
 
-const hex32 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'));
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const real = v.union([v.number(), v.picklist(['-Infinity', 'Infinity', 'NaN'])]);
 const described = <T extends v.GenericSchema>(schema: T, text: string) => v.pipe(schema, v.description(text));
 
