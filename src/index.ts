@@ -25,6 +25,7 @@ export {
   checkKeyMatches,
   commitment,
   createKey,
+  type HeldOutImages,
   type Key,
   type KeyOptions,
   keyCarriers,
@@ -67,6 +68,8 @@ export {
   markingRecipeFor,
   recordMarkingStep,
 } from './marking/marker.ts';
+
+export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
 
 // Training: a whole run, or the step recorded on a tape.
 
@@ -169,7 +172,7 @@ export type { Report } from './report/schema.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
-export type { Dataset } from './datasets/dataset.ts';
+export type { Dataset, IdxFiles } from './datasets/dataset.ts';
 export { subset } from './datasets/dataset.ts';
 export { hashDataset } from './datasets/hash.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';

@@ -24,9 +24,9 @@ export type Suspect = { readonly classes: ClassMapping } & (
 
 /** A suspect as the white-box test sees it, whatever framework it is of. */
 export interface SuspectFeatures {
-  /** [n, dt]: before its last layer, of the held-out images in their order */
+  /** `[n, dt]`: before its last layer, of the held-out images in their order */
   readonly features: Elements;
-  /** [K, dt]: its last layer, classes in the key's order */
+  /** `[K, dt]`: its last layer, classes in the key's order */
   readonly weight: Elements;
 }
 
@@ -41,7 +41,7 @@ export interface WhiteBoxArrays {
 /** The same, of images that were checked and with the suspect's classes mapped. */
 export interface HeldOutFeatures {
   readonly images: VanillaImages;
-  /** [n, d] of the images, in their order, under the key's marking network */
+  /** `[n, d]` of the images, in their order, under the key's marking network */
   readonly marking: Elements;
   readonly suspect: Extract<Suspect, { readonly features: Elements }>;
 }
@@ -56,6 +56,7 @@ export interface HeldOutModels {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What {@link detect} tests: the key, its marking network and the suspect on held-out images. */
 export interface DetectOptions extends HeldOutModels {
   readonly key: Key;
   /** How many fresh keys the result is compared with; default 1 000. */

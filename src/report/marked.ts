@@ -5,10 +5,10 @@ import type { ManifestImage } from '../datasets/manifest.ts';
 import { IntegrityError } from '../errors.ts';
 import { datasetCommitment, type MarkedFolder } from '../evidence/commitment.ts';
 import { contradiction, measureChange, pairFinder } from '../evidence/pairs.ts';
-import { pngDataUri } from '../formats/base64.ts';
 import { hashBytes } from '../formats/sha256.ts';
-import { difference } from '../images/difference.ts';
+import type { ImageCodec } from '../images/codec.ts';
 import type { Image8 } from '../images/image.ts';
+import { difference, pngUri } from '../images/picture.ts';
 import { cutMiddle } from '../images/region.ts';
 import type { ShownExample, ShownImage } from './page.ts';
 import type { Report } from './schema.ts';
@@ -20,8 +20,8 @@ export interface MarkedSources {
   readonly original?: Dataset | undefined;
   /** How many images are shown. */
   readonly count: number;
-  /** Encodes what is shown: lossless, in the runtime's own way. */
-  readonly encodePng: (image: Image8) => Promise<Uint8Array>;
+  /** Encodes what is shown. */
+  readonly codec: ImageCodec;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -37,7 +37,7 @@ const SHOWN = 232;
  * @throws IntegrityError if it was marked with another key, or if an image or its original is not what the manifest says.
  */
 export async function describeMarked(
-  { folder, dataset, original, count, encodePng, onProgress, signal }: MarkedSources,
+  { folder, dataset, original, count, codec, onProgress, signal }: MarkedSources,
   keyCommitment: string,
 ): Promise<{ marked: NonNullable<Report['marked']>; pictures: ShownExample[] }> {
   const { manifest } = folder;
@@ -48,11 +48,6 @@ export async function describeMarked(
   }
   const examples: NonNullable<Report['marked']>['examples'] = [];
   const pictures: ShownExample[] = [];
-  const shownImage = async (image: Image8): Promise<ShownImage> => ({
-    uri: pngDataUri(await encodePng(image)),
-    width: image.width,
-    height: image.height,
-  });
   if (original) {
     const placesOf = pairFinder(manifest, dataset, original);
     const chosen = firstOfEachClass(manifest.images, manifest.classes, count);
@@ -78,9 +73,9 @@ export async function describeMarked(
       });
       const [shownBefore, shownAfter] = [cutMiddle(before, SHOWN), cutMiddle(after, SHOWN)];
       pictures.push({
-        original: await shownImage(shownBefore),
-        marked: await shownImage(shownAfter),
-        difference: await shownImage(difference(shownBefore, shownAfter)),
+        original: await shownImage(shownBefore, codec),
+        marked: await shownImage(shownAfter, codec),
+        difference: await shownImage(difference(shownBefore, shownAfter), codec),
       });
       onProgress?.(pictures.length, chosen.length);
     }
@@ -119,3 +114,9 @@ function firstOfEachClass(
     for (const members of byClass.values()) if (place < members.length) chosen.push(members[place]);
   return chosen.slice(0, count);
 }
+
+const shownImage = async (image: Image8, codec: ImageCodec): Promise<ShownImage> => ({
+  uri: await pngUri(image, codec),
+  width: image.width,
+  height: image.height,
+});

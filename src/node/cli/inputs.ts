@@ -1,6 +1,7 @@
 import { amongClasses, type Dataset } from '../../datasets/dataset.ts';
 import { UsageError } from '../../errors.ts';
-import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../../images/decode.ts';
+import { DEFAULT_MAX_PIXELS, type DecodeOptions } from '../../images/decode.ts';
+import { UNUSUAL } from '../../images/header.ts';
 import type { Key } from '../../marking/key.ts';
 import type { ConfigOverrides } from '../../nn/model_file.ts';
 import type { NetworkOption } from '../../nn/network.ts';

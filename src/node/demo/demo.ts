@@ -6,8 +6,8 @@ import { InputError } from '../../errors.ts';
 import { RESULT_NAME, type Result } from '../../evidence/result.ts';
 import type { Verification } from '../../evidence/verification.ts';
 import { jsonDocument } from '../../formats/json.ts';
-import { difference } from '../../images/difference.ts';
 import { psnr } from '../../images/metrics.ts';
+import { difference, type PictureRow, pictureOf } from '../../images/picture.ts';
 import { commitment, type Key, serializeKey } from '../../marking/key.ts';
 import { keygen } from '../../marking/keygen.ts';
 import { markingRecipeFor } from '../../marking/marker.ts';
@@ -19,7 +19,7 @@ import { beginRegister, registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
 import { exists } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
-import { type PictureRow, pictureOf } from '../images/picture.ts';
+import { nodeCodec } from '../images/codec.ts';
 import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
 import { quietContext, type RunContext } from '../runs/context.ts';
 import { concludeDetection, detectCommand, testWhiteBox } from '../runs/detect.ts';
@@ -127,8 +127,8 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const marked = await openDataset(markedFolder, { split: 'train', classes });
     const markedIds = manifest.images.map(({ id }) => id);
     const rows = await pairs(owner, marked, markedIds);
-    const picture = await pictureOf(['original', 'marked', 'difference ×10'], rows, PICTURE_CELL);
-    await writeAtomic(at('marked.svg'), encode(picture));
+    const titles = ['original', 'marked', 'difference ×10'];
+    await writeAtomic(at('marked.svg'), encode(await pictureOf(titles, rows, PICTURE_CELL, await nodeCodec())));
 
     const trainOn = (name: string, dataset: Dataset): Promise<TrainingReport> =>
       stage(`train ${name}`, 'images', (onProgress) =>

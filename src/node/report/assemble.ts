@@ -14,13 +14,13 @@ import { readRegister } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { hashFile } from '../files/write.ts';
-import { encodePng } from '../images/sharp.ts';
+import { nodeCodec } from '../images/codec.ts';
 
 export interface ReportSources {
   readonly result: StoredResult;
   /** Where the list of tests with the key is. */
   readonly register?: string | undefined;
-  readonly marked?: Omit<MarkedSources, 'encodePng'> | undefined;
+  readonly marked?: Omit<MarkedSources, 'codec'> | undefined;
   readonly verification?: Verification | undefined;
 }
 
@@ -35,7 +35,7 @@ export const DEFAULT_SHOWN = 8;
 export async function assembleReport(sources: ReportSources): Promise<{ report: Report; page: string }> {
   const { result, register, marked, verification } = sources;
   const { keyCommitment } = result.value;
-  const described = marked && (await describeMarked({ ...marked, encodePng }, keyCommitment));
+  const described = marked && (await describeMarked({ ...marked, codec: await nodeCodec() }, keyCommitment));
   const report = makeReport({
     result,
     files: await findFiles(result),
