@@ -125,10 +125,17 @@ export {
   testScores,
 } from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
-export { parseScores, type ScoredProbes } from './detection/score_file.ts';
+export { type ProbeList, parseScores, type ScoredProbes } from './detection/score_file.ts';
 export { ModelScores, probeResponse, type ScoreKind } from './detection/scores.ts';
 export { type Calibration, calibration, type Finding, type NullSample, type Statistic } from './detection/statistic.ts';
-export { type ProductTest, TEST_NAMES, TESTS, type TestName } from './detection/tests.ts';
+export {
+  type ProductTest,
+  type Retested,
+  TEST_NAMES,
+  TESTS,
+  type TestName,
+  type ToldOfTest,
+} from './detection/tests.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
 
@@ -157,6 +164,7 @@ export {
   type ReplyOptions,
   stampedHash,
   type TimeStamp,
+  type TrustedRoot,
   timeStampRequest,
   verifyReply,
 } from './evidence/timestamp.ts';

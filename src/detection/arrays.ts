@@ -19,6 +19,7 @@ const MARKING = 'features_marking.npy';
 const FEATURES = 'features_suspect.npy';
 const WEIGHT = 'classifier_suspect.npy';
 
+/** The files of a white-box test: a matrix each. */
 export function serializeFeatures({ marking, suspect: { features, weight }, n }: WhiteBoxArrays): ArrayFiles {
   const dt = features.length / n;
   return {
@@ -28,7 +29,11 @@ export function serializeFeatures({ marking, suspect: { features, weight }, n }:
   };
 }
 
-/** @throws InputError if a file is missing, or the arrays do not go together. */
+/**
+ * Reads what {@link serializeFeatures} wrote.
+ *
+ * @throws InputError if a file is missing, or the arrays do not go together.
+ */
 export function parseFeatures(stored: StoredArrays): WhiteBoxArrays {
   const read = (name: string) => parseNpyMatrix(fileOf(stored, name), pathOf(stored, name));
   const [marking, features, weight] = [read(MARKING), read(FEATURES), read(WEIGHT)];
@@ -47,7 +52,11 @@ export interface BlackBoxArrays {
 const SUSPECT_SCORES = 'scores_suspect.npy';
 const referenceScores = (index: number): string => `scores_reference_${index + 1}.npy`;
 
-/** @param probes `probes.json` as it is. */
+/**
+ * The files of a black-box test.
+ *
+ * @param probes `probes.json` as it is.
+ */
 export function serializeScores(
   suspect: ModelScores,
   references: readonly ModelScores[],
@@ -60,7 +69,11 @@ export function serializeScores(
   };
 }
 
-/** @throws InputError if a file is missing, or is not what it should be. */
+/**
+ * Reads what {@link serializeScores} wrote.
+ *
+ * @throws InputError if a file is missing, or is not what it should be.
+ */
 export function parseSavedScores(stored: StoredArrays): BlackBoxArrays {
   const probes = parseProbeManifest(new TextDecoder().decode(fileOf(stored, PROBES_NAME)), pathOf(stored, PROBES_NAME));
   const K = probes.classes.length;

@@ -6,11 +6,19 @@ import { parseNpy, parseNpyMatrix } from '../formats/npy.ts';
 import { type ProbeManifest, probeLayout } from '../marking/probe_manifest.ts';
 import { ModelScores, probeRows } from './scores.ts';
 
+/** The list of a folder of probes. */
+export interface ProbeList {
+  /** For messages. */
+  readonly name: string;
+  /** Its text. */
+  text(): Promise<string>;
+}
+
 /** The probes that scores are of. */
 export interface ScoredProbes {
   readonly manifest: ProbeManifest;
   /** Their list: its text, asked for where a file names its images, and its name for messages. */
-  readonly list: { readonly name: string; text(): Promise<string> };
+  readonly list: ProbeList;
 }
 
 /** Columns of the list of probes, which whoever adds scores to it may leave there. */

@@ -69,11 +69,13 @@ const entries = {
   },
 } satisfies Readonly<Record<string, ProductTest>>;
 
+/** The name of a test, as keys and results say it. */
 export type TestName = keyof typeof entries;
 
 /** A new test is an entry here. */
 export const TESTS: Readonly<Record<TestName, ProductTest>> = entries;
 
+/** All of them. */
 export const TEST_NAMES = Object.keys(TESTS) as [TestName, ...TestName[]];
 
 /** The white-box test's options as a result records them: those that the key fixes, or the defaults. */

@@ -147,6 +147,7 @@ export const ResultSchema = v.looseObject({
 /** Its name in a folder with the arrays that it was made from. */
 export const RESULT_NAME = 'result.json';
 
+/** A test's result, see `docs/result.schema.json`. Numbers that are not finite are strings, as JSON has none. */
 export type Result = v.InferOutput<typeof ResultSchema>;
 
 /** A statistic with its options as plain values. */

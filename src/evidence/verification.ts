@@ -28,6 +28,7 @@ export const VerificationSchema = v.object({
   ),
 });
 
+/** What `verify` found. */
 export type Verification = v.InferOutput<typeof VerificationSchema>;
 
 /** A table of checks with what they were made of. */

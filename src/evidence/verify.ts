@@ -58,9 +58,11 @@ export interface Evidence {
   readonly ca?: string | undefined;
 }
 
+/** What {@link verifyEvidence} checks. */
 export interface VerifyOptions extends Evidence {
   /** How many marked images are compared with their originals, and how many probes. */
   readonly sample: number;
+  /** Follows the images that are compared. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }

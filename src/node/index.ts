@@ -30,7 +30,7 @@ export { assembleReport, openEvidence, type ReportSources, readVerification } fr
 // From files to files: a model, a marked data set, probes, a training run; a test, what others check of it, a calibration.
 
 export { type CalibrationFiles, type CalibrationReport, runCalibration } from './runs/calibrate.ts';
-export { quietContext, type RunContext } from './runs/context.ts';
+export { type Display, quietContext, type RunContext } from './runs/context.ts';
 export {
   type BlackBoxFiles,
   type DetectionFiles,

@@ -13,6 +13,7 @@ import { cutMiddle } from '../images/region.ts';
 import type { ShownExample, ShownImage } from './page.ts';
 import type { Report } from './schema.ts';
 
+/** A marked data set, for a report. */
 export interface MarkedSources {
   readonly folder: MarkedFolder;
   readonly dataset: Dataset;
@@ -22,6 +23,7 @@ export interface MarkedSources {
   readonly count: number;
   /** Encodes what is shown. */
   readonly codec: ImageCodec;
+  /** Follows the images that are compared. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }

@@ -11,6 +11,7 @@ import { version as programVersion } from '../version.ts';
 import type { Report } from './schema.ts';
 import { counted, groupDigits, probabilityInWords, writtenProbability, writtenTime } from './words.ts';
 
+/** What a report is made from. */
 export interface ReportInput {
   readonly result: StoredResult;
   /** Arrays beside the result. */

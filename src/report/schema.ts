@@ -106,4 +106,5 @@ export const ReportSchema = v.object({
   result: ResultSchema,
 });
 
+/** Everything that a report says, see `docs/report.schema.json`. */
 export type Report = v.InferOutput<typeof ReportSchema>;

@@ -16,6 +16,7 @@ import { exists, fileError, readBytes } from '../files/files.ts';
 import { hashFile } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
 
+/** What a report is made from: files, and what was read of them. */
 export interface ReportSources {
   readonly result: StoredResult;
   /** Where the list of tests with the key is. */

@@ -76,6 +76,7 @@ export interface DetectionOutputs {
   readonly command?: readonly string[] | undefined;
 }
 
+/** What {@link runDetection} tests, and what becomes of it. */
 export type DetectionFiles = DetectionOutputs & {
   /** Keys that marked nothing, which a white-box result is compared with; default 1 000. */
   readonly freshKeys?: number | undefined;

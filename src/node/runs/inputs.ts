@@ -16,6 +16,7 @@ import { exists, readBytes } from '../files/files.ts';
 import type { RunContext } from './context.ts';
 import { type OpenedModel, openModel } from './open_model.ts';
 
+/** Reads a key's file. Throws InputError or IntegrityError where it is none, or damaged. */
 export async function openKey(path: string): Promise<Key> {
   return await parseKey(new TextDecoder().decode(await readBytes(path)), path);
 }
