@@ -18,6 +18,11 @@ const commitmentPrefix = (version: Key['version']): string => `radioactive-key-c
 /** By so much may the basis rows' scalar products differ from those of orthonormal ones. */
 const ORTHONORMALITY = 1e-9;
 
+/** What memory is set aside for: far more than any network or test has. */
+const size = v.pipe(positiveCount, v.maxValue(2 ** 20));
+/** Classes times features, and classes times carrier sets. */
+const MOST_VALUES = 2 ** 27;
+
 const HeldOutSchema = v.variant('kind', [
   v.strictObject({ kind: v.literal('content'), count: positiveCount, sha256: hex32 }),
   v.strictObject({ kind: v.literal('name'), name }),
@@ -53,7 +58,7 @@ const BlackBoxSchema = v.strictObject({
   /** How the classes' evidence becomes one p-value. */
   combine: v.picklist(['sum', 'fisher']),
   /** Carrier sets that the true one is compared with. */
-  decoys: positiveCount,
+  decoys: size,
   /** Held-out images of each class that are marked towards every set. */
   perClass: positiveCount,
   /** How they are marked. */
@@ -75,7 +80,7 @@ const KeySchema = v.strictObject({
   model: v.strictObject({
     sha256: hex32,
     architecture: name,
-    featureDimension: positiveCount,
+    featureDimension: size,
     /** What was said of the network beside its file, by flags. Of version 2. */
     network: v.exactOptional(
       v.record(
@@ -85,10 +90,10 @@ const KeySchema = v.strictObject({
     ),
   }),
   carriers: v.variant('kind', [
-    v.strictObject({ kind: v.literal('uniform'), dimension: positiveCount }),
+    v.strictObject({ kind: v.literal('uniform'), dimension: size }),
     v.strictObject({
       kind: v.literal('subspace'),
-      dimension: positiveCount,
+      dimension: size,
       basis: v.pipe(v.string(), v.base64()),
       basisSha256: hex32,
     }),
@@ -197,6 +202,9 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
   if (key.version === 1 && key.model.network) fail('model.network: unknown field');
   const d = key.model.featureDimension;
   const k = key.carriers.dimension;
+  const sets = key.statistic.kind === 'black-box' ? key.statistic.decoys + 1 : 1;
+  if (key.classes.length * Math.max(d, sets) > MOST_VALUES)
+    fail(`classes: expected at most ${MOST_VALUES} values for all of them, of carriers or of sets`);
   if (key.carriers.kind === 'uniform') {
     if (k !== d) fail(`carriers.dimension: expected ${d}, the model's feature dimension`);
     return key;
