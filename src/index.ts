@@ -67,6 +67,8 @@ export {
   recordMarkingStep,
 } from './marking/marker.ts';
 
+export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
+
 // Training: a whole run, or the step recorded on a tape.
 
 export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
