@@ -8,6 +8,7 @@ import { halfScaleOf } from './half_scale/half_scale.ts';
 import { linear } from './linear/linear.ts';
 import { productsOverRows } from './linear/products.ts';
 
+/** One computation of the self-test, compared with what it must give. */
 export interface SelfTest {
   readonly name: string;
   /** Largest error against the CPU in float64, relative to the largest value of the result. */

@@ -36,6 +36,7 @@ export interface LaunchContext {
   scratch(shape: Shape): Tensor;
 }
 
+/** An operator at one place of a tape: what it reads and makes, its launches, its gradient. See {@link Tape.record}. */
 export interface NodeSpec {
   /** The operator's name, as in error messages. */
   readonly op: string;
@@ -43,6 +44,7 @@ export interface NodeSpec {
   readonly outputs: readonly Shape[];
   /** Variables written in place. A node with updates is always kept. */
   readonly updates?: readonly Tensor[];
+  /** The launches that make `outputs`, in order; asked for when a program is built for a device. */
   launches(context: LaunchContext, outputs: readonly Tensor[]): readonly Launch[];
   /** Its launches do what the context's `finish` says. */
   readonly finishes?: boolean;
@@ -60,6 +62,7 @@ export interface NodeSpec {
   readonly differentiates?: readonly (Tensor | undefined)[];
 }
 
+/** A node on a tape: its spec, the label it has in messages and profiles, its output tensors. */
 export interface Node extends NodeSpec {
   readonly label: string;
   readonly results: readonly Tensor[];
@@ -99,6 +102,7 @@ export class Tape {
     this.precision = precision;
   }
 
+  /** A tensor that a node will write. For nodes' own use: `record` makes those of its outputs. */
   tensor(name: string, shape: Shape, dtype: DType = 'f32'): Tensor {
     return new Tensor(this, this.#count++, name, shape, dtype);
   }

@@ -9,6 +9,7 @@ import { filledChannels, resizeRows } from './few_channels.ts';
 import { gather } from './gather.ts';
 import { conv2dDweight, conv2dDx } from './gradients.ts';
 
+/** Options of {@link conv2d}. */
 export interface Conv2dOptions {
   readonly stride?: number;
   readonly padding?: number;
