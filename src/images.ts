@@ -6,8 +6,16 @@
 
 // Images of 8-bit levels, crops, quality.
 
-export { type Crop, centreSquare, type RandomCropOptions, randomCrop, wholeImage } from './images/crop.ts';
+export {
+  type Crop,
+  centreSquare,
+  type RandomCropOptions,
+  randomCrop,
+  type Uniform,
+  wholeImage,
+} from './images/crop.ts';
 export { checkImage, type Image8, type ImageShape, isGrey } from './images/image.ts';
+
 export { psnr, ssim } from './images/metrics.ts';
 export { cutRegion, type Region } from './images/region.ts';
 

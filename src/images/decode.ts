@@ -6,6 +6,7 @@ import { jpegPicture, readJpegHeader } from './jpeg.ts';
 import { isPng, pngPicture, readPngHeader } from './png.ts';
 import { readWebpHeader } from './webp.ts';
 
+/** What is decoded, and what is refused. */
 export interface DecodeOptions {
   /** Largest number of pixels (width times height) that is decoded; default 64 million. */
   readonly maxPixels?: number;

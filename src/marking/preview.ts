@@ -12,6 +12,7 @@ import type { Model } from '../nn/model.ts';
 import { type Key, keyCarriers } from './key.ts';
 import { Marker, type MarkingRecipe } from './marker.ts';
 
+/** Which images {@link previewMarks} marks, and with which radii. */
 export interface PreviewOptions {
   readonly key: Key;
   /** The key's marking network. */

@@ -31,4 +31,5 @@ export {
 } from './runs/make_probes.ts';
 export { type MarkDatasetOptions, markDataset } from './runs/mark_dataset.ts';
 export { type OpenedModel, openModel } from './runs/open_model.ts';
+export type { TeacherFile } from './runs/teacher.ts';
 export { runTraining, type TrainingReport, type TrainingRunOptions } from './runs/training_run.ts';

@@ -8,6 +8,7 @@ import { fileError } from '../files/files.ts';
 import { openFolder } from './folder.ts';
 import { isIdxImagesName, openIdx } from './idx.ts';
 
+/** How {@link openDataset} reads a folder. */
 export interface OpenDatasetOptions {
   /** Which IDX files of a folder that has both; default `train`. */
   split?: 'train' | 'test';

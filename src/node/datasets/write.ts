@@ -43,6 +43,7 @@ export interface DatasetWriter {
   close(): Promise<void>;
 }
 
+/** Options of {@link openDatasetWriter}. */
 export interface OpenWriterOptions {
   /** Go on in a folder where the same data set was partly written before; otherwise it must be new or empty. */
   resume?: boolean;
