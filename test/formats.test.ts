@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../src/errors.ts';
+import { fromBase64, toBase64 } from '../src/formats/base64.ts';
 import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
 import { gzip } from '../src/formats/gzip.ts';
 import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
@@ -19,6 +20,22 @@ import { fuzz } from './fuzz.ts';
 
 const GOLDEN = join(import.meta.dirname, 'golden');
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';
+
+// RFC 4648, section 10, and more bytes than a call takes at a time.
+test.each([
+  ['', ''],
+  ['f', 'Zg=='],
+  ['fo', 'Zm8='],
+  ['foo', 'Zm9v'],
+  ['foob', 'Zm9vYg=='],
+  ['fooba', 'Zm9vYmE='],
+  ['foobar', 'Zm9vYmFy'],
+  ['\xff\xfe\x00'.repeat(7000), '//4A'.repeat(7000)],
+])('base64 %#', (text, base64) => {
+  const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+  expect(toBase64(bytes)).toBe(base64);
+  expect(fromBase64(base64)).toEqual(bytes);
+});
 
 describe('safetensors', () => {
   /** A file with the given header text and data size. */

@@ -5,6 +5,7 @@
 
 import * as v from 'valibot';
 import { InputError, IntegrityError } from '../errors.ts';
+import { fromBase64, toBase64 } from '../formats/base64.ts';
 import { canonicalJson } from '../formats/canonical.ts';
 import { checkDocument, type DocumentKind, parseJson } from '../formats/document.ts';
 import { hex32, name, notNegative, positiveCount } from '../formats/fields.ts';
@@ -359,12 +360,4 @@ function toHex(bytes: Uint8Array): string {
 
 function fromHex(hex: string): Uint8Array {
   return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
-}
-
-function toBase64(bytes: Uint8Array): string {
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
-}
-
-function fromBase64(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
