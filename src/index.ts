@@ -127,15 +127,8 @@ export { type ProbeManifest, parseProbeManifest, probeLayout } from './marking/p
 
 // Marking: images with their carriers to marked images, or one iteration recorded on a tape.
 
-export {
-  defaultMarkingRecipe,
-  Marker,
-  type MarkingJob,
-  type MarkingRecipe,
-  type MarkOptions,
-  markingRecipeFor,
-  recordMarkingStep,
-} from './marking/marker.ts';
+export { Marker, type MarkingJob, type MarkOptions, recordMarkingStep } from './marking/marker.ts';
+export { defaultMarkingRecipe, type MarkingRecipe, markingRecipeFor } from './marking/recipe.ts';
 
 // Training: a whole run, or the step recorded on a tape.
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createKey, type Key, serializeKey } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import type { Model } from '../src/nn/model.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { makeProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';

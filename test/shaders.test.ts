@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Capabilities, Device } from '../src/gpu/device.ts';
 import { PipelineCache } from '../src/gpu/pipelines.ts';
-import { defaultMarkingRecipe, Marker } from '../src/marking/marker.ts';
+import { Marker } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { backward } from '../src/nn/backward.ts';
 import { FeatureExtractor } from '../src/nn/inference.ts';
 import { Model } from '../src/nn/model.ts';

@@ -15,7 +15,7 @@ import {
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
-import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
+import { markingRecipe, radiusOption, recipeOptions, UNCHANGED } from './recipe.ts';
 
 /** Skipped images that are named on the terminal; the manifest has all. */
 const SHOWN = 20;
@@ -49,14 +49,7 @@ export const mark = defineCommand({
       required: true,
       description: 'the new folder; OUT.partial until it is complete',
     },
-    radius: {
-      type: 'number',
-      value: 'R',
-      default: DEFAULT_RADIUS,
-      minimum: 1,
-      maximum: 255,
-      description: 'largest change of a pixel, in 8-bit levels',
-    },
+    radius: radiusOption,
     ...recipeOptions,
     batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
     split: splitOption,

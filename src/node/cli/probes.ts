@@ -1,5 +1,5 @@
 import { UsageError } from '../../errors.ts';
-import type { MarkingRecipe } from '../../marking/marker.ts';
+import type { MarkingRecipe } from '../../marking/recipe.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { openDataset } from '../datasets/open.ts';
 import {

@@ -3,6 +3,7 @@ import { openDataset } from '../datasets/open.ts';
 import { runTraining } from '../runs/training_run.ts';
 import { defineCommand, precisionOption } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { trainingOptions, trainingRecipe } from './recipe.ts';
 
 export const train = defineCommand({
   name: 'train',
@@ -23,27 +24,7 @@ export const train = defineCommand({
     },
     val: { type: 'string', value: 'DATASET', description: 'images to measure the accuracy on' },
     valSplit: { ...splitOption, default: 'test', description: 'which IDX files of --val' },
-    epochs: {
-      type: 'integer',
-      value: 'N',
-      minimum: 1,
-      description: 'default 10 for images up to 64 pixels, else 90, or 30 with --init; 30 with --freeze-features',
-    },
-    batchSize: { type: 'integer', value: 'N', minimum: 2, description: 'default 128' },
-    lr: { type: 'number', value: 'X', minimum: 0, description: 'peak learning rate; default 0.1, or 0.01 with --init' },
-    weightDecay: {
-      type: 'number',
-      value: 'X',
-      minimum: 0,
-      description: 'default 5e-4 for images up to 64 pixels, else 1e-4',
-    },
-    seed: {
-      type: 'integer',
-      value: 'N',
-      default: 0,
-      minimum: 0,
-      description: 'of the initial weights, the order and the crops',
-    },
+    ...trainingOptions,
     init: {
       type: 'string',
       value: 'MODEL',
@@ -66,12 +47,6 @@ export const train = defineCommand({
       type: 'string',
       value: 'FILE',
       description: 'likewise, from logits or probabilities of any classifier, .npy [N, K] in the order of --data',
-    },
-    temperature: {
-      type: 'number',
-      value: 'T',
-      minimum: 0.01,
-      description: "divides the teacher's logits and those that learn them; default 1",
     },
     resume: { type: 'flag', description: 'go on from MODEL.checkpoint, where there is one' },
     checkpointSteps: {
@@ -126,12 +101,7 @@ export const train = defineCommand({
       recipe: {
         freezeFeatures: options.freezeFeatures,
         newLastLayer: options.freezeFeatures || options.newLastLayer,
-        seed: options.seed,
-        ...(options.epochs !== undefined && { epochs: options.epochs }),
-        ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
-        ...(options.lr !== undefined && { learningRate: options.lr }),
-        ...(options.temperature !== undefined && { temperature: options.temperature }),
-        ...(options.weightDecay !== undefined && { weightDecay: options.weightDecay }),
+        ...trainingRecipe(options),
       },
       resume: options.resume,
       checkpointSteps: options.checkpointSteps,

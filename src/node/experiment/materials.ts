@@ -11,7 +11,7 @@ import type { Device } from '../../gpu/device.ts';
 import { hardness } from '../../marking/hardness.ts';
 import type { Key } from '../../marking/key.ts';
 import { serializeKey } from '../../marking/key.ts';
-import { type MarkingRecipe, markingRecipeFor } from '../../marking/marker.ts';
+import { type MarkingRecipe, markingRecipeFor } from '../../marking/recipe.ts';
 import { classIrrelevantSubspace } from '../../marking/subspace.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES } from '../datasets/fashion_mnist.ts';

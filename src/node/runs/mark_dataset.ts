@@ -17,7 +17,7 @@ import { InputError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { hardness } from '../../marking/hardness.ts';
 import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
-import { type MarkingRecipe, recipeRecord } from '../../marking/marker.ts';
+import { type MarkingRecipe, recipeRecord } from '../../marking/recipe.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
