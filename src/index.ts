@@ -123,7 +123,7 @@ export {
   keygen,
   vanillaSubspace,
 } from './marking/keygen.ts';
-export { type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
+export { type ProbeLayout, type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
 
 // Marking: images with their carriers to marked images, or one iteration recorded on a tape.
 
@@ -177,7 +177,7 @@ export {
   testScores,
 } from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
-export { type ModelScores, type ProbeLayout, probeResponse, type ScoreKind } from './detection/scores.ts';
+export { type ModelScores, probeResponse, type ScoreKind } from './detection/scores.ts';
 export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
@@ -191,7 +191,7 @@ export { stratifiedSumLog10P } from './maths/permutation.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
-export type { Dataset } from './datasets/dataset.ts';
+export type { Dataset, DatasetFormat, DatasetWriter, WrittenItem } from './datasets/dataset.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';
 export { type Amount, type Selection, selectStratified } from './datasets/select.ts';

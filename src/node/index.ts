@@ -12,7 +12,7 @@ export * from '../index.ts';
 export { subset } from '../datasets/dataset.ts';
 export { hashDataset } from '../datasets/hash.ts';
 export { type OpenDatasetOptions, openDataset } from './datasets/open.ts';
-export { type DatasetWriter, type OpenWriterOptions, openDatasetWriter, type WrittenItem } from './datasets/write.ts';
+export { type OpenWriterOptions, openDatasetWriter } from './datasets/write.ts';
 export { hashFile, writeAtomic } from './files/write.ts';
 
 // Image files: PNG, JPEG and WebP decoded, PNG encoded, by sharp.

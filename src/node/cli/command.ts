@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import type * as v from 'valibot';
 import { UsageError } from '../../errors.ts';
 import type { Device } from '../../gpu/device.ts';
+import { outputPath } from '../files/files.ts';
 import type { Progress } from './progress.ts';
 
 interface Described {
@@ -22,6 +23,8 @@ interface StringOption extends Described {
   readonly default?: string;
   /** Given by itself, without a flag. */
   readonly positional?: true;
+  /** A file or folder to write: separators at its end are taken off. So is what `-o` names. */
+  readonly writes?: true;
   /** The only values allowed. */
   readonly choices?: readonly string[];
 }
@@ -223,7 +226,7 @@ function readValue(
   if (option.type === 'string') {
     if (option.choices && !option.choices.includes(value))
       throw new UsageError(`${rawName} ${value}: must be one of ${option.choices.join(', ')}`);
-    return value;
+    return option.writes || option.short === 'o' ? outputPath(value) : value;
   }
   if (option.type === 'bytes') return readByteCount(rawName, value);
   const number = Number(value);

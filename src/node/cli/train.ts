@@ -3,6 +3,7 @@ import { openDataset } from '../datasets/open.ts';
 import { runTraining } from '../runs/training_run.ts';
 import { defineCommand, precisionOption } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { lateProgress } from './progress.ts';
 import { trainingOptions, trainingRecipe } from './recipe.ts';
 
 export const train = defineCommand({
@@ -89,7 +90,7 @@ export const train = defineCommand({
     if (options.newLastLayer && options.init === undefined) throw new UsageError('--new-last-layer goes with --init');
     if (options.temperature !== undefined && !teacher)
       throw new UsageError('--temperature goes with --teacher or --teacher-scores');
-    const display = { current: undefined as ReturnType<typeof progress> | undefined };
+    const display = lateProgress(progress, 'training', 'images');
     const report = await runTraining({
       device: await openDevice(),
       dataset,
@@ -105,15 +106,12 @@ export const train = defineCommand({
       },
       resume: options.resume,
       checkpointSteps: options.checkpointSteps,
-      onProgress: (done, total) => {
-        display.current ??= progress('training', total, 'images');
-        display.current.update(done);
-      },
+      onProgress: display.update,
       onRemark: log,
       onEpoch: (epoch, loss) => log(`epoch ${epoch}: loss ${loss.toFixed(4)}`),
       signal,
     });
-    display.current?.done();
+    display.done();
     const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
     const { training, validation: held } = report.accuracy;
     return {

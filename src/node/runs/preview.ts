@@ -53,7 +53,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
   const { key, model, dataset, radii, recipe, signal } = options;
   const { directions, featureDimension: d } = await keyCarriers(key);
   const { config } = model;
-  const chosen = await chooseImages(options);
+  const chosen = await choosePreviewed(options);
   if (chosen.length === 0) throw new InputError(`${dataset.path}: no image of it can be marked; give another data set`);
   const marks: PreviewedMark[] = [];
   const rows: PictureRow[] = [];
@@ -108,7 +108,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
 }
 
 /** Images that a run with this seed marks before others, the classes in turn; damaged ones are passed over. */
-async function chooseImages({
+async function choosePreviewed({
   dataset,
   model,
   count,
