@@ -1,4 +1,4 @@
-import { InputError } from '../errors.ts';
+import { InputError, RadioactiveError } from '../errors.ts';
 import { type Image8, type ImageShape, isTransposed, type Orientation, orient } from './image.ts';
 import { readJpegHeader } from './jpeg.ts';
 import { isPng, readPngHeader } from './png.ts';
@@ -8,6 +8,7 @@ import { readWebpHeader } from './webp.ts';
 export const UNUSUAL = ['CMYK', '16-bit', 'animated'] as const;
 export type Unusual = (typeof UNUSUAL)[number];
 
+/** What is decoded, and what is refused. */
 export interface DecodeOptions {
   /** Largest number of pixels (width times height) that is decoded; default 64 million. */
   readonly maxPixels?: number;
@@ -141,6 +142,7 @@ export function imageDecoder(decodePixels: PixelDecoder) {
     try {
       decoded = await decodePixels(bytes, header);
     } catch (error) {
+      if (error instanceof RadioactiveError) throw error;
       const reason = (error as Error).message.trim().replaceAll(/\s+/g, ' ');
       throw new InputError(`${fileName}: damaged: ${reason}; restore it, save it again or remove it`, { cause: error });
     }

@@ -2,6 +2,7 @@ import type { Dataset, DatasetFormat } from '../../datasets/dataset.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import type { ImageShape } from '../../images/image.ts';
 
+/** How {@link openDataset} reads a folder. */
 export interface OpenDatasetOptions {
   /** Which IDX files of a folder that has both; default `train`. */
   split?: 'train' | 'test';

@@ -5,6 +5,7 @@ import { InputError } from '../../errors.ts';
 import { fileError, isInside } from '../files/files.ts';
 import { TEMPORARY_NAME } from '../files/write.ts';
 
+/** Options of {@link openDatasetWriter}. */
 export interface OpenWriterOptions {
   /** Go on in a folder where the same data set was partly written before; otherwise it must be new or empty. */
   resume?: boolean;

@@ -24,6 +24,7 @@ import { formatOf, openDatasetWriter } from '../datasets/write.ts';
 import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages } from './marking_run.ts';
 import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
+/** What {@link markDataset} marks, how, and where the marked data set goes. */
 export interface MarkDatasetOptions {
   readonly key: Key;
   /** The key's marking network. */
@@ -45,6 +46,7 @@ export interface MarkDatasetOptions {
   readonly onRead?: OnProgress;
   /** Follows the classifier on all images, after that. */
   readonly onChoose?: OnProgress;
+  /** Called where a run goes on that was stopped, with the number of images that are marked already. */
   readonly onResume?: (done: number) => void;
   /** Called once, with their number, when the first images that are saved, eight or more, are all as they were. */
   readonly onUnchanged?: (count: number) => void;

@@ -12,6 +12,7 @@ import { evaluationCrop, FeatureExtractor, type OnProgress } from '../../nn/infe
 import type { Model } from '../../nn/model.ts';
 import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
 
+/** Which images {@link previewMarks} marks, and with which radii. */
 export interface PreviewOptions {
   readonly key: Key;
   /** The key's marking network. */
