@@ -1,4 +1,5 @@
 import { InputError } from '../errors.ts';
+import type { ImageCodec } from '../images/codec.ts';
 import type { Image8, ImageShape } from '../images/image.ts';
 import type { FormatName, FormatTraits } from './format.ts';
 
@@ -39,9 +40,9 @@ export interface DatasetFormat extends FormatTraits {
   readonly name: FormatName;
   /**
    * Opens a writer for a data set of this form, with the items of `source`, in a folder that is there; what was written in it before
-   * is kept. Throws InputError where two items would get one name.
+   * is kept. Image files are encoded by `codec`, or by what the runtime has. Throws InputError where two items would get one name.
    */
-  openWriter(source: Dataset, out: string): Promise<DatasetWriter>;
+  openWriter(source: Dataset, out: string, codec?: ImageCodec): Promise<DatasetWriter>;
 }
 
 /** One item as written. */

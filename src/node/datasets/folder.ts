@@ -4,9 +4,16 @@ import { basename, join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { compareCodePoints, foldCase } from '../../datasets/names.ts';
 import { InputError } from '../../errors.ts';
-import { DECODABLE_FORMATS, imageFormat, readImageHeader, SNIFF_BYTES, uprightShape } from '../../images/decode.ts';
+import {
+  DECODABLE_FORMATS,
+  decodeImage,
+  imageFormat,
+  readImageHeader,
+  SNIFF_BYTES,
+  uprightShape,
+} from '../../images/decode.ts';
 import { fileError, isInside, readBytes, readHead } from '../files/files.ts';
-import { decodeImage } from '../images/sharp.ts';
+import { nodeCodec } from '../images/codec.ts';
 import { folderFormat } from './folder_writer.ts';
 import type { DatasetForm, OpenDatasetOptions } from './form.ts';
 
@@ -68,6 +75,7 @@ async function openFolder(root: string, path: string, options: OpenDatasetOption
   if (!options.keepFaults) refuseFaults(root, path, items);
   else if (items.every(({ fault }) => fault)) refuseFaults(root, path, items);
 
+  const codec = options.codec ?? (await nodeCodec());
   const file = (index: number) => join(root, items[index].id);
   const bytes = async (index: number) => {
     const { fault } = items[index];
@@ -88,7 +96,7 @@ async function openFolder(root: string, path: string, options: OpenDatasetOption
     }),
     id: (index) => items[index].id,
     shape: async (index) => uprightShape(readImageHeader(await bytes(index), file(index), options.decode)),
-    image: async (index) => decodeImage(await bytes(index), file(index), options.decode),
+    image: async (index) => decodeImage(codec, await bytes(index), file(index), options.decode),
     bytes,
   };
 }

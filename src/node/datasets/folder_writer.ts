@@ -5,9 +5,11 @@ import { FORMATS } from '../../datasets/format.ts';
 import { foldCase } from '../../datasets/names.ts';
 import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
+import type { ImageCodec } from '../../images/codec.ts';
+import { decodeImage, encodeImage } from '../../images/decode.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { hashFile, writeAtomic } from '../files/write.ts';
-import { decodeImage, encodePng } from '../images/sharp.ts';
+import { nodeCodec } from '../images/codec.ts';
 
 /** A folder with a sub-folder of image files per class. */
 export const folderFormat: DatasetFormat = { name: 'folder', ...FORMATS.folder, openWriter: openFolderWriter };
@@ -16,7 +18,8 @@ export const folderFormat: DatasetFormat = { name: 'folder', ...FORMATS.folder, 
  * `out/<class>/…/<name>.png` for new pixels, or `<name>.jpg.png` where another image has that name; copies keep name and bytes, and
  * one that is there already is left as it is.
  */
-async function openFolderWriter(source: Dataset, out: string): Promise<DatasetWriter> {
+async function openFolderWriter(source: Dataset, out: string, given?: ImageCodec): Promise<DatasetWriter> {
+  const codec = given ?? (await nodeCodec());
   const newNames = pngNames(source);
   /** The names an item can have: with new pixels and as a copy. They differ where the extension is not .png. */
   const names = (index: number) => [newNames[index], source.id(index)];
@@ -39,7 +42,7 @@ async function openFolderWriter(source: Dataset, out: string): Promise<DatasetWr
     root: out,
     beginsAsCopy: false,
     async writeImage(index, image) {
-      return write(index, newNames[index], await encodePng(image));
+      return write(index, newNames[index], await encodeImage(codec, image, 'PNG'));
     },
     async copy(index) {
       const id = source.id(index);
@@ -50,7 +53,7 @@ async function openFolderWriter(source: Dataset, out: string): Promise<DatasetWr
     async read(index) {
       const path = join(out, (await written(index)) ?? newNames[index]);
       // Written here: as large as the original, which was accepted.
-      return decodeImage(await readBytes(path), path, { maxPixels: Number.POSITIVE_INFINITY });
+      return decodeImage(codec, await readBytes(path), path, { maxPixels: Number.POSITIVE_INFINITY });
     },
     async stored(index) {
       const id = await written(index);

@@ -1,4 +1,5 @@
 import type { Dataset, DatasetFormat } from '../../datasets/dataset.ts';
+import type { ImageCodec } from '../../images/codec.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import type { ImageShape } from '../../images/image.ts';
 
@@ -13,6 +14,8 @@ export interface OpenDatasetOptions {
    */
   classes?: readonly string[];
   decode?: DecodeOptions;
+  /** What decodes the image files of a folder; default `nodeCodec()`. */
+  codec?: ImageCodec;
   /**
    * Keep files of a folder that cannot be used as items with `faults`, instead of refusing the folder. Every item then has its
    * place whether or not another is damaged.
