@@ -225,7 +225,7 @@ describe('a folder of classes', () => {
       'Zebra/\u{ff21}.png': dot(7),
     });
     const dataset = await openDataset(root);
-    expect(dataset.layout).toBe('folder');
+    expect(dataset.format?.name).toBe('folder');
     expect(dataset.path).toBe(root);
     expect(dataset.classes).toEqual(['Zebra', 'cat', 'dog']);
     const expected = [
@@ -353,7 +353,7 @@ describe('IDX files', () => {
       't10k-labels-idx1-ubyte': labels(1, 2),
     });
     const train = await openDataset(root);
-    expect(train.layout).toBe('idx');
+    expect(train.format?.name).toBe('idx');
     expect(train.classes).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     expect([...train.labels]).toEqual([7, 0, 9]);
     expect(ids(train)).toEqual(['train/0', 'train/1', 'train/2']);

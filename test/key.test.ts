@@ -13,8 +13,8 @@ import {
   parseKey,
   serializeKey,
 } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { probeOrder } from '../src/marking/probe_order.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { multiplyTransposed, orthonormaliseRows } from '../src/maths/linalg.ts';
 
 interface Vectors {

@@ -8,10 +8,11 @@ import { InputError, IntegrityError } from '../errors.ts';
 import { fromBase64, toBase64 } from '../formats/base64.ts';
 import { canonicalJson } from '../formats/canonical.ts';
 import { checkDocument, type DocumentKind, parseJson } from '../formats/document.ts';
-import { hex32, name, notNegative, positiveCount } from '../formats/fields.ts';
+import { hex32, name, positiveCount } from '../formats/fields.ts';
 import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../maths/linalg.ts';
 import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
 import { probeOrder } from './probe_order.ts';
+import { MarkingRecipeSchema } from './recipe.ts';
 
 /** What is hashed begins with it: no other use of SHA-256 here hashes the same bytes. */
 const commitmentPrefix = (version: Key['version']): string => `radioactive-key-commitment/v${version}`;
@@ -39,21 +40,6 @@ const WhiteBoxSchema = v.strictObject({
   ),
 });
 
-const range = v.pipe(v.strictTuple([notNegative, notNegative], 'expected two numbers'), v.readonly());
-
-/** Every field of a `MarkingRecipe`. */
-const RecipeSchema = v.strictObject({
-  radiusLevels: v.pipe(notNegative, v.maxValue(255, 'expected 255 or less')),
-  iterations: positiveCount,
-  learningRate: notNegative,
-  lambdaFeatures: notNegative,
-  lambdaImage: notNegative,
-  roundEvery: positiveCount,
-  crop: v.nullable(v.strictObject({ scale: range, ratio: range, flip: v.boolean() }, 'expected an object or null')),
-  vanillaCrop: v.picklist(['same', 'evaluation']),
-  seed: v.pipe(notNegative, v.safeInteger()),
-});
-
 const BlackBoxSchema = v.strictObject({
   kind: v.literal('black-box'),
   /** How the classes' evidence becomes one p-value. */
@@ -63,7 +49,7 @@ const BlackBoxSchema = v.strictObject({
   /** Held-out images of each class that are marked towards every set. */
   perClass: positiveCount,
   /** How they are marked. */
-  recipe: RecipeSchema,
+  recipe: MarkingRecipeSchema,
   /** SHA-256 of the reference models' files; null: left open. */
   references: v.nullable(v.array(hex32, 'expected a list or null')),
 });

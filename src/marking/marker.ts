@@ -5,7 +5,6 @@ import { type Image8, isGrey } from '../images/image.ts';
 import { packLevels } from '../images/region.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import type { NetworkConfig } from '../nn/networks.ts';
 import { derive } from '../random.ts';
 import { backward } from '../shaders/backward.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
@@ -15,74 +14,7 @@ import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
 import { bytesOf, sizeOf, type Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
-
-/** How images are marked ("Radioactive data", section 3; docs/method.md, 2). */
-export interface MarkingRecipe {
-  /** L∞ bound of the mark, in 8-bit levels. */
-  readonly radiusLevels: number;
-  readonly iterations: number;
-  /** Step of the gradient descent, in normalised pixel units ((x/255 − mean)/std). */
-  readonly learningRate: number;
-  /** Weight of ‖φ(x̃) − φ(x)‖. */
-  readonly lambdaFeatures: number;
-  /** Weight of ‖x̃ − x‖², in normalised pixel units. */
-  readonly lambdaImage: number;
-  /** Iterations between roundings to whole levels; the last iteration always rounds. */
-  readonly roundEvery: number;
-  /** Random crops, a fresh one an image and iteration; null: the crop that evaluation uses. */
-  readonly crop: RandomCropOptions | null;
-  /** What φ(x) is taken of: the same crop as φ(x̃), or the evaluation crop, as the authors' code does. */
-  readonly vanillaCrop: 'same' | 'evaluation';
-  readonly seed: number;
-}
-
-/** The published recipe; for small images without random crops, which cost power there and protect against nothing used. */
-export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
-  return {
-    radiusLevels: 10,
-    iterations: inputSize <= 64 ? 60 : 90,
-    learningRate: 1,
-    lambdaFeatures: 0.01,
-    lambdaImage: 0.0005,
-    roundEvery: 10,
-    crop: inputSize <= 64 ? null : { scale: [0.08, 1], ratio: [3 / 4, 4 / 3], flip: true },
-    vanillaCrop: 'same',
-    seed: 0,
-  };
-}
-
-/** A recipe as plain values, for manifests, keys' options and reports. */
-export function recipeRecord({ crop, ...rest }: MarkingRecipe): Record<string, string | number> {
-  return {
-    ...rest,
-    crop: crop ? `scale ${crop.scale.join('-')} ratio ${crop.ratio.join('-')}${crop.flip ? ' flip' : ''}` : 'none',
-  };
-}
-
-/** RMS of a mark along a pattern of the network `frequencies` where nothing cuts it off, in 8-bit levels. */
-const PATTERN_LEVELS = 10;
-
-/**
- * How images are marked with a network: the recipe above, but for `frequencies`. There the features are linear, the loss has its
- * minimum at the pattern times 1/(2 λ_img), and a mark is within 1 % of it after 10 iterations at a learning rate of 1/(4 λ_img).
- */
-export function markingRecipeFor(
-  config: Pick<NetworkConfig, 'architecture' | 'inputSize' | 'channels' | 'std'>,
-): MarkingRecipe {
-  const recipe = defaultMarkingRecipe(config.inputSize);
-  if (config.architecture !== 'frequencies') return recipe;
-  const meanStd = config.std.reduce((sum, std) => sum + std, 0) / config.std.length;
-  const pixels = Math.sqrt(config.channels) * config.inputSize;
-  const lambdaImage = (255 * meanStd) / (2 * PATTERN_LEVELS * pixels);
-  return {
-    ...recipe,
-    iterations: 10,
-    learningRate: 1 / (4 * lambdaImage),
-    lambdaFeatures: 0,
-    lambdaImage,
-    crop: null,
-  };
-}
+import type { MarkingRecipe } from './recipe.ts';
 
 /**
  * Records one iteration on images in 8-bit levels, pixels [..., C] one after another: φ of both crops, the loss, its gradient to
