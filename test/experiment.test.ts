@@ -15,7 +15,7 @@ import type { TestName } from '../src/detection/tests.ts';
 import { parseNpyMatrix } from '../src/formats/npy.ts';
 import { hashBytes } from '../src/formats/sha256.ts';
 import { parseKey } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { VanillaImages } from '../src/marking/vanilla.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { parseConfig } from '../src/node/experiment/config.ts';

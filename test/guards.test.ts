@@ -43,7 +43,6 @@ const normals = (name: string, count: number): Float64Array => {
 const dataset = (ids: readonly string[]): Dataset => ({
   path: 'memory',
   root: '',
-  layout: 'folder',
   classes: CLASSES,
   length: ids.length,
   labels: Uint32Array.from(ids, (_, i) => i % K),

@@ -6,7 +6,7 @@ import { merkleRoot } from '../datasets/merkle.ts';
 import type { StoredArrays } from '../detection/arrays.ts';
 import type { Finding } from '../detection/statistic.ts';
 import { type Retested, TESTS } from '../detection/tests.ts';
-import { IntegrityError } from '../errors.ts';
+import { InputError, IntegrityError } from '../errors.ts';
 import { hashBytes } from '../formats/sha256.ts';
 import { commitment, type Key, keyCarriers } from '../marking/key.ts';
 import type { ProbeManifest } from '../marking/probe_manifest.ts';
@@ -154,7 +154,8 @@ async function checkMarked(options: VerifyOptions, keyCommitment: string): Promi
     options.signal?.throwIfAborted();
     const index = indexOf.get(id);
     if (index === undefined) wrong.push(`${id} is missing`);
-    else if (hashBytes(await dataset.bytes(index)) !== sha256) wrong.push(`${id} was changed`);
+    else if ((await unlessUnreadable(async () => hashBytes(await dataset.bytes(index)))) !== sha256)
+      wrong.push(`${id} was changed`);
   }
   const root = merkleRoot(manifest.images);
   return [
@@ -178,6 +179,17 @@ async function checkMarked(options: VerifyOptions, keyCommitment: string): Promi
     ),
     ...(await checkClaims(options, marked)),
   ];
+}
+
+/** What `read` gives; undefined for a file that is no image any more: that fails a check and ends none. */
+async function unlessUnreadable<T>(read: () => Promise<T>, tell?: (reason: string) => void): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    tell?.(error.message);
+    return undefined;
+  }
 }
 
 /** The manifest's figures, measured again on files and originals. */
@@ -208,7 +220,11 @@ async function checkClaims(
       wrong.push(`${claim.id} is missing`);
       continue;
     }
-    const measured = measureChange(await original.image(places.original), await dataset.image(places.marked));
+    const measured = await unlessUnreadable(
+      async () => measureChange(await original.image(places.original), await dataset.image(places.marked)),
+      (reason) => wrong.push(`${claim.id}: ${reason}`),
+    );
+    if (!measured) continue;
     largest = Math.max(largest, measured.changeLevels);
     const differs = contradiction(claim, measured);
     if (differs !== undefined) wrong.push(differs);

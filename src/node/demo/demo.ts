@@ -10,7 +10,7 @@ import { psnr } from '../../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../../images/picture.ts';
 import { commitment, type Key, serializeKey } from '../../marking/key.ts';
 import { keygen } from '../../marking/keygen.ts';
-import { markingRecipeFor } from '../../marking/marker.ts';
+import { markingRecipeFor } from '../../marking/recipe.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from '../datasets/fashion_mnist.ts';
 import { openDataset } from '../datasets/open.ts';

@@ -10,7 +10,7 @@ import type { Statistic } from '../../detection/statistic.ts';
 import type { TestName } from '../../detection/tests.ts';
 import { serializeNpy } from '../../formats/npy.ts';
 import type { Key } from '../../marking/key.ts';
-import type { MarkingRecipe } from '../../marking/marker.ts';
+import type { MarkingRecipe } from '../../marking/recipe.ts';
 import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';

@@ -63,8 +63,8 @@ export async function runVerification(
 ): Promise<Verification> {
   const key = await openKey(files.key);
   const { decode } = files;
-  const open = ({ path, split }: DatasetFiles) =>
-    openDataset(path, { split, classes: key.classes, ...(decode && { decode }) });
+  const open = ({ path, split }: DatasetFiles, keepFaults = false) =>
+    openDataset(path, { split, classes: key.classes, keepFaults, ...(decode && { decode }) });
   const read = async (path: string) => ({ path, bytes: await readBytes(path) });
   const result = files.result === undefined ? undefined : await readResult(files.result);
   const features = files.features ?? (files.result === undefined ? undefined : dirname(files.result));
@@ -84,8 +84,9 @@ export async function runVerification(
       register === undefined
         ? undefined
         : { path: register, text: new TextDecoder().decode(await readBytes(register)) },
-    marked: files.marked && { folder: await openMarked(files.marked.path), dataset: await open(files.marked) },
-    original: files.original && (await open(files.original)),
+    marked: files.marked && { folder: await openMarked(files.marked.path), dataset: await open(files.marked, true) },
+    // As mark opens it: a file that it could not mark is part of the data set.
+    original: files.original && (await open(files.original, true)),
     probes: files.probes === undefined ? undefined : await probesOf(files.probes),
     sample: files.sample ?? DEFAULT_SAMPLE,
     heldOut: files.heldOut && (await open(files.heldOut)),
