@@ -17,6 +17,7 @@ import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { hashFile } from '../src/node/files/write.ts';
+import { openHeldOut } from '../src/node/runs/inputs.ts';
 import { makeProbes, openProbeImages, openProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
 import { derive } from '../src/random.ts';
@@ -53,7 +54,16 @@ describe('probes', () => {
   afterAll(() => model.destroy());
 
   const make = async (data: string, out: string, change: object = {}) =>
-    makeProbes({ key, model, dataset: await openDataset(at(data)), decoys, perClass, recipe, out: at(out), ...change });
+    makeProbes({
+      key,
+      model,
+      heldOut: await openHeldOut(at(data), {}),
+      decoys,
+      perClass,
+      recipe,
+      out: at(out),
+      ...change,
+    });
 
   it.each([
     ['held-out', undefined],

@@ -6,8 +6,8 @@ import { commitment, type Key } from '../../marking/key.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
+import { openKey } from '../runs/inputs.ts';
 import { defineCommand } from './command.ts';
-import { openKey } from './inputs.ts';
 
 export const commit = defineCommand({
   name: 'commit',

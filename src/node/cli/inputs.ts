@@ -9,8 +9,6 @@ import { type NetworkOptionValues, networks } from '../../nn/networks.ts';
 import { openDataset } from '../datasets/open.ts';
 import type { Option, Values } from './command.ts';
 
-export { load, openKey, openMarkingNetwork, openNetwork, readClasses } from '../runs/inputs.ts';
-
 /** Options that several commands share: what the files they name are. */
 export const splitOption = {
   type: 'string',

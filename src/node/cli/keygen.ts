@@ -14,18 +14,10 @@ import { openDataset } from '../datasets/open.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
 import { requireNewFile } from '../files/files.ts';
 import { hashFile, writeAtomic } from '../files/write.ts';
-import { checkVanilla, loadHeldOut } from '../runs/inputs.ts';
+import { checkVanilla, loadHeldOut, openNetwork, readClasses } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../runs/make_probes.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
-import {
-  decodeOptions,
-  imageOptions,
-  networkOptions,
-  networkOverrides,
-  openNetwork,
-  readClasses,
-  splitOption,
-} from './inputs.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
 
 /** What a key fixes of the black-box test. */

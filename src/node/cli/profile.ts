@@ -10,8 +10,9 @@ import { prepareStep, stepNames } from '../../profiling/steps.ts';
 import { chromeTrace } from '../../profiling/trace.ts';
 import { type CachedCeilings, cachedCeilings, userCacheFolder } from '../files/ceilings_cache.ts';
 import { writeAtomic } from '../files/write.ts';
+import { openNetwork } from '../runs/inputs.ts';
 import { type Context, columns, defineCommand, precisionOption } from './command.ts';
-import { networkOptions, networkOverrides, openNetwork } from './inputs.ts';
+import { networkOptions, networkOverrides } from './inputs.ts';
 
 export const profile = defineCommand({
   name: 'profile',

@@ -53,7 +53,7 @@ export class Materials {
   readonly #options: MaterialsOptions;
   readonly owner: Loader;
   readonly heldOut: VanillaImages;
-  readonly vanilla: Loader | undefined;
+  readonly vanilla: VanillaImages | undefined;
   /** By part, of the listing of its data set. */
   readonly sha256: Readonly<Record<'owner' | 'heldOut' | 'vanilla', string | null>>;
   readonly marker: OpenNetwork;
@@ -70,7 +70,7 @@ export class Materials {
 
   private constructor(
     options: MaterialsOptions,
-    loaders: { owner: Loader; heldOut: VanillaImages; vanilla: Loader | undefined },
+    loaders: { owner: Loader; heldOut: VanillaImages; vanilla: VanillaImages | undefined },
     sha256: Materials['sha256'],
     marker: OpenNetwork,
   ) {
@@ -108,7 +108,7 @@ export class Materials {
       const loaders = {
         owner: await Loader.open(owner, channels),
         heldOut: await checkVanilla(heldOut),
-        vanilla: vanilla && (await Loader.open(vanilla, channels)),
+        vanilla: vanilla && (await checkVanilla(vanilla)),
       };
       const sha256 = {
         owner: await hashDataset(owner),

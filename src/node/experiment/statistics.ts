@@ -53,7 +53,7 @@ export interface CellToTest {
   /** Of the setting, see its `references`; empty unless the statistic asks for them. */
   readonly references: readonly ModelOnDisk[];
   /** Unmarked images beside the owner's, where the configuration names some. */
-  readonly vanilla: Loader | undefined;
+  readonly vanilla: VanillaImages | undefined;
   readonly probes: { readonly recipe: MarkingRecipe; readonly decoys: number; readonly perClass: number };
   /** Folder for what serves all tests with this key, such as marked probes; exists. */
   readonly keyFolder: string;
@@ -118,7 +118,7 @@ export const statistics: Readonly<Record<TestName, ExperimentStatistic>> = {
         perClass * classes * (decoys + 1) * recipe.iterations * DESCENT_PASSES,
       make({ key, marking, vanilla, probes, keyFolder, onProgress, signal }) {
         const out = join(keyFolder, PROBES);
-        return makeProbes({ ...probes, key, model: marking.model, dataset: vanilla!.dataset, out, onProgress, signal });
+        return makeProbes({ ...probes, key, model: marking.model, heldOut: vanilla!, out, onProgress, signal });
       },
     },
     passes: ({ classes, probes: { decoys, perClass } }) => perClass * classes * (decoys + 2),
