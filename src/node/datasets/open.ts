@@ -17,7 +17,7 @@ export const DATASET_FORMS: Readonly<Record<FormatName, DatasetForm>> = { idx: i
  *
  * - **A folder** with one sub-folder per class, holding images at any depth. Order as in torchvision's ImageFolder: classes
  *   by name, then folders, then file names, all by code point. Images are told by their first bytes, not by name. Hidden
- *   files, files that are no images, and files beside the class folders are left out.
+ *   files, files that are no images, and files beside the class folders are no items; the last two are `otherFiles`.
  * - **IDX files**: a folder with `train-images-idx3-ubyte[.gz]` and `train-labels-idx1-ubyte[.gz]` (and `t10k-…` or `test-…`
  *   for the split `test`; where both forms exist the uncompressed is read), or the path of the images file. `idx4` holds
  *   channels last. Class names are those of a `classes.txt` beside them, one per line, else 0 to 9.
