@@ -3,14 +3,14 @@ import { type Dataset, subset } from '../../datasets/dataset.ts';
 import type { FormatName } from '../../datasets/format.ts';
 import { InputError } from '../../errors.ts';
 import { fileError } from '../files/files.ts';
-import { folderForm } from './folder.ts';
-import type { DatasetForm, OpenDatasetOptions } from './form.ts';
-import { idxForm } from './idx.ts';
+import { folderOpener } from './folder.ts';
+import { idxOpener } from './idx.ts';
+import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
 
-export type { OpenDatasetOptions } from './form.ts';
+export type { OpenDatasetOptions } from './opener.ts';
 
-/** All forms; of those that could be meant, the first. */
-export const DATASET_FORMS: Readonly<Record<FormatName, DatasetForm>> = { idx: idxForm, folder: folderForm };
+/** All formats; of those that could be meant, the first. */
+export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = { idx: idxOpener, folder: folderOpener };
 
 /**
  * Opens a data set.
@@ -55,7 +55,7 @@ async function openWhole(location: string, path: string, options: OpenDatasetOpt
   }
   if (options.classes !== undefined) checkClasses(path, options.classes);
   const found = { path: location, ...(names && { names }) };
-  const form = Object.values(DATASET_FORMS).find((each) => each.isAt(found))!;
+  const form = Object.values(DATASET_OPENERS).find((each) => each.isAt(found))!;
   return form.open(found, path, options);
 }
 
