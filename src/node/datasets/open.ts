@@ -55,8 +55,8 @@ async function openWhole(location: string, path: string, options: OpenDatasetOpt
   }
   if (options.classes !== undefined) checkClasses(path, options.classes);
   const found = { path: location, ...(names && { names }) };
-  const form = Object.values(DATASET_OPENERS).find((each) => each.isAt(found))!;
-  return form.open(found, path, options);
+  const opener = Object.values(DATASET_OPENERS).find((each) => each.isAt(found))!;
+  return opener.open(found, path, options);
 }
 
 function checkClasses(path: string, classes: readonly string[]): void {
