@@ -1,7 +1,7 @@
 import { toChannels } from '../datasets/loader.ts';
 import { DeviceError } from '../errors.ts';
 import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
-import type { Image8 } from '../images/image.ts';
+import { type Image8, isGrey } from '../images/image.ts';
 import { packLevels } from '../images/region.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
@@ -45,7 +45,7 @@ export function recordMarkingStep(
 export interface MarkingJob {
   /** Names its stream of random crops. */
   readonly id: string;
-  /** With the network's channels, or grey: a grey image stays grey, whatever the network sees. */
+  /** With the network's channels, or grey: a grey image stays grey, also where it is stored as RGB. */
   readonly image: Image8;
   /** The carrier of its class in feature space, [d]. */
   readonly direction: Float32Array;
@@ -154,9 +154,8 @@ export class Marker {
   async mark(all: readonly MarkingJob[], options: MarkOptions = {}): Promise<Image8[]> {
     const recipe = this.#recipe;
     const { channels } = this.#model.config;
-    const staysGrey = ({ image }: MarkingJob): boolean => image.channels < channels;
-    const grey = all.filter(staysGrey);
-    const jobs = [...grey, ...all.filter((job) => !staysGrey(job))];
+    const grey = channels === 3 ? all.filter(({ image }) => isGrey(image)) : [];
+    const jobs = [...grey, ...all.filter((job) => !grey.includes(job))];
     const images = jobs.map(({ id, image }) => toChannels(image, channels, id));
     const pack = (crops: readonly Crop[]): Uint32Array => packCrops(crops, images, this.batchSize);
     const levels = packLevels(
@@ -182,7 +181,7 @@ export class Marker {
       options.onIteration?.(iteration);
     }
     const marked = new Map(cutApart(images, await this.program.read(this.#marked)).map((image, i) => [jobs[i], image]));
-    return all.map((job) => (staysGrey(job) ? firstChannel(marked.get(job)!) : marked.get(job)!));
+    return all.map((job) => (job.image.channels < channels ? firstChannel(marked.get(job)!) : marked.get(job)!));
   }
 
   /** Gives the memory on the device back; the model stays. */
