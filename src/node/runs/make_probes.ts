@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Dataset, type DatasetWriter, subset, type WrittenItem } from '../../datasets/dataset.ts';
-import { FORMATS, type FormatName } from '../../datasets/format.ts';
+import { DATASET_FORMATS, type FormatName } from '../../datasets/format.ts';
 import { hashDataset, hashListing } from '../../datasets/hash.ts';
 import { inParallel, Loader } from '../../datasets/loader.ts';
 import type { SavedMark } from '../../datasets/manifest.ts';
@@ -21,8 +21,8 @@ import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import type { NewDataset } from '../datasets/form.ts';
-import { DATASET_FORMS, openDataset } from '../datasets/open.ts';
+import { DATASET_OPENERS, openDataset } from '../datasets/open.ts';
+import type { NewDataset } from '../datasets/opener.ts';
 import { formatOf, openDatasetWriter } from '../datasets/write.ts';
 import { readBytes } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
@@ -235,7 +235,7 @@ async function gridOf(
   });
   let made: NewDataset;
   try {
-    made = DATASET_FORMS[layout].begin(shapes);
+    made = DATASET_OPENERS[layout].begin(shapes);
   } catch (error) {
     throw error instanceof InputError ? new InputError(`${source.path}: ${error.message}`, { cause: error }) : error;
   }
@@ -334,7 +334,7 @@ export async function openProbes(path: string): Promise<OpenedProbes> {
 export async function openProbeImages({ path, manifest }: OpenedProbes): Promise<Dataset> {
   const root = join(path, IMAGES_NAME);
   // Class folders have the classes' numbers for names.
-  const numbered = FORMATS[manifest.layout].classesBy === 'number';
+  const numbered = DATASET_FORMATS[manifest.layout].classesBy === 'number';
   const images = await openDataset(root, { split: 'test', ...(numbered && { classes: manifest.classes }) });
   const rows = manifest.images.length * (manifest.sets + 1);
   if (images.length !== rows)
