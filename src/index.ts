@@ -120,6 +120,17 @@ export { type Calibration, calibration, type NullSample, type Statistic } from '
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
 
+// Evidence: time stamps (RFC 3161) of a commitment, asked for and verified.
+
+export {
+  type ReplyOptions,
+  stampedHash,
+  type TimeStamp,
+  type TrustedRoot,
+  timeStampRequest,
+  verifyReply as verifyTimeStamp,
+} from './evidence/timestamp.ts';
+
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
 export type { Dataset, IdxFiles } from './datasets/dataset.ts';
