@@ -21,7 +21,9 @@ export interface Dataset {
   /** The folder that holds its files. */
   readonly root: string;
   readonly layout: 'folder' | 'idx';
+  /** Names of the classes, in the order of their indices. */
   readonly classes: readonly string[];
+  /** Number of items. */
   readonly length: number;
   /** Class index per item. */
   readonly labels: Uint32Array;

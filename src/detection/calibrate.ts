@@ -15,10 +15,13 @@ export interface CalibrateWhiteBoxOptions {
   readonly featuresMarking: Elements;
   /** d */
   readonly featureDimension: number;
+  /** What the suspect made of the same images, and its last layer. */
   readonly suspect: SuspectFeatures;
   /** Where carriers are drawn: in a subspace [k,d], or everywhere. */
   readonly carriers: readonly { readonly name: string; readonly basis: Float64Array | null }[];
+  /** Centre features before the alignment. */
   readonly centre: boolean;
+  /** Truncation of the alignment, default `DEFAULT_RCOND`. */
   readonly rcond?: number | undefined;
   /** How many fresh keys. */
   readonly keys: number;

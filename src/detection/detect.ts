@@ -33,6 +33,7 @@ export interface HeldOut {
 
 /** What {@link detect} tests: the key, its marking network and the suspect on held-out images. */
 export interface DetectOptions extends HeldOut {
+  /** The key that marked. */
   readonly key: Key;
   /** How many fresh keys the result is compared with; default 1 000. */
   readonly freshKeys?: number | undefined;
@@ -40,6 +41,7 @@ export interface DetectOptions extends HeldOut {
 
 /** What the white-box test finds, beside what it gives of the same suspect under keys that marked nothing. */
 export interface DetectionResult extends Omit<WhiteBoxResult, 'rows'> {
+  /** The test beside its null: the same suspect under fresh keys. */
   readonly statistics: readonly Statistic[];
 }
 

@@ -9,7 +9,9 @@
  * - a dispatch of more than 65 535 workgroups is folded over y: the linear workgroup is `wg.x + wg.y * num.x`.
  */
 export interface Kernel {
+  /** Of the operator or its part, as in messages and profiles. */
   readonly name: string;
+  /** WGSL. */
   readonly code: string;
   /** Storage bindings in order. */
   readonly bindings: readonly { readonly name: string; readonly writable: boolean }[];

@@ -20,6 +20,7 @@ import { Variable } from '../tensor/variable.ts';
 export interface MarkingRecipe {
   /** L∞ bound of the mark, in 8-bit levels. */
   readonly radiusLevels: number;
+  /** Steps of projected gradient descent. */
   readonly iterations: number;
   /** Step of the gradient descent, in normalised pixel units ((x/255 − mean)/std). */
   readonly learningRate: number;
@@ -33,6 +34,7 @@ export interface MarkingRecipe {
   readonly crop: RandomCropOptions | null;
   /** What φ(x) is taken of: the same crop as φ(x̃), or the evaluation crop, as the authors' code does. */
   readonly vanillaCrop: 'same' | 'evaluation';
+  /** Of crops and whatever else is random. */
   readonly seed: number;
 }
 
@@ -132,6 +134,7 @@ export interface MarkOptions {
  * the image, its id, its carrier and the recipe alone, so any batching or sharding gives the same pixels.
  */
 export class Marker {
+  /** Most images that `mark` takes at once. */
   readonly batchSize: number;
   readonly #model: Model;
   readonly #recipe: MarkingRecipe;

@@ -11,6 +11,7 @@ export type Precision = 'f32' | 'f16';
 
 /** One dispatch of one kernel. */
 export interface Launch {
+  /** What runs. */
   readonly kernel: Kernel;
   /** Written before the kernel as `const`: they pick the variant, so few combinations, please. */
   readonly constants?: Constants;
@@ -34,7 +35,9 @@ export interface Finish {
 
 /** What a node may know when it chooses its kernels. */
 export interface LaunchContext {
+  /** What a kernel may choose its variant by. */
   readonly capabilities: Capabilities;
+  /** What factors of products are rounded to. */
   readonly precision: Precision;
   /** What its last pass does to its result; nothing unless the node `finishes`. */
   readonly finish: Finish;
@@ -46,7 +49,9 @@ export interface LaunchContext {
 export interface NodeSpec {
   /** The operator's name, as in error messages. */
   readonly op: string;
+  /** What it reads; an optional one that is not given is undefined. */
   readonly inputs: readonly (Tensor | undefined)[];
+  /** Shapes of what it makes. */
   readonly outputs: readonly Shape[];
   /** Variables written in place. A node with updates is always kept. */
   readonly updates?: readonly Tensor[];
@@ -70,7 +75,9 @@ export interface NodeSpec {
 
 /** A node on a tape: its spec, the label it has in messages and profiles, its output tensors. */
 export interface Node extends NodeSpec {
+  /** Operator and number, as in messages and profiles. */
   readonly label: string;
+  /** Its outputs. */
   readonly results: readonly Tensor[];
   /** What the plan has it do besides. */
   readonly finishing?: Finish;

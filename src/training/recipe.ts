@@ -3,16 +3,23 @@ import type { NetworkConfig } from '../nn/networks.ts';
 
 /** Everything that decides a training run besides the data and the initial weights. */
 export interface Recipe {
+  /** Times that every image is seen. */
   readonly epochs: number;
+  /** Images a step. */
   readonly batchSize: number;
   /** Peak learning rate: reached after the warm-up, then following half a cosine down to 0. */
   readonly learningRate: number;
+  /** Epochs in which the learning rate rises to its value. */
   readonly warmupEpochs: number;
+  /** SGD's. */
   readonly momentum: number;
+  /** L2, of every parameter that is trained. */
   readonly weightDecay: number;
+  /** Nesterov's momentum. */
   readonly nesterov: boolean;
   /** Random crops of the training images; null: the evaluation crop. */
   readonly crop: RandomCropOptions | null;
+  /** Of order, crops, dropout and fresh weights. */
   readonly seed: number;
   /** Train the last layer only, on features computed once (the paper's linear setting). */
   readonly freezeFeatures: boolean;

@@ -17,6 +17,7 @@ export interface OpenDatasetOptions {
    * files they name the labels.
    */
   classes?: readonly string[];
+  /** For image files. */
   decode?: DecodeOptions;
   /**
    * Keep files of a folder that cannot be used as items with `faults`, instead of refusing the folder. Every item then has its

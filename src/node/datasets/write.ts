@@ -25,6 +25,7 @@ export interface WrittenItem {
  * survives the process: a writer opened again on the same folder goes on from there.
  */
 export interface DatasetWriter {
+  /** The folder it writes to. */
   readonly root: string;
   /** Writes new pixels for an item. Throws InputError if they have not the shape that the layout needs. */
   writeImage(index: number, image: Image8): Promise<WrittenItem>;

@@ -47,6 +47,7 @@ export const probeRecipeFor = (config: Parameters<typeof markingRecipeFor>[0]): 
 
 /** What {@link makeProbes} makes probes from, and where. */
 export interface MakeProbesOptions {
+  /** Whose carriers the images are marked towards. */
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
@@ -56,6 +57,7 @@ export interface MakeProbesOptions {
   readonly decoys: number;
   /** Images of each class, chosen by the recipe's seed. */
   readonly perClass: number;
+  /** How they are marked. */
   readonly recipe: MarkingRecipe;
   /** PNG files, or IDX files, which need images of one size. Default: as the data set. */
   readonly layout?: 'folder' | 'idx' | undefined;
@@ -306,7 +308,9 @@ async function readFinished(partial: string): Promise<{ head: object; manifest: 
 
 /** A folder of probes. */
 export interface OpenedProbes {
+  /** The folder. */
   readonly path: string;
+  /** Its `probes.json`. */
   readonly manifest: ProbeManifest;
   /** Of `probes.json`, which covers the images. */
   readonly sha256: string;
