@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Loader } from '../src/datasets/loader.ts';
 import { wholeImage } from '../src/images/crop.ts';
 import { createKey, type Key } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { infer, networkInput } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
@@ -128,7 +128,7 @@ describe('tensors that share memory', () => {
     } as const;
     const model = await Model.load(device(), config, initialStateDict(config, 1), 'fresh weights');
     const momenta = await createMomenta(model, false);
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const levels = tape.input('levels', [5, 33, 33, 3]);
     const crops = tape.input('crops', [5, 5], 'u32');
     const labels = tape.input('labels', [5], 'u32');

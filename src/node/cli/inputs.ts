@@ -4,7 +4,8 @@ import { amongClasses } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
 import { MANIFEST_NAME, parseManifest } from '../../datasets/manifest.ts';
 import { InputError, IntegrityError, RadioactiveError, UsageError } from '../../errors.ts';
-import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../../images/decode.ts';
+import { DEFAULT_MAX_PIXELS, type DecodeOptions } from '../../images/decode.ts';
+import { UNUSUAL } from '../../images/header.ts';
 import { checkKeyMatches, type Key, parseKey } from '../../marking/key.ts';
 import { type ConfigOverrides, describeInferred } from '../../nn/model_file.ts';
 import type { NetworkOption } from '../../nn/network.ts';
@@ -140,9 +141,8 @@ export async function openForMarking(
   options: { readonly split: 'train' | 'test' } & Parameters<typeof decodeOptions>[0],
 ): Promise<Dataset> {
   const dataset = await openDataset(path, { split: options.split, decode: decodeOptions(options), keepFaults: true });
-  return dataset.layout === 'folder' && dataset.classes.length < key.classes.length
-    ? amongClasses(dataset, key.classes)
-    : dataset;
+  const some = dataset.format?.classesBy === 'name' && dataset.classes.length < key.classes.length;
+  return some ? amongClasses(dataset, key.classes) : dataset;
 }
 
 /**

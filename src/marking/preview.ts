@@ -1,15 +1,17 @@
-import type { Dataset } from '../../datasets/dataset.ts';
-import { checkChannels, toChannels } from '../../datasets/loader.ts';
-import { selectStratified } from '../../datasets/select.ts';
-import { InputError } from '../../errors.ts';
-import type { Image8 } from '../../images/image.ts';
-import { psnr, ssim } from '../../images/metrics.ts';
-import { cutMiddle, cutRegion } from '../../images/region.ts';
-import { type Key, keyCarriers } from '../../marking/key.ts';
-import { Marker, type MarkingRecipe } from '../../marking/marker.ts';
-import { evaluationCrop, FeatureExtractor, type OnProgress } from '../../nn/inference.ts';
-import type { Model } from '../../nn/model.ts';
+import type { Dataset } from '../datasets/dataset.ts';
+import { checkChannels, toChannels } from '../datasets/loader.ts';
+import { selectStratified } from '../datasets/select.ts';
+import { InputError } from '../errors.ts';
+import type { ImageCodec } from '../images/codec.ts';
+import type { Image8 } from '../images/image.ts';
+import { psnr, ssim } from '../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
+import { cutMiddle, cutRegion } from '../images/region.ts';
+import { evaluationCrop, FeatureExtractor, type OnProgress } from '../nn/inference.ts';
+import type { Model } from '../nn/model.ts';
+import { type Key, keyCarriers } from './key.ts';
+import { Marker } from './marker.ts';
+import type { MarkingRecipe } from './recipe.ts';
 
 /** Which images {@link previewMarks} marks, and with which radii. */
 export interface PreviewOptions {
@@ -19,6 +21,8 @@ export interface PreviewOptions {
   readonly model: Model;
   /** Opened with `keepFaults`, damaged images are passed over. */
   readonly dataset: Dataset;
+  /** Encodes what is shown. */
+  readonly codec: ImageCodec;
   /** Each of them is tried on every image. */
   readonly radii: readonly number[];
   /** How many images, of all classes in turn. */
@@ -54,10 +58,10 @@ const SPARE = 3;
  * Throws InputError where there is no image that can be marked; DeviceError where the device fails.
  */
 export async function previewMarks(options: PreviewOptions): Promise<{ marks: PreviewedMark[]; svg: string }> {
-  const { key, model, dataset, radii, recipe, signal } = options;
+  const { key, model, dataset, codec, radii, recipe, signal } = options;
   const { directions, featureDimension: d } = await keyCarriers(key);
   const { config } = model;
-  const chosen = await chooseImages(options);
+  const chosen = await choosePreviewed(options);
   if (chosen.length === 0) throw new InputError(`${dataset.path}: no image of it can be marked; give another data set`);
   const marks: PreviewedMark[] = [];
   const rows: PictureRow[] = [];
@@ -108,11 +112,11 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
   }
   const columns = ['original', ...radii.flatMap((radius) => [`radius ${radius}`, 'difference ×10'])];
   const largest = Math.max(...rows.map(({ cells: [{ image }] }) => Math.max(image.width, image.height)));
-  return { marks, svg: await pictureOf(columns, rows, Math.max(112, largest)) };
+  return { marks, svg: await pictureOf(columns, rows, Math.max(112, largest), codec) };
 }
 
 /** Images that a run with this seed marks before others, the classes in turn; damaged ones are passed over. */
-async function chooseImages({
+async function choosePreviewed({
   dataset,
   model,
   count,
