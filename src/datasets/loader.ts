@@ -8,9 +8,9 @@ import type { Dataset } from './dataset.ts';
 export interface Batch {
   /** Which items of the data set. */
   readonly indices: readonly number[];
-  /** [B]: what the network sees of each image. */
+  /** `[B]`: what the network sees of each image. */
   readonly regions: readonly Region[];
-  /** [B]: the class index of each image. */
+  /** `[B]`: the class index of each image. */
   readonly labels: Uint32Array;
 }
 
