@@ -158,7 +158,7 @@ export {
   type TimeStamp,
   type TrustedRoot,
   timeStampRequest,
-  verifyReply,
+  verifyReply as verifyTimeStamp,
 } from './evidence/timestamp.ts';
 export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
 export { type Check, type Evidence, type NamedBytes, type VerifyOptions, verifyEvidence } from './evidence/verify.ts';

@@ -11,7 +11,9 @@ export interface Dataset {
   readonly root: string;
   /** The format it is stored in, in which data sets made from it are written; absent for images in memory. */
   readonly format?: DatasetFormat;
+  /** Names of the classes, in the order of their indices. */
   readonly classes: readonly string[];
+  /** Number of items. */
   readonly length: number;
   /** Class index per item. */
   readonly labels: Uint32Array;

@@ -10,10 +10,12 @@ import { productsOverRows } from './linear/products.ts';
 
 /** One computation of the self-test, compared with what it must give. */
 export interface SelfTest {
+  /** What was computed. */
   readonly name: string;
   /** Largest error against the CPU in float64, relative to the largest value of the result. */
   readonly error: number;
   readonly tolerance: number;
+  /** Whether the error is within the tolerance. */
   readonly passed: boolean;
 }
 

@@ -64,6 +64,7 @@ export function probeDefaults({ statistic }: Key, config: Parameters<typeof mark
 
 /** What {@link makeProbes} makes probes from, and where. */
 export interface MakeProbesOptions {
+  /** Whose carriers the images are marked towards. */
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
@@ -73,6 +74,7 @@ export interface MakeProbesOptions {
   readonly decoys: number;
   /** Images of each class, chosen by the recipe's seed. */
   readonly perClass: number;
+  /** How they are marked. */
   readonly recipe: MarkingRecipe;
   /** PNG files, or IDX files, which need images of one size. Default: as the data set. */
   readonly layout?: FormatName | undefined;
@@ -317,7 +319,9 @@ function listOf({ images, sets }: ProbeManifest, items: readonly WrittenItem[], 
 
 /** A folder of probes. */
 export interface OpenedProbes {
+  /** The folder. */
   readonly path: string;
+  /** Its `probes.json`. */
   readonly manifest: ProbeManifest;
   /** Of `probes.json`, which covers the images. */
   readonly sha256: string;
