@@ -47,6 +47,7 @@ export interface TimeStamp {
   readonly nonceChecked: boolean;
 }
 
+/** A certificate that was trusted. */
 export interface TrustedRoot {
   readonly subject: string;
   /** Of its certificate in DER, in hex: what others know as its fingerprint. */
@@ -74,6 +75,7 @@ export function timeStampRequest(imprint: string): Uint8Array {
   return new Uint8Array(AsnSerializer.serialize(request));
 }
 
+/** What a reply is checked against. */
 export interface ReplyOptions {
   /** For messages. */
   readonly fileName: string;

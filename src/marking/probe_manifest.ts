@@ -68,7 +68,7 @@ export function serializeProbeManifest(value: ProbeManifest): string {
   return `${JSON.stringify(checkDocument(PROBES, value, PROBES_NAME), null, 1)}\n`;
 }
 
-/** How the list goes: each vanilla image is followed by its marked versions, in the order of the sets. */
+/** How the rows of scores go together: each vanilla image is followed by its marked versions, in the order of the sets. */
 export interface ProbeLayout {
   /** [B] class of each vanilla image */
   readonly labels: ArrayLike<number>;

@@ -17,6 +17,7 @@ import {
   serializeProbeManifest,
 } from '../../marking/probe_manifest.ts';
 import { type MarkingRecipe, markingRecipeFor, recipeRecord } from '../../marking/recipe.ts';
+import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
@@ -66,8 +67,8 @@ export interface MakeProbesOptions {
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
-  /** Held-out vanilla images, classes in the key's order. */
-  readonly dataset: Dataset;
+  /** Held-out images that were never marked, classes in the key's order. */
+  readonly heldOut: VanillaImages;
   /** Carrier sets beside the true one. */
   readonly decoys: number;
   /** Images of each class, chosen by the recipe's seed. */
@@ -103,7 +104,7 @@ export interface MakeProbesOptions {
  * cannot be marked; IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManifest> {
-  const folder = await ResumableFolder.open(options.out, options.dataset);
+  const folder = await ResumableFolder.open(options.out, options.heldOut.dataset);
   try {
     return await makeInto(folder, options);
   } finally {
@@ -112,7 +113,8 @@ export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManif
 }
 
 async function makeInto(folder: ResumableFolder, options: MakeProbesOptions): Promise<ProbeManifest> {
-  const { key, model, dataset, decoys, perClass, recipe, signal } = options;
+  const { key, model, decoys, perClass, recipe, signal } = options;
+  const { dataset } = options.heldOut;
   const { partial } = folder;
   const stopwatch = options.stopwatch ?? new Stopwatch();
   const S = decoys + 1;

@@ -1,10 +1,10 @@
 /** Marked images beside what they were made from. */
 
-import type { Dataset } from '../../datasets/dataset.ts';
-import { DATASET_FORMATS } from '../../datasets/format.ts';
-import type { Manifest, ManifestImage } from '../../datasets/manifest.ts';
-import { type Image8, sameShape } from '../../images/image.ts';
-import { psnr } from '../../images/metrics.ts';
+import type { Dataset } from '../datasets/dataset.ts';
+import { DATASET_FORMATS } from '../datasets/format.ts';
+import type { Manifest, ManifestImage } from '../datasets/manifest.ts';
+import { type Image8, sameShape } from '../images/image.ts';
+import { psnr } from '../images/metrics.ts';
 
 /** Where a marked image and its original are in their data sets. */
 export interface PairPlaces {
