@@ -49,7 +49,10 @@ async function hostile(): Promise<Record<string, [content: Uint8Array, reason: R
     'cmyk.jpg': [golden('cmyk.jpg'), /^CMYK colours; /],
     'deep.png': [png({ ...small, depth: 16, rows: new Uint8Array(8 * 55) }), /^more than 8 bits per channel; /],
     'animated.webp': [golden('animated.webp'), /^animated WebP; /],
-    'animated.png': [png({ ...small, before: [chunk('acTL', Buffer.from([0, 0, 0, 2, 0, 0, 0, 0]))] }), /^animated PNG; /],
+    'animated.png': [
+      png({ ...small, before: [chunk('acTL', Buffer.from([0, 0, 0, 2, 0, 0, 0, 0]))] }),
+      /^animated PNG; /,
+    ],
   };
 }
 
