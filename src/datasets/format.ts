@@ -17,5 +17,6 @@ export const FORMATS = {
   idx: { pairedBy: 'position', classesBy: 'number' },
 } as const satisfies Record<string, FormatTraits>;
 
+/** How a data set lies on disk, by the name that manifests have for it. */
 export type FormatName = keyof typeof FORMATS;
 export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[];
