@@ -158,7 +158,7 @@ export {
   type TimeStamp,
   type TrustedRoot,
   timeStampRequest,
-  verifyReply,
+  verifyReply as verifyTimeStamp,
 } from './evidence/timestamp.ts';
 export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
 export { type Check, type Evidence, type NamedBytes, type VerifyOptions, verifyEvidence } from './evidence/verify.ts';
@@ -174,7 +174,7 @@ export type { Report } from './report/schema.ts';
 
 export type { Dataset, DatasetFormat, DatasetWriter, WrittenItem } from './datasets/dataset.ts';
 export { subset } from './datasets/dataset.ts';
-export { FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
+export { DATASET_FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
 export { hashDataset } from './datasets/hash.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';

@@ -15,7 +15,9 @@ export interface CalibrateWhiteBoxOptions {
   readonly featureDimension: number;
   /** Where carriers are drawn: in a subspace [k,d], or everywhere. */
   readonly carriers: readonly { readonly name: string; readonly basis: Float64Array | null }[];
+  /** Centre features before the alignment. */
   readonly centre: boolean;
+  /** Truncation of the alignment, default `DEFAULT_RCOND`. */
   readonly rcond?: number | undefined;
   /** How many fresh keys. */
   readonly keys: number;

@@ -19,8 +19,11 @@ export type OnProbes = { readonly model: Model; readonly images: Loader } | { re
 
 /** What {@link detectBlackBox} tests: the key, its probes, and what models answer on them. */
 export interface DetectBlackBoxOptions {
+  /** The key that the probes were made with. */
   readonly key: Key;
+  /** The manifest of the probes. */
   readonly probes: ProbeManifest;
+  /** The model under test on the probes, or its scores for them. */
   readonly suspect: OnProbes;
   /** Models that never saw the mark. */
   readonly references?: readonly OnProbes[];
@@ -45,7 +48,9 @@ export interface BlackBoxFinding extends Finding, Omit<BlackBoxResult, 'control'
 
 /** The responses that a black-box test compares, set 0 being the true one. */
 export interface ProbeResponses extends Pick<BlackBoxInput, 'response' | 'classes'> {
+  /** Those of each reference, as `response`. */
   readonly references: readonly Float64Array[];
+  /** What kind of scores they come from. */
   readonly scores: ScoreKind;
   /** log10 p of `marksAlike` */
   readonly marksLog10P: number;

@@ -15,6 +15,7 @@ export const BLACK_BOX_SUBSPACE_DIMENSION = 12;
 export interface KeygenOptions extends InferenceOptions {
   /** In the order of the data's labels. */
   readonly classes: readonly string[];
+  /** The marking network. */
   readonly model: Model;
   /** SHA-256 of the marking network's file. */
   readonly modelSha256: string;

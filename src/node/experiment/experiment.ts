@@ -10,8 +10,9 @@ import { hashBytes } from '../../formats/sha256.ts';
 import type { Device } from '../../gpu/device.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import { version as programVersion } from '../../version.ts';
-import { exists, readBytes } from '../files/files.ts';
+import { exists, outputPath, readBytes } from '../files/files.ts';
 import { writeWithFolders } from '../files/write.ts';
+import { lockOutput } from '../runs/lock.ts';
 import {
   type Cell,
   type CellContext,
@@ -87,7 +88,17 @@ const LAST_LAYER_PASSES = 0.03;
  * Keys, seeds, fractions, statistics and settings may be added to a configuration later; what they share may not change.
  * @throws InputError where `out` was begun with another configuration, or the configuration's files are missing or do not fit
  */
-export async function runExperiment(options: ExperimentOptions): Promise<ExperimentReport> {
+export async function runExperiment(given: ExperimentOptions): Promise<ExperimentReport> {
+  const options = { ...given, out: outputPath(given.out) };
+  const release = await lockOutput(options.out);
+  try {
+    return await runInto(options);
+  } finally {
+    await release();
+  }
+}
+
+async function runInto(options: ExperimentOptions): Promise<ExperimentReport> {
   const { config, out, signal, log } = options;
   const materials = await Materials.open(options);
   try {
