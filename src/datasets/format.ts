@@ -17,5 +17,6 @@ export const FORMATS = {
   idx: { pairedBy: 'position', classesBy: 'number' },
 } as const satisfies Record<string, FormatTraits>;
 
+/** The forms of data sets that are read and written. */
 export type FormatName = keyof typeof FORMATS;
 export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[];
