@@ -26,6 +26,15 @@ export interface Statistic {
   readonly null: NullSample | null;
 }
 
+/** What a test found, with whatever else it reports. The first statistic is the one that decides. */
+export interface Finding {
+  /** log10 of the p-value of the statistic that decides */
+  readonly log10p: number;
+  /** One line each: what weakens the test. */
+  readonly warnings: string[];
+  readonly statistics: readonly Statistic[];
+}
+
 export function nullSample(kind: NullSample['kind'], log10p: readonly number[], observed: number): NullSample {
   return { kind, log10p, atMost: log10p.filter((value) => value <= observed).length };
 }

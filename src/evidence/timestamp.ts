@@ -49,7 +49,7 @@ export interface TimeStamp {
   readonly nonceChecked: boolean;
 }
 
-/** A certificate that a path ends at. */
+/** A certificate that was trusted. */
 export interface TrustedRoot {
   /** Of its certificate. */
   readonly subject: string;

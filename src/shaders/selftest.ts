@@ -84,6 +84,10 @@ export async function selfTest(device: Device, precision: Precision = 'f32'): Pr
  * experiment. Drivers and runtimes have computed wrongly without a word. Tested is float32, which features and scores are computed with,
  * and the precision asked for.
  *
+ * @example
+ * const adapter = await navigator.gpu.requestAdapter();
+ * const device = await openCheckedDevice(adapter!);
+ *
  * @throws AdapterError where the adapter refuses a device, lacks what the options ask for, or fails the test.
  */
 export async function openCheckedDevice(adapter: GPUAdapter, options: DeviceOptions = {}): Promise<Device> {
