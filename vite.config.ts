@@ -24,7 +24,7 @@ export default defineConfig({
         'webgpu',
         'sharp',
         'valibot',
-        /^@noble\/hashes/,
+        /^@noble\//,
         'tinybench',
       ],
     },

@@ -103,24 +103,37 @@ export {
 
 // Keys: the secret, its carriers, the commitment.
 
+export { type Beacon, describeBeacon, drandRoundAt, drandRoundTime, QUICKNET } from './marking/beacon.ts';
 export type { CarrierPurpose, Carriers } from './marking/carriers.ts';
+export { type ChoiceOptions, chooseForMarking } from './marking/choice.ts';
+export { type KeyGuarantee, keyGuarantees } from './marking/guarantees.ts';
 export {
+  awaitsBeacon,
   type BlackBoxStatistic,
   checkKeyMatches,
   commitment,
+  completeKey,
   createKey,
   type Key,
   type KeyOptions,
+  keyBasis,
+  keyBeacon,
   keyCarriers,
   keyProbeOrders,
+  keySource,
   parseKey,
   serializeKey,
+  type VanillaImages,
 } from './marking/key.ts';
+export { keyOrder, keyStream, type StreamSource } from './marking/key_stream.ts';
 export {
   BLACK_BOX_SUBSPACE_DIMENSION,
   DEFAULT_SUBSPACE_DIMENSION,
   type KeygenOptions,
   keygen,
+  type RecomputedSubspace,
+  recomputeSubspace,
+  vanillaImages,
   vanillaSubspace,
 } from './marking/keygen.ts';
 export { type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
@@ -184,10 +197,16 @@ export {
   testScores,
 } from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
+export {
+  type ClassWeightsInCarriers,
+  classWeightsInCarriers,
+  type RecognisedFrequencies,
+  recogniseFrequencies,
+} from './detection/recognise.ts';
 export { type ModelScores, type ProbeLayout, probeResponse, type ScoreKind } from './detection/scores.ts';
 export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
-export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
+export { classIrrelevantSubspace, type SubspaceInput, subspaceDistance } from './marking/subspace.ts';
 
 // Statistics, in log space.
 

@@ -53,9 +53,14 @@ describe('what the built entries need', () => {
     return { modules, names };
   }
 
-  it('index: WebGPU and valibot, nothing of Node', () => {
+  it('index: WebGPU, valibot and noble, nothing of Node', () => {
     const { modules, names } = needsOf('index.js');
-    expect([...modules]).toEqual(['valibot']);
+    expect([...modules].sort()).toEqual([
+      '@noble/curves/bls12-381.js',
+      '@noble/hashes/sha2.js',
+      '@noble/hashes/utils.js',
+      'valibot',
+    ]);
     expect(names).toContain('GPUBufferUsage');
     for (const name of ['Buffer', 'process', 'require', 'global', 'setImmediate', '__dirname'])
       expect(names).not.toContain(name);

@@ -1,6 +1,6 @@
 import type { Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
-import { type Key, keyAlignment, keyCarriers } from '../marking/key.ts';
+import { type Key, keyAlignment, keyCarriers, keySource } from '../marking/key.ts';
 import type { Elements } from '../maths/linalg.ts';
 import { infer, type OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
@@ -115,7 +115,8 @@ export async function testFeatures(
     ...keyAlignment(key),
     classes: key.classes,
   });
-  const fresh = await freshKeyTests(rows, K, options.freshKeys ?? DEFAULT_FRESH_KEYS, options);
+  const like = await keySource(key);
+  const fresh = await freshKeyTests(rows, K, options.freshKeys ?? DEFAULT_FRESH_KEYS, { ...options, like });
   return {
     ...result,
     statistics: [

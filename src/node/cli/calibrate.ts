@@ -5,7 +5,7 @@ import { DEFAULT_FRESH_KEYS } from '../../detection/fresh_keys.ts';
 import type { Calibration } from '../../detection/statistic.ts';
 import { UsageError } from '../../errors.ts';
 import { jsonDocument } from '../../formats/json.ts';
-import { keyAlignment, keyCarriers } from '../../marking/key.ts';
+import { keyAlignment, keyCarriers, keySource } from '../../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../../marking/keygen.ts';
 import { classIrrelevantSubspace } from '../../marking/subspace.ts';
 import { openDataset } from '../datasets/open.ts';
@@ -134,6 +134,7 @@ export const calibrate = defineCommand({
           carriers,
           ...(key ? keyAlignment(key) : { centre: true }),
           keys: options.keys,
+          ...(key && { like: await keySource(key) }),
           onProgress: (done) => testing.update(done),
           signal,
         });

@@ -5,7 +5,7 @@ import { Loader } from '../../datasets/loader.ts';
 import { MANIFEST_NAME, parseManifest } from '../../datasets/manifest.ts';
 import { InputError, IntegrityError, RadioactiveError, UsageError } from '../../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions, UNUSUAL } from '../../images/decode.ts';
-import { checkKeyMatches, type Key, parseKey } from '../../marking/key.ts';
+import { checkKeyMatches, type Key, keySource, parseKey } from '../../marking/key.ts';
 import { type ConfigOverrides, describeInferred } from '../../nn/model_file.ts';
 import type { NetworkOption } from '../../nn/network.ts';
 import { type NetworkConfig, type NetworkOptionValues, networks } from '../../nn/networks.ts';
@@ -117,8 +117,18 @@ export function numberList(flag: string, text: string): number[] {
   return values;
 }
 
-export async function openKey(path: string): Promise<Key> {
-  return await parseKey(new TextDecoder().decode(await readBytes(path)), path);
+/**
+ * Opens a key file.
+ * @param waiting take a key that waits for its beacon too; others are refused before any long work
+ */
+export async function openKey(path: string, { waiting = false } = {}): Promise<Key> {
+  const key = await parseKey(new TextDecoder().decode(await readBytes(path)), path);
+  try {
+    if (!waiting) await keySource(key);
+  } catch (error) {
+    throw error instanceof InputError ? new InputError(`${path}: ${error.message}`, { cause: error }) : error;
+  }
+  return key;
 }
 
 /** Opens a model file, and tells what it does not say itself. */

@@ -72,7 +72,7 @@ export const verify = defineCommand({
       throw new UsageError(`--commitment ${options.commitment}: must be 64 lower-case hex digits`);
     if (options.original !== undefined && options.marked === undefined)
       throw new UsageError('--original goes with --marked');
-    const key = await openKey(options.key);
+    const key = await openKey(options.key, { waiting: true });
     const decode = decodeOptions(options);
     const open = (path: string, split: 'train' | 'test') => openDataset(path, { split, classes: key.classes, decode });
     const result = options.result === undefined ? undefined : await readResult(options.result);

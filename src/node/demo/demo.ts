@@ -9,7 +9,7 @@ import { jsonDocument } from '../../formats/json.ts';
 import type { Device } from '../../gpu/device.ts';
 import { psnr } from '../../images/metrics.ts';
 import { commitment, createKey, type Key, serializeKey } from '../../marking/key.ts';
-import { vanillaSubspace } from '../../marking/keygen.ts';
+import { vanillaImages, vanillaSubspace } from '../../marking/keygen.ts';
 import { markingRecipeFor } from '../../marking/marker.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from '../datasets/fashion_mnist.ts';
@@ -108,11 +108,13 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       vanillaSubspace(marker, ownerImages, classes.length, DEMO_SUBSPACE, { onProgress, signal }),
     );
     const data = { path: folder, count: heldOut.length, sha256: await hashDataset(heldOut) };
+    const vanilla = await vanillaImages(owner);
     const newKey = (): Promise<Key> =>
       createKey({
         classes,
         model: { sha256, architecture: marker.config.architecture, featureDimension: marker.featureDimension },
         basis,
+        vanilla,
         centre: true,
         heldOut: { kind: 'content', count: data.count, sha256: data.sha256 },
       });
