@@ -1,22 +1,45 @@
+import { chmodSync } from 'node:fs';
 import { builtinModules } from 'node:module';
-import { defineConfig } from 'vite';
+import { join } from 'node:path';
+import { defineConfig, type Plugin } from 'vite';
 
-/** Builds the library (one file per runtime entry) and the command line into dist/. Kernels travel inside, as text. */
-export default defineConfig({
+/** The entries of the package, by the name behind `radioactive/`: the portable ones, Node's, and the command line. */
+const entries = {
+  index: 'src/index.ts',
+  engine: 'src/engine.ts',
+  statistics: 'src/statistics.ts',
+  formats: 'src/formats.ts',
+  images: 'src/images.ts',
+  node: 'src/node/index.ts',
+  cli: 'src/node/cli/main.ts',
+};
+
+/** Programs that measure; no part of the package. */
+const benches = { main: 'bench/main.ts', photographs: 'bench/photographs.ts' };
+
+/** A file with a `#!` line can be run: `npx` starts it, and gives the run bit only once, not after each build. */
+const executable: Plugin = {
+  name: 'executable',
+  writeBundle({ dir }, bundle) {
+    for (const file of Object.values(bundle))
+      if (file.type === 'chunk' && file.code.startsWith('#!')) chmodSync(join(dir!, file.fileName), 0o755);
+  },
+};
+
+/**
+ * Builds the package into dist/, one file an entry and what they share in chunks, so that a class is the same object by
+ * whichever entry it comes; with `--mode bench` the benches into bench/dist/. Kernels travel inside, as text.
+ */
+export default defineConfig(({ mode }) => ({
+  plugins: [executable],
   build: {
     target: 'node20',
-    outDir: 'dist',
+    outDir: mode === 'bench' ? 'bench/dist' : 'dist',
     minify: false,
     sourcemap: true,
     ssr: true,
     rollupOptions: {
-      input: {
-        index: 'src/index.ts',
-        node: 'src/node/index.ts',
-        cli: 'src/node/cli/main.ts',
-        bench: 'bench/main.ts',
-        photographs: 'bench/photographs.ts',
-      },
+      input: mode === 'bench' ? benches : entries,
       output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name].js' },
       external: [
         ...builtinModules,
@@ -29,4 +52,4 @@ export default defineConfig({
       ],
     },
   },
-});
+}));

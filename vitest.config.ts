@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/package/setup.ts'],
     // One adapter, two cores: files one after another, each in a process of its own.
     pool: 'forks',
     fileParallelism: false,

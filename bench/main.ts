@@ -3,7 +3,7 @@ import { loadavg } from 'node:os';
 import { UsageError } from '../src/errors.ts';
 import { defineCommand, precisionOption } from '../src/node/cli/command.ts';
 import { runCommand } from '../src/node/cli/program.ts';
-import { openDevice as openDeviceOf } from '../src/node/index.ts';
+import { openDevice as openDeviceOf } from '../src/node/device.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import { tableLines } from '../src/profiling/table.ts';
 import { type BenchCase, operatorCases, shapeCases } from './cases.ts';

@@ -1,6 +1,6 @@
 /**
  * Errors a user can do something about. `message` is one line: what is wrong, which file or tensor, what to do.
- * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter, 5 device lost, out of memory or disk full, 6 integrity.
+ * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter or a module missing, 5 device lost, out of memory or disk full, 6 integrity.
  */
 export class RadioactiveError extends Error {
   readonly exitCode: number;
@@ -27,6 +27,13 @@ export class InputError extends RadioactiveError {
 
 /** No usable WebGPU adapter. */
 export class AdapterError extends RadioactiveError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 4, options);
+  }
+}
+
+/** A module that only some uses need, as `webgpu` or `sharp`, is not installed or cannot be loaded on this machine. */
+export class MissingModuleError extends RadioactiveError {
   constructor(message: string, options?: ErrorOptions) {
     super(message, 4, options);
   }

@@ -1,23 +1,26 @@
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { build, type Rolldown } from 'vite';
 import { beforeAll, describe, expect, it } from 'vitest';
+import * as engine from '../src/engine.ts';
+import { Model, type NetworkConfig, parseModelFile, serializeModel } from '../src/engine.ts';
+import * as formats from '../src/formats.ts';
+import type { Image8 } from '../src/images.ts';
+import * as images from '../src/images.ts';
+import * as method from '../src/index.ts';
 import {
   createKey,
   type Dataset,
   defaultMarkingRecipe,
-  derive,
   extractFeatures,
-  type Image8,
   keyCarriers,
   Loader,
   Marker,
-  Model,
-  type NetworkConfig,
-  parseModelFile,
-  serializeModel,
 } from '../src/index.ts';
 import * as node from '../src/node/index.ts';
+import * as statistics from '../src/statistics.ts';
+import { derive } from '../src/statistics.ts';
 import { useDevice } from './device.ts';
 
 /** What an entry of the package uses: modules that are not bundled with it, and names, its own and its surroundings'. */
@@ -53,20 +56,20 @@ describe('what the built entries need', () => {
     return { modules, names };
   }
 
-  it('index: WebGPU, valibot and noble, nothing of Node', () => {
-    const { modules, names } = needsOf('index.js');
-    expect([...modules].sort()).toEqual([
-      '@noble/curves/bls12-381.js',
-      '@noble/hashes/sha2.js',
-      '@noble/hashes/utils.js',
-      'valibot',
-    ]);
-    expect(names).toContain('GPUBufferUsage');
+  it.each(['index', 'engine', 'statistics', 'formats', 'images'])('%s: nothing of Node, no native module', (entry) => {
+    const { modules, names } = needsOf(`${entry}.js`);
+    // Native modules are optional dependencies.
+    const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+    for (const module of modules) expect(dependencies).toHaveProperty([module.match(/^(@[^/]+\/)?[^/]+/)![0]]);
     for (const name of ['Buffer', 'process', 'require', 'global', 'setImmediate', '__dirname'])
       expect(names).not.toContain(name);
   });
 
-  it('node: what index must not', () => {
+  it('engine: WebGPU', () => {
+    expect(needsOf('engine.js').names).toContain('GPUBufferUsage');
+  });
+
+  it('node: what the others must not', () => {
     const { modules, names } = needsOf('node.js');
     for (const name of ['webgpu', 'sharp', 'node:fs/promises']) expect(modules).toContain(name);
     expect(names).toContain('Buffer');
@@ -86,8 +89,13 @@ function identifiers(code: string): Set<string> {
   return names;
 }
 
-it("Node's entry has the verbs of the command line", () => {
-  expect(node).toMatchObject({
+it('a name is exported by one entry', () => {
+  const names = [method, engine, statistics, formats, images, node].flatMap(Object.keys);
+  expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+});
+
+it('the entries have the verbs of the command line', () => {
+  expect({ ...method, ...node }).toMatchObject({
     openDevice: expect.any(Function),
     openDataset: expect.any(Function),
     openModel: expect.any(Function),

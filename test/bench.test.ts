@@ -3,7 +3,7 @@ import { firstStepCases, measureFirstSteps } from '../bench/first_step.ts';
 import { encodeMs } from '../bench/host.ts';
 import { measureScaling, soak } from '../bench/soak.ts';
 import { Device } from '../src/gpu/device.ts';
-import { openGpu } from '../src/node/index.ts';
+import { openGpu } from '../src/node/device.ts';
 import { relu } from '../src/shaders/relu/relu.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';

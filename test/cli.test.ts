@@ -244,7 +244,10 @@ describe('progress', () => {
 describe('the built program', () => {
   const folder = mkdtempSync(join(tmpdir(), 'radioactive-cli-'));
   afterAll(() => rmSync(folder, { recursive: true }));
-  beforeAll(build);
+  beforeAll(() => {
+    build();
+    build('bench');
+  });
 
   const file = (name: string, text: string): string => {
     const path = join(folder, name);

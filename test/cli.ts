@@ -3,10 +3,13 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Builds dist/, as `npm run build` does. For `beforeAll`. */
-export function build(): void {
-  execFileSync(process.execPath, ['node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn'], { cwd: root });
+/** Builds the package into dist/, or the benches into bench/dist/, as `npm run build` and `npm run bench` do. For `beforeAll`. */
+export function build(mode: 'production' | 'bench' = 'production'): void {
+  const vite = 'node_modules/vite/bin/vite.js';
+  execFileSync(process.execPath, [vite, 'build', '--mode', mode, '--logLevel', 'warn'], { cwd: root });
 }
+
+const PROGRAMS = { cli: 'dist/cli.js', bench: 'bench/dist/main.js' };
 
 export interface Finished {
   readonly exitCode: number | null;
@@ -22,13 +25,13 @@ export interface RunOptions {
   readonly onStderr?: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void;
 }
 
-/** Runs a built entry (`cli`, `bench`) from the project's root, neither of its outputs being a terminal. */
+/** Runs a built program from the project's root, neither of its outputs being a terminal. */
 export function run(
-  entry: string,
+  program: keyof typeof PROGRAMS,
   args: readonly string[],
   { env, killAfterMs, onStderr }: RunOptions = {},
 ): Promise<Finished> {
-  const child = spawn(process.execPath, [`dist/${entry}.js`, ...args], {
+  const child = spawn(process.execPath, [PROGRAMS[program], ...args], {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

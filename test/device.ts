@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { Device } from '../src/gpu/device.ts';
-import { type NodeDeviceOptions, openDevice } from '../src/node/index.ts';
+import { type NodeDeviceOptions, openDevice } from '../src/node/device.ts';
 
 /** Opens a device for the tests of a file; afterwards nothing may be left on it. */
 export function useDevice(options: NodeDeviceOptions = {}): () => Device {

@@ -424,7 +424,7 @@ describe('csv', () => {
     const text = serializeCsv(rows);
     expect(text.split('\n')[0]).toBe('index,file,"class, with comma"');
     // Spaces around a field that needs no quotes are layout.
-    expect(parseCsv(text, 'x.csv')).toEqual([...rows.slice(0, 2), ['1', 'two\nlines', 'spaces']]);
+    expect(parseCsv(text, 'x.csv').rows).toEqual([...rows.slice(0, 2), ['1', 'two\nlines', 'spaces']]);
   });
 
   test.each([
@@ -452,14 +452,40 @@ describe('csv', () => {
     ],
     ['', []],
   ])('reads %j', (text, rows) => {
-    expect(parseCsv(text, 'x.csv')).toEqual(rows);
+    expect(parseCsv(text, 'x.csv').rows).toEqual(rows);
   });
 
   test.each([
     ['a,b\n1\n', 'x.csv: line 2 has 1 fields, the first has 2'],
     ['a,b\n1,"2\n', 'x.csv: line 2: a quote is not closed'],
     ['a,b\n1,"2"3\n', 'x.csv: line 2: text after a closing quote'],
+    ['a,b\n\n\r\n"1\n\n""\r\n",2\n3\n', 'x.csv: line 8 has 1 fields, the first has 2'],
+    ['a,b\n"1\n2","\n3\n', 'x.csv: line 3: a quote is not closed'],
+    ['a,b\n"1\n2","3\n"4\n', 'x.csv: line 4: text after a closing quote'],
+    ['a,b\r\n1,2\r3,4\r5\r', 'x.csv: line 4 has 1 fields, the first has 2'],
+    ['\n\n a , b\n\n"1\n2",3\n4\n', 'x.csv: line 7 has 1 fields, the first has 2'],
   ])('refuses %j', (text, message) => {
     expect(() => parseCsv(text, 'x.csv')).toThrow(message);
+  });
+
+  test('tells the line of the file on which each row begins', () => {
+    const text = '\uFEFFa,b\r\n\r\n1,"x\r\ny\n"\n\n\n"\n","""\r"\r2,3';
+    expect(parseCsv(text, 'x.csv')).toEqual({
+      rows: [
+        ['a', 'b'],
+        ['1', 'x\r\ny\n'],
+        ['\n', '"\r'],
+        ['2', '3'],
+      ],
+      lines: [1, 3, 8, 11],
+    });
+  });
+
+  test.each(['x', '""', '\n'])('reads fields of ten million characters: %j', (character) => {
+    const field = character.repeat(10_000_000 / character.length);
+    const [row] = parseCsv(`"${field}",1\n`, 'x.csv').rows;
+    expect(row).toHaveLength(2);
+    expect(row[0]).toHaveLength(character === '""' ? 5_000_000 : 10_000_000);
+    expect(() => parseCsv(`1,"${field}\n`, 'x.csv')).toThrow('x.csv: line 1: a quote is not closed');
   });
 });

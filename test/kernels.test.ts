@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Device } from '../src/gpu/device.ts';
 import { backward } from '../src/nn/backward.ts';
-import { type NodeDeviceOptions, openDevice } from '../src/node/index.ts';
+import { type NodeDeviceOptions, openDevice } from '../src/node/device.ts';
 import type { CaseInput, ErrorCase, KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
 import { type Precision, Tape } from '../src/tensor/tape.ts';

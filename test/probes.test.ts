@@ -72,7 +72,7 @@ describe('probes', () => {
     expect(existsSync(`${at(out)}.partial`)).toBe(false);
     expect(readdirSync(at(out)).sort()).toEqual(['images', 'list.csv', 'probes.json']);
 
-    const [header, ...list] = parseCsv(readFileSync(join(at(out), 'list.csv'), 'utf8'), 'list.csv');
+    const [header, ...list] = parseCsv(readFileSync(join(at(out), 'list.csv'), 'utf8'), 'list.csv').rows;
     expect(header).toEqual(['index', 'file', 'class', 'image', 'version']);
     expect(list).toHaveLength(images.length);
     const indexOf = new Map(Array.from({ length: 12 }, (_, i) => [source.id(i), i]));
@@ -234,7 +234,7 @@ describe('from keygen to verify, black-box', () => {
   const DETECT = 'detect --key @owner.key --black-box --probes @probes';
   const ROWS = 2 * 4 * 21;
   let owner: Key;
-  let list: string[][];
+  let list: readonly (readonly string[])[];
   beforeAll(async () => {
     build();
     for (const seed of [1, 2]) writeModel(at(`model-${seed}.safetensors`), { seed });
@@ -243,7 +243,7 @@ describe('from keygen to verify, black-box', () => {
     );
     owner = await parseKey(readFileSync(at('owner.key'), 'utf8'), 'owner.key');
     await runJson('probes --key @owner.key --model @marker.safetensors --data @held-out -o @probes');
-    list = parseCsv(readFileSync(at('probes/list.csv'), 'utf8'), 'list.csv').slice(1);
+    list = parseCsv(readFileSync(at('probes/list.csv'), 'utf8'), 'list.csv').rows.slice(1);
   });
 
   /** Scores of a model that answers the true set of each class by `more` where others answer 0, with some noise. */
@@ -398,11 +398,16 @@ describe('from keygen to verify, black-box', () => {
       '@blank.csv: line 5, column bee: "" is no number; give one, for probabilities that were not told 0',
     ],
     [
+      `${DETECT} --scores @apart.csv`,
+      3,
+      '@apart.csv: line 10, column bee: "none" is no number; give one, for probabilities that were not told 0',
+    ],
+    [
       `${DETECT} --scores @names.csv`,
       3,
       '@names.csv: its header has no column bee; name a column for each class, ape, bee, or give one column of predicted classes',
     ],
-    [`${DETECT} --scores @class.csv`, 3, '@class.csv: image 0: "cow" is no class; give one of ape, bee, or 0 to 1'],
+    [`${DETECT} --scores @class.csv`, 3, '@class.csv: line 2: "cow" is no class; give one of ape, bee, or 0 to 1'],
     [`${DETECT} --scores @wide.npy`, 3, `@wide.npy: is [${ROWS}, 3]; give [images, 2], a column for each of ape, bee`],
     [
       `${DETECT} --scores @nan.npy`,
@@ -427,6 +432,9 @@ describe('from keygen to verify, black-box', () => {
       'order.csv': csvOf(rows).replace(/^(1,.*)\n(2,.*)$/m, '$2\n$1'),
       'blank.csv': csvOf(rows).replace(/^(3,.*),.*$/m, '$1,'),
       'names.csv': csvOf(rows, ['ape', 'beee']),
+      'apart.csv': `\n${csvOf(rows)
+        .replaceAll('\n', '\n\n')
+        .replace(/^(3,.*),.*$/m, '$1,none')}`,
       'class.csv': serializeCsv([['label'], ...rows.map(() => ['cow'])]),
       'few.csv': serializeCsv([['a', 'b'], ...Array.from({ length: 24 }, () => ['1', '2'])]),
       'wide.npy': serializeNpy([ROWS, 3], new Float32Array(ROWS * 3)),

@@ -4,7 +4,7 @@ import { Device } from '../src/gpu/device.ts';
 import { defineKernel, type Kernel } from '../src/gpu/kernel.ts';
 import { backward } from '../src/nn/backward.ts';
 import { Model, parameterSpecs } from '../src/nn/model.ts';
-import { openGpu } from '../src/node/index.ts';
+import { openGpu } from '../src/node/device.ts';
 import { prepareStep, stepNames } from '../src/profiling/steps.ts';
 import { derive } from '../src/random.ts';
 import { add } from '../src/shaders/add/add.ts';

@@ -6,7 +6,7 @@ import { backward } from '../src/nn/backward.ts';
 import { FeatureExtractor } from '../src/nn/inference.ts';
 import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
-import { HALF_SWITCHES, openGpu } from '../src/node/index.ts';
+import { HALF_SWITCHES, openGpu } from '../src/node/device.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';

@@ -18,7 +18,7 @@ import { DeviceError } from '../src/errors.ts';
 import { createKey, type Key, serializeKey } from '../src/marking/key.ts';
 import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
-import { openDevice } from '../src/node/index.ts';
+import { openDevice } from '../src/node/device.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
 import { runTraining } from '../src/node/runs/training_run.ts';

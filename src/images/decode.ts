@@ -1,4 +1,4 @@
-import { InputError } from '../errors.ts';
+import { InputError, RadioactiveError } from '../errors.ts';
 import { type Image8, type ImageShape, isTransposed, type Orientation, orient } from './image.ts';
 import { readJpegHeader } from './jpeg.ts';
 import { isPng, readPngHeader } from './png.ts';
@@ -141,6 +141,7 @@ export function imageDecoder(decodePixels: PixelDecoder) {
     try {
       decoded = await decodePixels(bytes, header);
     } catch (error) {
+      if (error instanceof RadioactiveError) throw error;
       const reason = (error as Error).message.trim().replaceAll(/\s+/g, ' ');
       throw new InputError(`${fileName}: damaged: ${reason}; restore it, save it again or remove it`, { cause: error });
     }

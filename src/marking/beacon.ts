@@ -5,10 +5,10 @@
 
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { SignedData } from '@peculiar/asn1-cms';
-import { AsnConvert } from '@peculiar/asn1-schema';
 import { TimeStampResp, TSTInfo } from '@peculiar/asn1-tsp';
 import * as v from 'valibot';
 import { IntegrityError } from '../errors.ts';
+import { parseDer } from '../evidence/der.ts';
 import { type DocumentKind, readDocument } from '../formats/document.ts';
 import { hex32, positiveCount } from '../formats/fields.ts';
 import { hashBytes, hashParts } from '../formats/sha256.ts';
@@ -149,9 +149,9 @@ function readStamp(
   reply: Uint8Array,
 ): { imprint: string; serial: Uint8Array; signature: Uint8Array; time: string } | undefined {
   try {
-    const { timeStampToken } = AsnConvert.parse(reply, TimeStampResp);
-    const { encapContentInfo, signerInfos } = AsnConvert.parse(timeStampToken!.content, SignedData);
-    const info = AsnConvert.parse(encapContentInfo.eContent!.single!.buffer, TSTInfo);
+    const { timeStampToken } = parseDer(reply, TimeStampResp);
+    const { encapContentInfo, signerInfos } = parseDer(new Uint8Array(timeStampToken!.content), SignedData);
+    const info = parseDer(new Uint8Array(encapContentInfo.eContent!.single!.buffer), TSTInfo);
     if (signerInfos.length !== 1) return undefined;
     return {
       imprint: bytesToHex(new Uint8Array(info.messageImprint.hashedMessage.buffer)),

@@ -1,23 +1,21 @@
-import os from 'node:os';
-import { AdapterError, UsageError } from '../errors.ts';
-import { Device, type DeviceOptions } from '../gpu/device.ts';
-import { requireSelfTest } from '../shaders/selftest.ts';
+/**
+ * What only Node has: Dawn's devices, data sets and models on disk, runs from files to files that can be stopped and go on.
+ *
+ * @module node
+ */
 
-// Everything that runs anywhere.
+// Devices, by the module webgpu.
 
-export * from '../index.ts';
+export { listAdapters, type NodeDeviceOptions, openDevice, openGpu } from './device.ts';
 
 // Data sets on disk.
 
-export { subset } from '../datasets/dataset.ts';
-export { hashDataset } from '../datasets/hash.ts';
 export { type OpenDatasetOptions, openDataset } from './datasets/open.ts';
 export { type DatasetWriter, type OpenWriterOptions, openDatasetWriter, type WrittenItem } from './datasets/write.ts';
 export { hashFile, writeAtomic } from './files/write.ts';
 
 // Image files: PNG, JPEG and WebP decoded, PNG encoded, by sharp.
 
-export type { DecodeOptions } from '../images/decode.ts';
 export { decodeImage, encodePng } from './images/sharp.ts';
 
 // From files to files: a model, a marked data set, probes, a training run.
@@ -34,81 +32,3 @@ export { type MarkDatasetOptions, markDataset } from './runs/mark_dataset.ts';
 export { type OpenedModel, openModel } from './runs/open_model.ts';
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './runs/preview.ts';
 export { runTraining, type TrainingReport, type TrainingRunOptions } from './runs/training_run.ts';
-
-export interface NodeDeviceOptions extends DeviceOptions {
-  /** Part of the adapter's name, as `doctor` lists them; default: the first real GPU, else a software adapter. */
-  readonly adapter?: string | undefined;
-}
-
-const INSTALL_HINT =
-  'install a GPU driver with Vulkan, or the software one: Debian 12 `apt-get install -t bookworm-backports mesa-vulkan-drivers libvulkan1`, elsewhere mesa-vulkan-drivers >= 24';
-
-/** Dawn's switches: timestamps in nanoseconds instead of steps of 65 536. */
-const DAWN_SWITCHES = ['disable-dawn-features=timestamp_quantization'];
-
-/** And what precision f16 needs: matrix units are experimental in WebGPU, float16 on NVIDIA's drivers is to Dawn. */
-export const HALF_SWITCHES = [...DAWN_SWITCHES, 'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia'];
-
-/**
- * Opens Dawn for Node. Dawn's constants (`GPUBufferUsage`, …), which browsers have as globals, are made globals too.
- * Throws AdapterError with what to install where the module or a driver is missing.
- */
-export async function openGpu(switches: readonly string[] = DAWN_SWITCHES): Promise<GPU> {
-  let webgpu: typeof import('webgpu');
-  try {
-    webgpu = await import('webgpu');
-  } catch (error) {
-    throw new AdapterError(`the module webgpu cannot be loaded (${String(error).split('\n')[0]}); run npm ci`, {
-      cause: error,
-    });
-  }
-  Object.assign(globalThis, webgpu.globals);
-  return webgpu.create([...switches]);
-}
-
-/** All adapters Dawn accepts, real GPUs first. */
-export async function listAdapters(gpu: GPU): Promise<GPUAdapter[]> {
-  const found = new Map<string, GPUAdapter>();
-  for (const options of [
-    { powerPreference: 'high-performance' },
-    { powerPreference: 'low-power' },
-    { forceFallbackAdapter: true },
-  ] as const) {
-    const adapter = await gpu.requestAdapter(options);
-    const key = adapter && `${adapter.info.vendor}/${adapter.info.device}/${adapter.info.description}`;
-    if (adapter && key && !found.has(key)) found.set(key, adapter);
-  }
-  return [...found.values()].sort(
-    (a, b) => Number(a.info.isFallbackAdapter ?? false) - Number(b.info.isFallbackAdapter ?? false),
-  );
-}
-
-const instances = new WeakMap<Device, GPU>();
-
-/**
- * Opens the device the user asked for, or the best there is. Throws AdapterError if there is none, or none for the precision asked for,
- * and DeviceError where that fails its self-test.
- */
-export async function openDevice(options: NodeDeviceOptions = {}): Promise<Device> {
-  const half = options.precision === 'f16';
-  const gpu = await openGpu(half ? HALF_SWITCHES : DAWN_SWITCHES);
-  const adapters = await listAdapters(gpu);
-  if (adapters.length === 0) throw new AdapterError(`no WebGPU adapter: ${INSTALL_HINT}`);
-  const wanted = options.adapter?.toLowerCase();
-  const adapter = wanted
-    ? adapters.find(({ info }) => `${info.vendor} ${info.device} ${info.description}`.toLowerCase().includes(wanted))
-    : adapters[0];
-  if (!adapter)
-    throw new UsageError(
-      `no adapter is called ${options.adapter}; there are: ${adapters.map(({ info }) => info.description).join('; ')}`,
-    );
-  const memory = adapter.info.isFallbackAdapter ? Math.floor(os.freemem() * 0.8) : Number.POSITIVE_INFINITY;
-  const device = await Device.open(adapter, { memoryLimitBytes: memory, ...options });
-  // Dawn ends with the object it was opened by: it lives as long as the device does.
-  instances.set(device, gpu);
-  if (half) await requireSelfTest(device, 'f16');
-  // While a promise of Dawn's is pending its binding polls, and the polling thread takes cores from a software adapter's
-  // workers. They exist by now and keep their priority; only this thread steps back.
-  if (device.capabilities.software) os.setPriority(19);
-  return device;
-}

@@ -6,9 +6,11 @@ import { LEARNING_RATE, MEAN, marking, operatorInputs, STD, shapesOf, stateDict,
 // This project, through its public library as `npm run build` left it.
 
 const root = new URL('../../../', import.meta.url);
-const library = await import(new URL('dist/node.js', root)).catch((error) => {
-  throw new Error(`the built library cannot be loaded (${error.message}); run: npm run build`);
-});
+const load = (entry) =>
+  import(new URL(`dist/${entry}.js`, root)).catch((error) => {
+    throw new Error(`the built library cannot be loaded (${error.message}); run: npm run build`);
+  });
+const library = { ...(await load('index')), ...(await load('engine')), ...(await load('node')) };
 const { backward, conv2d, linear, packCrops, Program, Tape, Variable } = library;
 
 export async function open({ precision }) {

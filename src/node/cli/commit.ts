@@ -1,8 +1,8 @@
 import { merkleRoot } from '../../datasets/merkle.ts';
 import { IntegrityError, UsageError } from '../../errors.ts';
+import { timeStampRequest, verifyReply } from '../../evidence/timestamp.ts';
 import { commitment, type Key } from '../../marking/key.ts';
 import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
-import { timeStampRequest, verifyReply } from '../evidence/timestamp.ts';
 import { readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { defineCommand } from './command.ts';
@@ -63,7 +63,7 @@ export const commit = defineCommand({
         ].join('\n'),
       };
     }
-    const stamp = verifyReply(await readBytes(reply!), {
+    const stamp = await verifyReply(await readBytes(reply!), {
       fileName: reply!,
       imprint,
       request: await readBytes(request ?? reply!.replace(/(\.[^./\\]*)?$/, '.tsq')),
@@ -74,8 +74,8 @@ export const commit = defineCommand({
       text: [
         `commitment ${imprint} of the ${of}`,
         `was there at ${stamp.time}${stamp.accuracySeconds === null ? '' : ` (within ${stamp.accuracySeconds} s)`}, says ${stamp.authority}, serial ${stamp.serial}`,
-        stamp.chain
-          ? `its certificate is from an authority of ${ca}: ${stamp.chain.join(' < ')}`
+        stamp.chain && stamp.root
+          ? `its certificate is from an authority of ${ca}: ${stamp.chain.join(' < ')} (sha256 ${stamp.root.sha256})`
           : 'not checked: whether its certificate is from an authority you trust; give --ca FILE.pem',
       ].join('\n'),
     };

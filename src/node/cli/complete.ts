@@ -1,8 +1,8 @@
 import { IntegrityError, UsageError } from '../../errors.ts';
+import { verifyReply } from '../../evidence/timestamp.ts';
 import { describeBeacon } from '../../marking/beacon.ts';
 import { keyGuarantees } from '../../marking/guarantees.ts';
 import { awaitsBeacon, commitment, completeKey, keyBeacon, serializeKey } from '../../marking/key.ts';
-import { verifyReply } from '../evidence/timestamp.ts';
 import { readBytes } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { defineCommand } from './command.ts';

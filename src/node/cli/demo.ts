@@ -1,8 +1,8 @@
-import { fileURLToPath } from 'node:url';
 import { DEFAULT_FRESH_KEYS } from '../../detection/fresh_keys.ts';
 import { InputError } from '../../errors.ts';
 import { runDemo } from '../demo/demo.ts';
 import { exists } from '../files/files.ts';
+import { packageFile } from '../files/package_file.ts';
 import { defineCommand } from './command.ts';
 import { alignColumns } from './output.ts';
 
@@ -33,7 +33,7 @@ export const demo = defineCommand({
   },
   examples: ['', '--fraction 0.05 --json'],
   async run({ options, openDevice, progress, log, signal }) {
-    const marker = fileURLToPath(new URL('../../weights/marker.safetensors', import.meta.url));
+    const marker = packageFile('weights/marker.safetensors');
     if (!(await exists(marker)))
       throw new InputError(`${marker}: the shipped marking network is missing; restore it from the repository`);
     const out = options.output ?? (await freeFolder('radioactive-demo'));

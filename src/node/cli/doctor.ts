@@ -1,6 +1,6 @@
 import { AdapterError } from '../../errors.ts';
 import { selfTest } from '../../shaders/selftest.ts';
-import { listAdapters, openGpu } from '../index.ts';
+import { listAdapters, openGpu } from '../device.ts';
 import { columns, defineCommand } from './command.ts';
 
 const FEATURES = ['shader-f16', 'subgroups', 'timestamp-query'] as const;

@@ -1,12 +1,12 @@
 import { readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { UsageError } from '../../errors.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../../marking/keygen.ts';
 import { type Expectation, expectedEvidence, meanCosineNeeded } from '../../maths/power.ts';
 import { type Curve, curvesOf, type Measured, type MeasuredFile, measuredFor } from '../experiment/measured.ts';
 import { parseResults, type Spread } from '../experiment/results.ts';
 import { exists, readBytes } from '../files/files.ts';
+import { packageFile } from '../files/package_file.ts';
 import { defineCommand } from './command.ts';
 import { alignColumns } from './output.ts';
 
@@ -169,7 +169,7 @@ async function measuredFiles(given: string | undefined): Promise<MeasuredFile[]>
     results: parseResults(new TextDecoder().decode(await readBytes(file)), file),
   });
   if (given !== undefined) return [await read(given)];
-  const folder = fileURLToPath(new URL('../../experiments', import.meta.url));
+  const folder = packageFile('experiments');
   if (!(await exists(folder))) return [];
   const names = (await readdir(folder)).sort().map((name) => join(folder, name, 'results.json'));
   const there = await Promise.all(names.map(async (name) => ((await exists(name)) ? [name] : [])));

@@ -46,9 +46,11 @@ function scoresOfNpy(bytes: Uint8Array, path: string, { manifest }: OpenedProbes
 
 async function scoresOfCsv(text: string, path: string, probes: OpenedProbes): Promise<ModelScores> {
   const { classes } = probes.manifest;
-  const [header = [], ...rows] = parseCsv(text, path);
+  const csv = parseCsv(text, path);
+  const [header = [], ...rows] = csv.rows;
+  const lineOf = (row: number): number => csv.lines[row + 1];
   checkCount(rows.length, path, probes.manifest);
-  await checkOrder(header, rows, path, probes);
+  await checkOrder(header, rows, lineOf, path, probes);
   const columnOf = new Map(header.map((name, column) => [name, column]));
   const named = classes.filter((name) => columnOf.has(name));
   const own = header.flatMap((name, column) => (LIST_COLUMNS.includes(name.toLowerCase()) ? [] : [column]));
@@ -56,7 +58,7 @@ async function scoresOfCsv(text: string, path: string, probes: OpenedProbes): Pr
   if (named.length === classes.length) columns = classes.map((name) => columnOf.get(name)!);
   else if (own.length === 1) {
     const labels = rows.map((row) => row[own[0]]);
-    return labelsOf(labels, path, classes);
+    return labelsOf(labels, path, classes, lineOf);
   } else if (own.length === classes.length && !own.some((column) => classes.includes(header[column]))) columns = own;
   else {
     const missing = classes.filter((name) => !columnOf.has(name));
@@ -71,7 +73,7 @@ async function scoresOfCsv(text: string, path: string, probes: OpenedProbes): Pr
       const value = field === '' ? Number.NaN : Number(field);
       if (Number.isNaN(value))
         throw new InputError(
-          `${path}: line ${r + 2}, column ${header[column]}: ${JSON.stringify(field)} is no number; give one, for probabilities that were not told 0`,
+          `${path}: line ${lineOf(r)}, column ${header[column]}: ${JSON.stringify(field)} is no number; give one, for probabilities that were not told 0`,
         );
       scores[r * classes.length + k] = value;
     }
@@ -79,14 +81,19 @@ async function scoresOfCsv(text: string, path: string, probes: OpenedProbes): Pr
   return { kind: 'scores', scores };
 }
 
-/** Classes by name, or by number from 0. */
-function labelsOf(values: readonly (string | number)[], path: string, classes: readonly string[]): ModelScores {
+/** Classes by name, or by number from 0. A message names the line of the file, where there is one. */
+function labelsOf(
+  values: readonly (string | number)[],
+  path: string,
+  classes: readonly string[],
+  lineOf?: (row: number) => number,
+): ModelScores {
   const indexOf = new Map(classes.map((name, index) => [name, index]));
   const labels = values.map((value, row) => {
     const index = typeof value === 'string' ? (indexOf.get(value) ?? Number(value === '' ? Number.NaN : value)) : value;
     if (Number.isInteger(index) && index >= 0 && index < classes.length) return index;
     throw new InputError(
-      `${path}: image ${row}: ${JSON.stringify(value)} is no class; give one of ${classes.join(', ')}, or 0 to ${classes.length - 1}`,
+      `${path}: ${lineOf ? `line ${lineOf(row)}` : `image ${row}`}: ${JSON.stringify(value)} is no class; give one of ${classes.join(', ')}, or 0 to ${classes.length - 1}`,
     );
   });
   return { kind: 'labels', labels };
@@ -104,6 +111,7 @@ function checkCount(found: number, path: string, manifest: OpenedProbes['manifes
 async function checkOrder(
   header: readonly string[],
   rows: readonly (readonly string[])[],
+  lineOf: (row: number) => number,
   path: string,
   probes: OpenedProbes,
 ): Promise<void> {
@@ -111,12 +119,12 @@ async function checkOrder(
   for (const name of ['index', 'file']) {
     const column = header.findIndex((each) => each.toLowerCase() === name);
     if (column < 0) continue;
-    const [listHeader = [], ...list] = parseCsv(new TextDecoder().decode(await readBytes(listPath)), listPath);
+    const [listHeader = [], ...list] = parseCsv(new TextDecoder().decode(await readBytes(listPath)), listPath).rows;
     const listColumn = listHeader.indexOf(name);
     const wrong = rows.findIndex((row, r) => row[column] !== list[r]?.[listColumn]);
     if (wrong >= 0)
       throw new InputError(
-        `${path}: line ${wrong + 2}: ${name} ${rows[wrong][column]} stands where ${LIST_NAME} has ${list[wrong]?.[listColumn]}; keep its order`,
+        `${path}: line ${lineOf(wrong)}: ${name} ${rows[wrong][column]} stands where ${LIST_NAME} has ${list[wrong]?.[listColumn]}; keep its order`,
       );
   }
 }

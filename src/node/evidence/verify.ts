@@ -6,6 +6,7 @@ import { merkleRoot } from '../../datasets/merkle.ts';
 import { testFeatures } from '../../detection/detect.ts';
 import { testScores } from '../../detection/detect_blackbox.ts';
 import { IntegrityError } from '../../errors.ts';
+import { stampedHash, verifyReply } from '../../evidence/timestamp.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
 import { PROBES_NAME } from '../../marking/probe_manifest.ts';
@@ -18,7 +19,6 @@ import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, type Register, readRegister } from './register.ts';
 import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
 import { loadFeatures, loadScores } from './saved.ts';
-import { stampedHash, verifyReply } from './timestamp.ts';
 
 /** One row of the table. `ok` is null where the material for it was not given. */
 export interface Check {
@@ -126,10 +126,10 @@ async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommit
           ? 'neither of the key nor of the marked data set'
           : 'not of the key; give --marked for a data set';
         if (!of) return failed('time stamp', `${path}: stamps ${hash}, ${other}`);
-        const stamp = verifyReply(reply, { fileName: path, imprint: hash, ca });
+        const stamp = await verifyReply(reply, { fileName: path, imprint: hash, ca });
         const by = `the ${of}'s commitment was there at ${stamp.time}, says ${stamp.authority}`;
-        return stamp.chain
-          ? passed('time stamp', by)
+        return stamp.root
+          ? passed('time stamp', `${by}; trusted is ${stamp.root.subject}, sha256 ${stamp.root.sha256}`)
           : unknown('time stamp', `${by}; whether to trust that is open: give --ca`);
       } catch (error) {
         if (error instanceof IntegrityError) return failed('time stamp', error.message);
