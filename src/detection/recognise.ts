@@ -53,9 +53,7 @@ export function recogniseFrequencies(
   let difference = 0;
   for (let i = 0; i < formula.length; i++) {
     largest = Math.max(largest, Math.abs(formula[i]));
-    // NaN stays: no comparison below holds for it.
-    const d = Math.abs(weight[i] - formula[i]);
-    if (!(d <= difference)) difference = d;
+    difference = Math.max(difference, Math.abs(weight[i] - formula[i]));
   }
   difference /= largest;
   if (difference <= PATTERN_TOLERANCE) {
@@ -63,8 +61,9 @@ export function recogniseFrequencies(
       return other('published', difference, `the ${count} patterns of the published formula`);
     return other('rescaled', difference, 'the published patterns, of pixels with another mean or scale');
   }
+  // Math.max keeps NaN, of which no comparison holds.
+  if (!Number.isFinite(difference)) return other('foreign', Number.POSITIVE_INFINITY, 'weights that are not finite');
   const rows = Float64Array.from(weight);
-  if (!rows.every(Number.isFinite)) return other('foreign', difference, 'weights that are not finite');
   const reference = Float64Array.from(formula);
   const norms = squares(rows, count, pixels).map(Math.sqrt);
   if (norms.some((norm) => norm === 0)) return other('foreign', difference, 'a pattern that is zero');
