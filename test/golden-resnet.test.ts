@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 import type { SafetensorsTensor } from '../src/formats/safetensors.ts';
 import type { Device } from '../src/gpu/device.ts';
-import { backward } from '../src/nn/backward.ts';
 import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
+import { backward } from '../src/shaders/backward.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { createMomenta, recordDescent } from '../src/training/train.ts';
@@ -40,7 +40,7 @@ it('computes the features, logits and image gradient that PyTorch does', async (
   const io = golden('resnet18_io');
   const model = await Model.load(device(), config, state.tensors, 'resnet18_state');
   const [N, C, H, W] = io.shape('x');
-  const tape = new Tape(device().capabilities);
+  const tape = new Tape(device(), { precision: 'f32' });
   const x = tape.input('x', [N, H, W, C]);
   const dfeatures = tape.input('dfeatures', io.shape('dfeatures'));
   const features = model.features(x);
@@ -164,7 +164,7 @@ async function followFixture(
   const model = await Model.load(device, config, stateDict(file, 'init/'), 'resnet18_train');
   const parameters = new Map(model.trainable().map((parameter) => [parameter.spec.name, parameter]));
   const momenta = await createMomenta(model, false);
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device, { precision: 'f32' });
   const x = tape.input('x', [N, H, W, C]);
   const labels = tape.input('labels', [N], 'u32');
   const learningRate = tape.input('learning rate', [1]);

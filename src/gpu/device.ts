@@ -1,6 +1,11 @@
 import { AdapterError, DeviceError } from '../errors.ts';
-import type { Precision } from '../tensor/tape.ts';
 import { PipelineCache } from './pipelines.ts';
+
+/**
+ * What the factors of matrix products and convolutions are rounded to. Sums, and everything else, are float32 in either case. `f16` is
+ * for devices whose `capabilities.halfMatrices` says so.
+ */
+export type Precision = 'f32' | 'f16';
 
 /** What kernels may choose a variant by. Never the vendor's name. */
 export interface Capabilities {
@@ -20,6 +25,7 @@ export interface Capabilities {
   readonly workgroupsAtOnce: number;
 }
 
+/** How {@link Device.open} opens an adapter. */
 export interface DeviceOptions {
   /**
    * What training, marking and measuring compute with (see `Precision`); `f16` also opens the adapter's matrix units. Default `f32`.
@@ -80,6 +86,7 @@ export class Device {
   readonly info: GPUAdapterInfo;
   readonly capabilities: Capabilities;
   readonly precision: Precision;
+  /** @internal */
   readonly pipelines: PipelineCache;
   readonly memoryLimitBytes: number;
   /** Bytes of all buffers that are allocated and not destroyed. */
@@ -185,6 +192,7 @@ export class Device {
     buffer.destroy();
   }
 
+  /** A bind group, counted in `created`. */
   createBindGroup(descriptor: GPUBindGroupDescriptor): GPUBindGroup {
     this.created.bindGroups++;
     return this.gpu.createBindGroup(descriptor);
@@ -218,6 +226,7 @@ export class Device {
     }
   }
 
+  /** Gives the device up, with all that is allocated on it. */
   destroy(): void {
     this.gpu.destroy();
   }

@@ -3,11 +3,11 @@ import { DeviceError } from '../errors.ts';
 import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
 import { packLevels } from '../images/region.ts';
-import { backward } from '../nn/backward.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import type { NetworkConfig } from '../nn/networks.ts';
 import { derive } from '../random.ts';
+import { backward } from '../shaders/backward.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
 import { markingLoss } from '../shaders/marking_loss/marking_loss.ts';
 import { greyGradient, pgdStep, stepFactors } from '../shaders/pgd_step/pgd_step.ts';
@@ -119,6 +119,7 @@ export interface MarkingJob {
   readonly direction: Float32Array;
 }
 
+/** How {@link Marker.mark} goes on a batch: progress, an end before the end. */
 export interface MarkOptions {
   /** Ends the work between two iterations; the images of the batch are lost. */
   readonly signal?: AbortSignal | undefined;
@@ -180,7 +181,7 @@ export class Marker {
     try {
       for (const name of ['image', 'original']) variables.push(await Variable.create(device, name, shape));
       variables.push(await Variable.create(device, 'vanilla crops', [batchSize, 5], undefined, 'u32'));
-      const tape = new Tape(device.capabilities, device.precision);
+      const tape = new Tape(device, { precision: device.precision });
       const [image, original, fixedCrops] = variables.map((variable) => tape.variable(variable));
       const carriers = tape.input('carriers', [batchSize, model.featureDimension]);
       const crops = tape.input('crops', [batchSize, 5], 'u32');
@@ -252,6 +253,7 @@ export class Marker {
     return all.map((job) => (staysGrey(job) ? firstChannel(marked.get(job)!) : marked.get(job)!));
   }
 
+  /** Gives the memory on the device back; the model stays. */
   destroy(): void {
     this.program.destroy();
     for (const variable of [this.#image, this.#original, this.#vanillaCrops]) variable.destroy();

@@ -13,6 +13,7 @@ import type { NetworkConfig } from './networks.ts';
 /** Follows long work: `done` of `total` items. */
 export type OnProgress = (done: number, total: number) => void;
 
+/** How a pass over many images goes: batches, progress, an end before the end. */
 export interface InferenceOptions {
   /** Images a batch; halved until it fits. Default 128 for images up to 64 pixels, else 16. */
   readonly batchSize?: number;
@@ -67,7 +68,7 @@ export class FeatureExtractor {
   /** For regions of images with up to `imagePixels`. Throws DeviceError when a batch of that size does not fit. */
   static async create(model: Model, imagePixels: number, batchSize: number): Promise<FeatureExtractor> {
     const { inputSize, channels } = model.config;
-    const tape = new Tape(model.device.capabilities);
+    const tape = new Tape(model.device, { precision: 'f32' });
     const levels = tape.input('levels', [batchSize * regionPixels(inputSize, imagePixels), channels]);
     const crops = tape.input('crops', [batchSize, 5], 'u32');
     const features = model.features(networkInput(model, levels, crops));
@@ -101,6 +102,7 @@ export class FeatureExtractor {
     };
   }
 
+  /** Gives the memory on the device back; the model stays. */
   destroy(): void {
     this.#program.destroy();
   }
@@ -182,7 +184,7 @@ export async function headLogits(model: Model, features: Float32Array): Promise<
   const { numClasses } = model.config;
   const count = features.length / d;
   const rows = Math.min(HEAD_ROWS, count);
-  const tape = new Tape(model.device.capabilities);
+  const tape = new Tape(model.device, { precision: 'f32' });
   const input = tape.input('features', [rows, d]);
   const output = model.logits(input);
   const program = await Program.build(model.device, tape, { name: 'last layer', outputs: [output] });

@@ -126,6 +126,7 @@ export class Model {
     return tensors;
   }
 
+  /** Gives the weights' memory on the device back. */
   destroy(): void {
     for (const parameter of this.#parameters.values()) parameter.destroy();
   }
@@ -140,7 +141,7 @@ export class Model {
 /** The tensors of a network's state dict in PyTorch's order, without `num_batches_tracked`. Throws InputError for an unknown network. */
 export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] {
   const specs = new Map<string, ParameterSpec>();
-  const tape = new Tape();
+  const tape = new Tape(undefined, { precision: 'f32' });
   const parts = (spec: ParameterSpec): Tensor[] => {
     specs.set(spec.name, spec);
     return [tape.input(spec.name, wholeShape(spec))];

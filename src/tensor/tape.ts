@@ -1,18 +1,12 @@
-import type { Capabilities } from '../gpu/device.ts';
+import type { Capabilities, Precision } from '../gpu/device.ts';
 import type { Constants, Kernel } from '../gpu/kernel.ts';
 import { type DType, type Shape, Tensor } from './tensor.ts';
 import type { Variable } from './variable.ts';
 
-/**
- * What the factors of matrix products and convolutions are rounded to. Sums, and everything else, are float32 in either case. `f16` is
- * for devices whose `capabilities.halfMatrices` says so.
- */
-export type Precision = 'f32' | 'f16';
-
 /** One dispatch of one kernel. */
 export interface Launch {
   readonly kernel: Kernel;
-  /** Written before the kernel as `const`: they pick the variant, so few combinations, please. */
+  /** In place of the kernel's defaults: they pick the variant, so few combinations, please. */
   readonly constants?: Constants;
   /** Fields of the kernel's `Params`. */
   readonly params?: Readonly<Record<string, number>>;
@@ -42,6 +36,7 @@ export interface LaunchContext {
   scratch(shape: Shape): Tensor;
 }
 
+/** An operator at one place of a tape: what it reads and makes, its launches, its gradient. See {@link Tape.record}. */
 export interface NodeSpec {
   /** The operator's name, as in error messages. */
   readonly op: string;
@@ -49,6 +44,7 @@ export interface NodeSpec {
   readonly outputs: readonly Shape[];
   /** Variables written in place. A node with updates is always kept. */
   readonly updates?: readonly Tensor[];
+  /** The launches that make `outputs`, in order; asked for when a program is built for a device. */
   launches(context: LaunchContext, outputs: readonly Tensor[]): readonly Launch[];
   /** Its launches do what the context's `finish` says. */
   readonly finishes?: boolean;
@@ -66,6 +62,7 @@ export interface NodeSpec {
   readonly differentiates?: readonly (Tensor | undefined)[];
 }
 
+/** A node on a tape: its spec, the label it has in messages and profiles, its output tensors. */
 export interface Node extends NodeSpec {
   readonly label: string;
   readonly results: readonly Tensor[];
@@ -73,9 +70,13 @@ export interface Node extends NodeSpec {
   readonly finishing?: Finish;
 }
 
+export interface TapeOptions {
+  readonly precision: Precision;
+}
+
 /**
  * A computation as a list of nodes, recorded once with shapes only. `Program.build` plans and replays it; `backward`
- * (src/nn/backward.ts) appends gradients to it.
+ * (src/shaders/backward.ts) appends gradients to it.
  */
 export class Tape {
   /** When recording began, by `performance.now`. */
@@ -90,11 +91,16 @@ export class Tape {
   readonly capabilities: Capabilities | undefined;
   readonly precision: Precision;
 
-  constructor(capabilities?: Capabilities, precision: Precision = 'f32') {
-    this.capabilities = capabilities;
+  /**
+   * A tape for `target`, a device as a rule; for `undefined` operators choose what suits any adapter. The precision is always said: what
+   * rests on it, features and scores that are evidence, must not depend on a default.
+   */
+  constructor(target: { readonly capabilities: Capabilities } | undefined, { precision }: TapeOptions) {
+    this.capabilities = target?.capabilities;
     this.precision = precision;
   }
 
+  /** A tensor that a node will write. For nodes' own use: `record` makes those of its outputs. */
   tensor(name: string, shape: Shape, dtype: DType = 'f32'): Tensor {
     return new Tensor(this, this.#count++, name, shape, dtype);
   }

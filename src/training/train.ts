@@ -2,11 +2,11 @@ import { ahead, type Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
 import { randomCrop } from '../images/crop.ts';
 import { regionPixels } from '../images/region.ts';
-import { backward } from '../nn/backward.ts';
 import { evaluationCrop, infer, networkInput, type OnProgress, writeRegions } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { Parameter } from '../nn/parameter.ts';
 import { derive } from '../random.ts';
+import { backward } from '../shaders/backward.ts';
 import { scale } from '../shaders/scale/scale.ts';
 import { sgd } from '../shaders/sgd/sgd.ts';
 import { softmax } from '../shaders/softmax/softmax.ts';
@@ -32,9 +32,10 @@ export interface TrainingState {
  */
 export type Teacher = { readonly model: Model } | { readonly logits: Float32Array };
 
+/** How {@link train} goes: recipe, what is learned from, progress, what to go on from. */
 export interface TrainOptions {
   readonly recipe: Recipe;
-  /** [N, d]: the model's features of all images, where the last layer alone is trained and they are at hand. */
+  /** `[N, d]`: the model's features of all images, where the last layer alone is trained and they are at hand. */
   readonly features?: Float32Array | undefined;
   readonly teacher?: Teacher | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -44,6 +45,7 @@ export interface TrainOptions {
   /** Called every `checkpointSteps` steps, and before ending because of the signal, with what `resume` takes, after the weights of this moment can be read from the model. */
   readonly onCheckpoint?: (state: TrainingState, momenta: ReadonlyMap<string, Float32Array>) => Promise<void>;
   readonly checkpointSteps?: number;
+  /** Called at the end of an epoch with the number of epochs done, of the whole run, and its mean loss. */
   readonly onEpoch?: (epoch: number, loss: number) => void;
 }
 
@@ -194,7 +196,7 @@ async function fullStep(
   const watching = teacher && 'model' in teacher ? teacher.model : undefined;
   // Regions hold what the one that takes more pixels needs.
   const inputSize = Math.max(model.config.inputSize, watching?.config.inputSize ?? 0);
-  const tape = new Tape(model.device.capabilities, model.device.precision);
+  const tape = new Tape(model.device, { precision: model.device.precision });
   const levels = tape.input('levels', [batchSize * regionPixels(inputSize, loader.pixels), channels]);
   const crops = tape.input('crops', [batchSize, 5], 'u32');
   const { temperature } = recipe;
@@ -250,7 +252,7 @@ async function linearStep(
       `${loader.dataset.path}: ${all.length} feature values for ${loader.dataset.length} images of ${d}`,
     );
   }
-  const tape = new Tape(model.device.capabilities);
+  const tape = new Tape(model.device, { precision: 'f32' });
   const features = tape.input('features', [batchSize, d]);
   const targets = recordTargets(tape, loader, batchSize, scores, recipe.temperature);
   const { labels } = targets;

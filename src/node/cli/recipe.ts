@@ -56,7 +56,7 @@ export const recipeOptions = {
     value: 'N',
     default: 0,
     minimum: 0,
-    description: 'of the choice of images and of the crops',
+    description: 'of the crops, and of the images that preview takes; which images are marked the key decides',
   },
 } as const;
 
@@ -112,7 +112,7 @@ export const probeRecipeOptions = {
   lr: { type: 'number', value: 'X', minimum: 0, description: 'step size, in normalised pixel units' },
   lambdaFeatures: { type: 'number', value: 'X', minimum: 0, description: "weight of the features' whole change" },
   lambdaImage: { type: 'number', value: 'X', minimum: 0, description: "weight of the image's change" },
-  seed: { type: 'integer', value: 'N', minimum: 0, description: 'of the choice of images' },
+  seed: { type: 'integer', value: 'N', minimum: 0, description: 'of the choice of the probe images' },
 } as const;
 
 /** Values of `probeRecipeOptions` over a recipe. */
