@@ -1,12 +1,14 @@
 /**
  * False positives of the whole way from a key to its p-value, under keys that marked nothing:
  *
- *     npm run build && node scripts/calibrate_keys.mjs [--keys 20000] [--out experiments/calibration]
+ *     npm run build && node scripts/calibrate_keys.mjs [--keys 20000] [--out experiments/calibration] [--series NAME]
  *
  * Every key is new, from the system's generator, made by `createKey` in the current version; carriers, decoys and orders come
  * through its derivation, p-values from `testFeatures` and `testScores`. Suspects are small and synthetic, and know no key.
  * Two questions are asked of each statistic: how often p is at most 0.05, 0.01 and 0.001, with Clopper and Pearson's 95 % intervals,
  * and whether p is uniform (for discrete p-values: not small too often).
+ *
+ * `--series` runs one of them alone, for several processes side by side; without it all that is missing is run, and told.
  *
  * Goes on where it was stopped: log10 p of every key is appended to OUT/NAME.txt, which is not kept in the repository. Writes
  * OUT/summary.json and OUT/README.md. Ends with 1 where a statistic fails what valid p-values fail once in a thousand times.
@@ -26,7 +28,11 @@ import {
 } from '../dist/index.js';
 
 const { values } = parseArgs({
-  options: { keys: { type: 'string', default: '20000' }, out: { type: 'string', default: 'experiments/calibration' } },
+  options: {
+    keys: { type: 'string', default: '20000' },
+    out: { type: 'string', default: 'experiments/calibration' },
+    series: { type: 'string' },
+  },
 });
 const wanted = Number(values.keys);
 const { out } = values;
@@ -177,6 +183,7 @@ function readSeries(file) {
 mkdirSync(out, { recursive: true });
 const results = [];
 for (const { names: series, side, draw } of SERIES) {
+  if (values.series !== undefined && !series.includes(values.series)) continue;
   const files = series.map((name) => join(out, `${name}.txt`));
   const log10p = files.map(readSeries);
   const done = Math.min(...log10p.map((list) => list.length));
@@ -197,6 +204,8 @@ for (const { names: series, side, draw } of SERIES) {
   }
   for (const [i, name] of series.entries()) results.push(calibration(name, log10p[i].slice(0, wanted), side));
 }
+
+if (values.series !== undefined) process.exit();
 
 const version = (await createKey({ classes: names(2), model: model(4), basis: null, centre: true })).version;
 const summary = results.map(({ log10p: _, ...rest }) => rest);

@@ -19,7 +19,7 @@ import {
   serializeKey,
 } from '../src/marking/key.ts';
 import { keyStream } from '../src/marking/key_stream.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { orthonormaliseRows } from '../src/maths/linalg.ts';
 
 interface Vectors {
