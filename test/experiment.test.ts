@@ -540,7 +540,7 @@ describe('tables', () => {
 });
 
 describe('the built program', () => {
-  beforeAll(build);
+  beforeAll(() => build());
 
   it('is killed, interrupted, and goes on', async () => {
     const args = ['experiment', at('config.json'), '--data', work, '-o', at('cli')];
