@@ -4,7 +4,7 @@
  *     npm run build && node scripts/calibrate_keys.mjs [--keys 20000] [--out experiments/calibration] [--series NAME]
  *
  * Every key is new, from the system's generator, made by `createKey` in the current version; carriers, decoys and orders come
- * through its derivation, p-values from `testFeatures` and `testScores`. Suspects are small and synthetic, and know no key.
+ * through its derivation, p-values from `testArrays` and `testScores`. Suspects are small and synthetic, and know no key.
  * Two questions are asked of each statistic: how often p is at most 0.05, 0.01 and 0.001, with Clopper and Pearson's 95 % intervals,
  * and whether p is uniform (for discrete p-values: not small too often).
  *
@@ -23,7 +23,8 @@ import {
   createKey,
   keyCarriers,
   keyProbeOrders,
-  testFeatures,
+  ModelScores,
+  testArrays,
   testScores,
 } from '../dist/index.js';
 
@@ -78,7 +79,7 @@ const white = (() => {
   const options = (subspace) => ({ classes: names(K), model: model(d), basis: subspace ? basis : null, centre: true });
   return async (subspace, index) => {
     const { marking, suspect } = suspects[index % SUSPECTS];
-    return (await testFeatures(await createKey(options(subspace)), marking, suspect, { freshKeys: 0 })).log10p;
+    return (await testArrays(await createKey(options(subspace)), { marking, suspect, n }, { freshKeys: 0 })).log10p;
   };
 })();
 
@@ -144,7 +145,7 @@ const black = (() => {
       images,
       marks: { changeLevels: ones, gain: ones },
     };
-    const scores = { kind: 'scores', scores: Float64Array.from(rows.flatMap((row) => [...row])) };
+    const scores = ModelScores.ofScores(Float64Array.from(rows.flatMap((row) => [...row])), K);
     const log10P = async (labelOnly) => (await testScores(key, probes, scores, [], { labelOnly })).log10p;
     return [await log10P(false), await log10P(true)];
   };

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Loader } from '../src/datasets/loader.ts';
-import { testFeatures } from '../src/detection/detect.ts';
+import { testArrays } from '../src/detection/detect.ts';
 import { testScores } from '../src/detection/detect_blackbox.ts';
 import { classWeightsInCarriers, recogniseFrequencies } from '../src/detection/recognise.ts';
+import { ModelScores } from '../src/detection/scores.ts';
 import { toFloat32 } from '../src/formats/safetensors.ts';
 import { hashBytes } from '../src/formats/sha256.ts';
 import { placeCarriers } from '../src/marking/carriers.ts';
@@ -15,6 +15,7 @@ import { keygen, recomputeSubspace } from '../src/marking/keygen.ts';
 import type { ProbeManifest } from '../src/marking/probe_manifest.ts';
 import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { classIrrelevantSubspace, subspaceDistance } from '../src/marking/subspace.ts';
+import { VanillaImages } from '../src/marking/vanilla.ts';
 import { centreRows, multiplyTransposed, orthonormaliseRows, symmetricEigen, transpose } from '../src/maths/linalg.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
@@ -79,7 +80,7 @@ describe('a subspace that is chosen after the secret (white box)', () => {
     centre: true,
   };
   const log10P = async (key: Key): Promise<number> =>
-    (await testFeatures(key, features, suspect, { freshKeys: 0 })).log10p;
+    (await testArrays(key, { marking: features, suspect, n }, { freshKeys: 0 })).log10p;
   const honest = classIrrelevantSubspace({ features, labels, classCount: K, weight: head, k });
   /** The basis that the attacker makes for the carriers that a key has now. */
   const tailored = async (key: Key): Promise<Float64Array> =>
@@ -210,7 +211,7 @@ describe('a marking network that is chosen after the secret (black box)', () => 
       images: Array.from({ length: 2 * K }, (_, i) => ({ class: key.classes[Math.floor(i / 2)], id: `${i}` })),
       marks: { changeLevels: ones, gain: ones },
     } as unknown as ProbeManifest;
-    return (await testScores(key, probes, { kind: 'scores', scores: Float64Array.from(rows) }, [])).log10p;
+    return (await testScores(key, probes, ModelScores.ofScores(Float64Array.from(rows), K), [])).log10p;
   }
 
   /** The attacker's patterns: the published ones mixed so that the carriers that a key has now become the templates. */
@@ -275,13 +276,13 @@ describe('the subspace of a key', () => {
     const { model, sha256 } = await openModel(device(), writeModel(join(folder, 'marker.safetensors')));
     try {
       const dataset = await openDataset(join(folder, 'vanilla'));
-      const vanilla = await Loader.open(dataset, 1);
-      const key = await keygen({ classes: CLASSES, model, modelSha256: sha256, subspace: { dimension: 4, vanilla } });
+      const vanilla = VanillaImages.check(dataset, []);
+      const key = await keygen({ classes: CLASSES, model, modelSha256: sha256, dimension: 4, vanilla });
       expect(key.carriers).toMatchObject({ vanilla: { count: 40, first: 'ape/000.png', last: 'bee/039.png' } });
       const again = await recomputeSubspace(key, model, vanilla);
       expect(again).toMatchObject({ sameImages: true, same: true });
       expect(again.sine).toBeLessThan(1e-9);
-      const some = await Loader.open(await openDataset(`${join(folder, 'vanilla')}#0:30`), 1);
+      const some = VanillaImages.check(await openDataset(`${join(folder, 'vanilla')}#0:30`), []);
       expect(await recomputeSubspace(key, model, some)).toMatchObject({ sameImages: false, same: false });
       if (key.carriers.kind !== 'subspace') expect.fail('no subspace');
       // A basis that vanilla images do not give, of which the key says that they do.

@@ -67,7 +67,7 @@ const BlackBoxSchema = v.strictObject({
 });
 
 /** Vanilla images by their content, and where in their data set they lie. */
-const VanillaSchema = v.strictObject({
+const NamedImagesSchema = v.strictObject({
   count: positiveCount,
   /** See `hashDataset`. */
   sha256: hex32,
@@ -110,7 +110,7 @@ const KeySchema = v.strictObject({
       basis: v.pipe(v.string(), v.base64()),
       basisSha256: hex32,
       /** The images it was found on; null: left open. From version 4 on. */
-      vanilla: v.exactOptional(v.nullable(VanillaSchema)),
+      vanilla: v.exactOptional(v.nullable(NamedImagesSchema)),
     }),
   ]),
   /** Black-box: from version 3 on. */
@@ -136,8 +136,8 @@ export type HeldOutImages = v.InferOutput<typeof HeldOutSchema>;
 /** The black-box test as a key fixes it. */
 export interface BlackBoxStatistic extends v.InferOutput<typeof BlackBoxSchema> {}
 
-/** The images that a key's subspace was found on. */
-export interface VanillaImages extends v.InferOutput<typeof VanillaSchema> {}
+/** Images that a key names: those that its subspace was found on. */
+export interface NamedImages extends v.InferOutput<typeof NamedImagesSchema> {}
 
 /** What {@link createKey} fixes. */
 export interface KeyOptions {
@@ -148,7 +148,7 @@ export interface KeyOptions {
   /** null: uniform in the whole feature space; else B [k,d], orthonormal rows */
   basis: Float64Array | null;
   /** the images that the basis was found on; default null: the key does not tell */
-  vanilla?: VanillaImages | null | undefined;
+  vanilla?: NamedImages | null | undefined;
   /** centre features before the alignment */
   centre: boolean;
   /** truncation of the alignment, default {@link DEFAULT_RCOND} */

@@ -5,8 +5,8 @@ import { keyGuarantees } from '../../marking/guarantees.ts';
 import { awaitsBeacon, commitment, completeKey, keyBeacon, serializeKey } from '../../marking/key.ts';
 import { readBytes } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
+import { openKey } from '../runs/inputs.ts';
 import { defineCommand } from './command.ts';
-import { openKey } from './inputs.ts';
 
 export const complete = defineCommand({
   name: 'complete',

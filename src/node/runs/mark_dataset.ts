@@ -27,6 +27,7 @@ import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
 /** What {@link markDataset} marks, how, and where the marked data set goes. */
 export interface MarkDatasetOptions {
+  /** Whose carriers the images are marked towards. */
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
@@ -36,6 +37,7 @@ export interface MarkDatasetOptions {
   readonly fraction: number;
   /** Mark images among those that this classifier of the same classes finds hardest, see `hardness`; absent: among all. */
   readonly hardest?: { readonly classifier: Model; readonly sha256: string } | undefined;
+  /** How they are marked. */
   readonly recipe: MarkingRecipe;
   /** The new data set's folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;
