@@ -84,11 +84,23 @@ it.each(pages)('%s: links inside the repository lead somewhere', (page) => {
 it('every file that the documentation names is there', () => {
   const missing = manuals.flatMap((page) =>
     Array.from(
-      readFileSync(page, 'utf8').matchAll(/`((?:src|test|bench|scripts|examples|weights)\/[\w./-]*[\w/])`/g),
+      readFileSync(page, 'utf8').matchAll(/`((?:src|test|bench|scripts|examples|weights|docs|experiments)\/[\w./-]*[\w/])`/g),
       ([, path]) => path,
     )
       .filter((path) => !existsSync(path) && !/NAME/.test(path))
       .map((path) => `${page}: ${path}`),
+  );
+  expect(missing).toEqual([]);
+});
+
+it('every name that the documentation says is in a file is there', () => {
+  const missing = manuals.flatMap((page) =>
+    Array.from(
+      readFileSync(page, 'utf8').matchAll(/`([\w.]+)`(?:\s\([^)]*\))?\s+(?:in|from)\s+`(src\/[\w./-]+\.\w+)`/g),
+      ([, name, path]) => ({ name: name.split('.').at(-1)!, path }),
+    )
+      .filter(({ name, path }) => !readFileSync(path, 'utf8').includes(name))
+      .map(({ name, path }) => `${page}: ${name} in ${path}`),
   );
   expect(missing).toEqual([]);
 });
