@@ -7,8 +7,8 @@ set -eu
 cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-command -v node >/dev/null 2>&1 || { say "Node.js >= 20 is needed: https://nodejs.org"; exit 1; }
-node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || { say "Node.js >= 20 is needed, this is $(node -v)"; exit 1; }
+command -v node >/dev/null 2>&1 || { say "Node.js >= 20.19 is needed: https://nodejs.org"; exit 1; }
+node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' || { say "Node.js >= 20.19 is needed, this is $(node -v)"; exit 1; }
 
 # Node modules, exactly as locked.
 if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then

@@ -84,7 +84,9 @@ it.each(pages)('%s: links inside the repository lead somewhere', (page) => {
 it('every file that the documentation names is there', () => {
   const missing = manuals.flatMap((page) =>
     Array.from(
-      readFileSync(page, 'utf8').matchAll(/`((?:src|test|bench|scripts|examples|weights|docs|experiments)\/[\w./-]*[\w/])`/g),
+      readFileSync(page, 'utf8').matchAll(
+        /`((?:src|test|bench|scripts|examples|weights|docs|experiments)\/[\w./-]*[\w/])`/g,
+      ),
       ([, path]) => path,
     )
       .filter((path) => !existsSync(path) && !/NAME/.test(path))
