@@ -19,7 +19,15 @@ export {
 
 // Keys: the secret, its carriers, the commitment.
 
-export { type Beacon, describeBeacon, drandRoundAt, drandRoundTime, QUICKNET } from './marking/beacon.ts';
+export {
+  type Beacon,
+  type BeaconValue,
+  beaconValue,
+  describeBeacon,
+  drandRoundAt,
+  drandRoundTime,
+  QUICKNET,
+} from './marking/beacon.ts';
 export type { CarrierPurpose, Carriers } from './marking/carriers.ts';
 export { type ChoiceOptions, chooseForMarking } from './marking/choice.ts';
 export { type KeyGuarantee, keyGuarantees } from './marking/guarantees.ts';
@@ -52,6 +60,7 @@ export {
   nameImages,
   type RecomputedSubspace,
   recomputeSubspace,
+  SAME_SUBSPACE,
   vanillaSubspace,
 } from './marking/keygen.ts';
 export { type ProbeLayout, type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';

@@ -42,6 +42,7 @@ export const BeaconSchema = v.variant('kind', [
   }),
 ]);
 
+/** Which public randomness a key waits for or was completed with, as its file holds it. */
 export type Beacon = v.InferOutput<typeof BeaconSchema>;
 
 /** What a reply gives. */

@@ -6,6 +6,7 @@ import { keyOrder } from './key_stream.ts';
 /** Marked images are drawn from so many times as many hard ones: nobody who can rank images by hardness knows which they are. */
 const HARD_POOL = 3;
 
+/** What {@link chooseForMarking} chooses from. */
 export interface ChoiceOptions {
   readonly key: Key;
   /** Class of each image, as its position in the key. */
@@ -21,7 +22,8 @@ export interface ChoiceOptions {
 /**
  * Which images of a data set a key marks: of each class `fraction` times its size rounded to nearest (a half up), and at least one of
  * a class that has any, at random by the secret. With `hardness` they are drawn from the hardest images of the class, three times as
- * many as are marked; of equally hard ones the first, and none that cannot be read where there are others. Nobody who lacks the secret can tell which they are.
+ * many as are marked; of equally hard ones the first, and none that cannot be read where there are others. Nobody who lacks the
+ * secret can tell which they are.
  *
  * docs/key-derivation.md is the specification, with a test vector. What a smaller share chooses, a larger one need not.
  *
