@@ -8,7 +8,7 @@ import { SignedData } from '@peculiar/asn1-cms';
 import { TimeStampResp, TSTInfo } from '@peculiar/asn1-tsp';
 import * as v from 'valibot';
 import { IntegrityError } from '../errors.ts';
-import { parseDer } from '../evidence/der.ts';
+import { parseDer } from '../formats/der.ts';
 import { type DocumentKind, readDocument } from '../formats/document.ts';
 import { hex32, positiveCount } from '../formats/fields.ts';
 import { hashBytes, hashParts } from '../formats/sha256.ts';
