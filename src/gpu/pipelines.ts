@@ -51,6 +51,13 @@ export class PipelineCache {
       );
     }
     const layout = this.#gpu.createPipelineLayout({ bindGroupLayouts: [this.layout(types)] });
-    return await this.#gpu.createComputePipelineAsync({ label, layout, compute: { module, entryPoint: 'main' } });
+    const descriptor = { label, layout, compute: { module, entryPoint: 'main' } };
+    try {
+      return await this.#gpu.createComputePipelineAsync(descriptor);
+    } catch (error) {
+      if (error instanceof Error && error.name === 'GPUPipelineError') throw error;
+      // There are runtimes that have the function and cannot do it: Deno 2.6 threw at every call.
+      return this.#gpu.createComputePipeline(descriptor);
+    }
   }
 }

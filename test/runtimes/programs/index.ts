@@ -1,0 +1,12 @@
+import type { Program } from './program.ts';
+
+/** The programs by name. */
+export const programs = {
+  'self-test': async () => (await import('./self_test.ts')).default,
+  'golden network': async () => (await import('./golden_network.ts')).default,
+  training: async () => (await import('./training.ts')).default,
+  marking: async () => (await import('./marking.ts')).default,
+  detection: async () => (await import('./detection.ts')).default,
+} satisfies Record<string, () => Promise<Program>>;
+
+export type ProgramName = keyof typeof programs;

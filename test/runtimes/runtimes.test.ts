@@ -1,0 +1,123 @@
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { golden } from '../golden.ts';
+import { expectGoldenOutputs, expectGoldenTraining } from '../golden_resnet.ts';
+import { installPrograms } from './install.ts';
+import type { Detected } from './programs/detection.ts';
+import type { NetworkOutputs } from './programs/golden_network.ts';
+import type { ProgramName } from './programs/index.ts';
+import type { Marked } from './programs/marking.ts';
+import type { SelfTested } from './programs/self_test.ts';
+import type { Trained } from './programs/training.ts';
+import { node, others, type RuntimeUnderTest, type Started } from './runtimes.ts';
+import { decodeResult } from './wire.ts';
+
+const inputs = fileURLToPath(new URL('../golden', import.meta.url));
+
+let folder: string;
+beforeAll(async () => {
+  folder = await installPrograms();
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** What Node gives, once for all that are compared with it. */
+const fromNode = new Map<ProgramName, Promise<unknown>>();
+function expected<T>(program: ProgramName): Promise<T> {
+  let result = fromNode.get(program);
+  if (!result) {
+    result = node.start(folder, inputs).then(async ({ run }) => decodeResult(await run(program)));
+    fromNode.set(program, result);
+  }
+  return result as Promise<T>;
+}
+
+/** Why a runtime's tests are left out. Where all are wanted (`CI=true`) none are: they fail. */
+function missing({ executable }: RuntimeUnderTest): string {
+  if (existsSync(executable) || process.env.CI) return '';
+  return `: not run, ${executable} is not there; sh scripts/setup.sh --runtimes`;
+}
+
+describe.each([node, ...others].map((runtime) => ({ runtime, name: runtime.name + missing(runtime) })))(
+  '$name',
+  ({ runtime }) => {
+    let started: Started;
+    beforeAll(async () => {
+      if (!missing(runtime)) started = await runtime.start(folder, inputs);
+    });
+    afterAll(() => started?.stop());
+    const test = it.skipIf(missing(runtime) !== '');
+    async function resultOf<T>(program: ProgramName): Promise<T> {
+      if (runtime === node) return await expected(program);
+      return decodeResult(await started.run(program)) as T;
+    }
+
+    test('the self-test passes, also where pipelines can only be made synchronously', async ({ annotate }) => {
+      const { adapter, tests, synchronous } = await resultOf<SelfTested>('self-test');
+      await annotate(`on ${adapter}`);
+      expect(tests.length).toBeGreaterThan(0);
+      expect(synchronous.tests.map(({ name }) => name)).toEqual(tests.map(({ name }) => name));
+      for (const { name, error, tolerance } of [...tests, ...synchronous.tests])
+        expect(error, name).toBeLessThanOrEqual(tolerance);
+      expect(synchronous.thrown).toBeGreaterThan(0);
+    });
+
+    test('features, logits and image gradient are those of PyTorch', async () => {
+      expectGoldenOutputs(await resultOf<NetworkOutputs>('golden network'));
+    });
+
+    test('ten training steps are those of PyTorch', async () => {
+      expectGoldenTraining(await resultOf<Trained>('training'));
+    });
+
+    test(`eight images are marked as in ${node.name}`, async ({ annotate }) => {
+      const images = await resultOf<Marked>('marking');
+      const reference = await expected<Marked>('marking');
+      expect(images).toHaveLength(8);
+      const differences = images.map(({ image, marked }, index) => {
+        expect(image).toEqual(reference[index].image);
+        expect({ ...marked, data: null }).toEqual({ ...image, data: null });
+        expect(marked.data).toHaveLength(image.data.length);
+        const change = largestDifference(marked.data, image.data);
+        expect(change).toBeGreaterThan(0);
+        expect(change).toBeLessThanOrEqual(10);
+        return largestDifference(marked.data, reference[index].marked.data);
+      });
+      await annotate(`levels that images differ by: ${differences.join(' ')}`);
+      for (const levels of differences) expect(levels).toBeLessThanOrEqual(runtime.sameAdapter ? 0 : 1);
+    });
+
+    test(`white-box and black-box tests give the p-values of ${node.name}`, async () => {
+      const detected = await resultOf<Detected>('detection');
+      const file = golden('detection');
+      const log10p = (name: string): number[] => Array.from(file.float64(name));
+      expectAlike(
+        detected.golden.perClass.map((evidence) => evidence.log10p),
+        log10p('centred/log10p'),
+        'log10 p',
+      );
+      expectAlike([detected.golden.log10p], log10p('centred/fisher_log10p'), 'log10 p of all classes');
+      expect(detected.blackBox.log10p).toBeLessThan(-2);
+      expectAlike(detected, await expected<Detected>('detection'), 'detection');
+    });
+  },
+);
+
+function largestDifference(a: Uint8Array, b: Uint8Array): number {
+  return a.reduce((most, level, i) => Math.max(most, Math.abs(level - b[i])), 0);
+}
+
+/** Fails unless both are the same but for rounding: numbers to 1e-9, relative to the larger of the expected number and 1. */
+function expectAlike(actual: unknown, expected: unknown, path: string): void {
+  if (typeof expected === 'number') {
+    const error = Math.abs((actual as number) - expected);
+    expect(error / Math.max(1, Math.abs(expected)), `${path}: ${actual} instead of ${expected}`).toBeLessThanOrEqual(
+      1e-9,
+    );
+  } else if (typeof expected === 'object' && expected !== null) {
+    expect(Object.keys(actual as object), path).toEqual(Object.keys(expected));
+    for (const [key, part] of Object.entries(expected))
+      expectAlike((actual as Record<string, unknown>)[key], part, join(path, key));
+  } else expect(actual, path).toEqual(expected);
+}
