@@ -25,7 +25,8 @@ export class PipelineCache {
 
   /**
    * Compiles in the background; ask for many, then await them together.
-   * Throws with the kernel's name, line, column and source line when the WGSL does not compile.
+   * Throws with the kernel's name, line, column and source line when the WGSL does not compile, and with the kernel's name when the
+   * device cannot make a pipeline of it.
    */
   get(label: string, code: string, types: readonly GPUBufferBindingType[]): Promise<GPUComputePipeline> {
     let pipeline = this.#pipelines.get(code);
@@ -54,10 +55,20 @@ export class PipelineCache {
     const descriptor = { label, layout, compute: { module, entryPoint: 'main' } };
     try {
       return await this.#gpu.createComputePipelineAsync(descriptor);
-    } catch (error) {
-      if (error instanceof Error && error.name === 'GPUPipelineError') throw error;
-      // There are runtimes that have the function and cannot do it: Deno 2.6 threw at every call.
-      return this.#gpu.createComputePipeline(descriptor);
+    } catch {
+      // Some runtimes have the asynchronous call and always throw (releases of Deno did). Where the pipeline itself is at fault, this
+      // fails too.
+      return await this.#createNow(descriptor);
     }
+  }
+
+  async #createNow(descriptor: GPUComputePipelineDescriptor): Promise<GPUComputePipeline> {
+    this.#gpu.pushErrorScope('internal');
+    this.#gpu.pushErrorScope('validation');
+    const pipeline = this.#gpu.createComputePipeline(descriptor);
+    const [invalid, internal] = await Promise.all([this.#gpu.popErrorScope(), this.#gpu.popErrorScope()]);
+    const failed = invalid ?? internal;
+    if (failed) throw new Error(`${descriptor.label}: ${failed.message}`);
+    return pipeline;
   }
 }
