@@ -1,34 +1,85 @@
-import { readFileSync } from 'node:fs';
-import { median } from '../src/profiling/prepared.ts';
-import type { Program } from '../src/tensor/program.ts';
+import { Bench } from 'tinybench';
+import type { Context } from '../src/node/cli/command.ts';
 
-const cell = new Int32Array(new SharedArrayBuffer(4));
-
-/** CPU time of this thread in milliseconds where Linux tells it, else the wall clock. */
-function threadMs(): number {
-  // The count is brought up to date when a thread sleeps.
-  Atomics.wait(cell, 0, 0, 0.1);
-  try {
-    return Number(readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ')[0]) / 1e6;
-  } catch {
-    return performance.now();
-  }
+/** Work of the host, without a device. */
+export interface HostCase {
+  readonly name: string;
+  /** Makes what the work needs, outside what is timed. */
+  prepare(): Promise<PreparedHostCase>;
 }
 
-/**
- * CPU time that one replay takes of the host's thread, from the beginning of `run` to the return of its last submit, without
- * what a software adapter computes on other threads: the median of so many, each on an idle device.
- */
-export async function encodeMs(program: Program, replays: number): Promise<number> {
-  const times: number[] = [];
-  for (let replay = 0; replay < replays; replay++) {
-    await program.device.idle();
-    const start = threadMs();
-    const running = program.run();
-    // `run` has submitted everything when it returns its promise.
-    times.push(threadMs() - start);
-    await running;
+export interface PreparedHostCase {
+  /** What is timed. */
+  run(): unknown;
+  /** What it reads, where a rate says more than a time. */
+  readonly bytes?: number;
+  release?(): void;
+}
+
+export interface HostMeasurement {
+  readonly case: string;
+  /** Of one run. */
+  readonly ms: { readonly min: number; readonly median: number; readonly max: number };
+  /** Relative margin of error of the mean, in percent: half the width of its 95 % confidence interval. */
+  readonly rmePercent: number;
+  readonly samples: number;
+  /** At the median, in 10^6 bytes. */
+  readonly megabytesPerSecond?: number;
+}
+
+/** How long each case is measured at least, after as long a part of it as a quarter for warming up. */
+export interface HostBudget {
+  readonly timeMs: number;
+  readonly iterations: number;
+}
+
+/** Measures cases one after another by tinybench: warmed up, then run for the time and at least as often as the budget says. */
+export async function measureHost(
+  cases: readonly HostCase[],
+  { timeMs, iterations }: HostBudget,
+  { signal, progress }: Pick<Context<unknown>, 'signal' | 'progress'>,
+): Promise<HostMeasurement[]> {
+  const measuring = progress('measure the host', cases.length, 'cases');
+  const rows: HostMeasurement[] = [];
+  for (const { name, prepare } of cases) {
+    signal.throwIfAborted();
+    const prepared = await prepare();
+    try {
+      rows.push(await measureCase(name, prepared, { timeMs, iterations }));
+    } finally {
+      prepared.release?.();
+    }
+    measuring.update(rows.length);
   }
-  await program.device.idle();
-  return median(times);
+  measuring.done();
+  return rows;
+}
+
+async function measureCase(
+  name: string,
+  { run, bytes }: PreparedHostCase,
+  { timeMs, iterations }: HostBudget,
+): Promise<HostMeasurement> {
+  const bench = new Bench({
+    time: timeMs,
+    iterations,
+    warmupTime: timeMs / 4,
+    warmupIterations: Math.ceil(iterations / 4),
+    throws: true,
+  });
+  // What the work gives is no business of tinybench, but for when it is there.
+  bench.add(name, () => {
+    const result = run();
+    return result instanceof Promise ? result.then(() => undefined) : undefined;
+  });
+  const [{ result }] = await bench.run();
+  if (result.state !== 'completed') throw new Error(`${name}: ${result.state}`);
+  const { min, p50: median, max, rme, samplesCount } = result.latency;
+  return {
+    case: name,
+    ms: { min, median, max },
+    rmePercent: rme,
+    samples: samplesCount,
+    ...(bytes !== undefined && { megabytesPerSecond: bytes / median / 1e3 }),
+  };
 }

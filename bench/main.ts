@@ -8,6 +8,8 @@ import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
 import { tableLines } from '../src/profiling/table.ts';
 import { type BenchCase, operatorCases, shapeCases } from './cases.ts';
 import { disableDriverCaches, type FirstStep, firstStepCases, measureFirstSteps } from './first_step.ts';
+import { type HostMeasurement, measureHost } from './host.ts';
+import { hostCases } from './host_cases.ts';
 import { type Measurement, measure } from './measure.ts';
 import defaultShapes from './shapes.json?raw';
 import { measureScaling, type Scaling, type Soak, soak } from './soak.ts';
@@ -25,7 +27,11 @@ const bench = defineCommand({
     shapes: { type: 'string', value: 'FILE', description: 'JSON array of shapes to measure instead of the own list' },
     backward: { type: 'flag', description: "with --shapes: a convolution's gradients too (the own list has them)" },
     filter: { type: 'string', value: 'RE', description: 'only cases whose name matches this regular expression' },
-    quick: { type: 'flag', description: '3 rounds instead of 9' },
+    quick: { type: 'flag', description: '3 rounds instead of 9, or a fifth of the time with --host' },
+    host: {
+      type: 'flag',
+      description: 'instead measure what the host computes: planning, statistics, parsers, images',
+    },
     soak: {
       type: 'flag',
       description: 'instead train on and on: memory and time of a step, and the cost by batch size',
@@ -43,9 +49,18 @@ const bench = defineCommand({
     '--json --shapes shapes.json --backward > results.json',
     '--soak --steps 2000',
     '--first-step',
+    '--host --filter "^decode"',
   ],
   async run({ options, openDevice, progress, signal, log }) {
-    if (options.soak && options.firstStep) throw new UsageError('--soak and --first-step are two runs; give one');
+    if ([options.soak, options.firstStep, options.host].filter(Boolean).length > 1)
+      throw new UsageError('--soak, --first-step and --host are runs of their own; give one');
+    if (options.host) {
+      const cases = matching(hostCases, options.filter ?? '');
+      const budget = options.quick ? { timeMs: 200, iterations: 4 } : { timeMs: 1000, iterations: 16 };
+      const rows = await measureHost(cases, budget, { signal, progress });
+      log(`load average ${loadavg()[0].toFixed(2)}`);
+      return { json: rows, text: hostTable(rows) };
+    }
     if (options.firstStep) {
       const cases = matching(firstStepCases, options.filter ?? ' 4x3x224x224$');
       disableDriverCaches();
@@ -112,6 +127,24 @@ function firstStepTable(rows: readonly FirstStep[]): string {
     }),
   ];
   return [...tableLines(lines), '', 'A software adapter makes machine code at the first run.'].join('\n');
+}
+
+function hostTable(rows: readonly HostMeasurement[]): string {
+  const lines = [
+    ['case', 'ms', 'min', 'max', '± %', 'runs', 'MB/s'],
+    ...rows.map(({ case: name, ms, rmePercent, samples, megabytesPerSecond }) => [
+      name,
+      ...[ms.median, ms.min, ms.max].map((time) => time.toFixed(3)),
+      rmePercent.toFixed(1),
+      String(samples),
+      megabytesPerSecond?.toFixed(1) ?? '',
+    ]),
+  ];
+  return [
+    ...tableLines(lines),
+    '',
+    'ms is the median; ± the half width of the 95 % confidence interval of the mean.',
+  ].join('\n');
 }
 
 function soakText({ case: name, rows, flat, rssGrowth }: Soak, scaling: Scaling): string {

@@ -3,7 +3,7 @@ import type { Context } from '../src/node/cli/command.ts';
 import { median, type Prepared, replaysToTime, wallClockMs } from '../src/profiling/prepared.ts';
 import type { Program } from '../src/tensor/program.ts';
 import type { BenchCase } from './cases.ts';
-import { encodeMs } from './host.ts';
+import { encodeMs } from './encode.ts';
 
 export interface Measurement {
   readonly case: string;

@@ -9,6 +9,8 @@
 
 export { type Capabilities, Device, type DeviceOptions } from './gpu/device.ts';
 export { backward } from './nn/backward.ts';
+export type { Place } from './tensor/placement.ts';
+export type { Plan } from './tensor/plan.ts';
 export { Program, type ProgramOptions, type StepProfile } from './tensor/program.ts';
 export { Tape } from './tensor/tape.ts';
 export type { DType, Shape, Tensor } from './tensor/tensor.ts';
@@ -18,7 +20,7 @@ export { Variable } from './tensor/variable.ts';
 // Operators of one's own: a WGSL file and a node.
 
 export { type Constants, defineKernel, type Kernel } from './gpu/kernel.ts';
-export type { Launch, LaunchContext, NodeSpec } from './tensor/tape.ts';
+export type { Finish, Launch, LaunchContext, Node, NodeSpec, Precision } from './tensor/tape.ts';
 export { shapeError } from './tensor/tensor.ts';
 
 // Operators: each appends a node to its tensors' tape. Images are channels last, [N, H, W, C].
@@ -75,12 +77,16 @@ export {
   serializeModelFile,
 } from './nn/model_file.ts';
 export {
+  type ChoiceOption,
+  type CountOption,
   defineNetwork,
   type Initial,
   type Network,
   type NetworkOption,
   type NetworkOptions,
   type OptionValues,
+  type ShapeOf,
+  type ShareOption,
 } from './nn/network.ts';
 export { type NetworkConfig, type NetworkOptionValues, networks } from './nn/networks.ts';
 export { Parameter } from './nn/parameter.ts';

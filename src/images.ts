@@ -1,13 +1,28 @@
 /**
- * Images of 8-bit levels in memory: crops, and how much an image was changed.
+ * Images of 8-bit levels: crops, how much an image was changed, and image files decoded and encoded.
  *
  * @module images
  */
 
 // Images of 8-bit levels, crops, quality.
 
-export { type Crop, centreSquare, type RandomCropOptions, randomCrop, wholeImage } from './images/crop.ts';
-export type { DecodeOptions } from './images/decode.ts';
+export {
+  type Crop,
+  centreSquare,
+  type RandomCropOptions,
+  randomCrop,
+  type Uniform,
+  wholeImage,
+} from './images/crop.ts';
 export { checkImage, type Image8, type ImageShape } from './images/image.ts';
 export { psnr, ssim } from './images/metrics.ts';
 export { cutRegion, type Region } from './images/region.ts';
+
+// Image files: PNG, JPEG and WebP decoded, PNG encoded, by a codec.
+
+export { type Decoded, type EncodedFormat, type ImageCodec, UndecodedError } from './images/codec.ts';
+export { type DecodeOptions, decodeImage, encodeImage, readImageHeader, uprightShape } from './images/decode.ts';
+export { type DecodableFormat, type ImageHeader, UNUSUAL, type Unusual } from './images/header.ts';
+export type { Orientation } from './images/image.ts';
+export type { WasmSource, WasmSources } from './images/jsquash.ts';
+export { type PortableCodecOptions, portableCodec } from './images/portable_codec.ts';

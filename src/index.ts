@@ -25,6 +25,7 @@ export {
   checkKeyMatches,
   commitment,
   createKey,
+  type HeldOutImages,
   type Key,
   type KeyOptions,
   keyCarriers,
@@ -66,6 +67,8 @@ export {
   recordMarkingStep,
 } from './marking/marker.ts';
 
+export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
+
 // Training: a whole run, or the step recorded on a tape.
 
 export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
@@ -98,6 +101,7 @@ export {
   type DetectionResult,
   type DetectOptions,
   detect,
+  type HeldOut,
   heldOutFeatures,
   type SuspectFeatures,
   testFeatures,
@@ -120,7 +124,7 @@ export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
-export type { Dataset } from './datasets/dataset.ts';
+export type { Dataset, IdxFiles } from './datasets/dataset.ts';
 export { subset } from './datasets/dataset.ts';
 export { hashDataset } from './datasets/hash.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';

@@ -8,9 +8,21 @@
 
 export { log10PCosine } from './maths/cosine.ts';
 export { fisherLog10P } from './maths/fisher.ts';
-export { type Elements, type LeastSquares, type LeastSquaresOptions, leastSquares } from './maths/linalg.ts';
+export {
+  DEFAULT_RCOND,
+  type Elements,
+  type LeastSquares,
+  type LeastSquaresOptions,
+  leastSquares,
+} from './maths/linalg.ts';
 export { stratifiedSumLog10P } from './maths/permutation.ts';
-export { type CarrierLaw, type Expectation, expectedEvidence, meanCosineNeeded } from './maths/power.ts';
+export {
+  type CarrierLaw,
+  type Expectation,
+  expectedEvidence,
+  meanCosineNeeded,
+  meanCosineOfShift,
+} from './maths/power.ts';
 export { clopperPearson, type Uniformity, uniformity } from './maths/uniformity.ts';
 
 // Seeded random numbers, the same on every machine.

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { encodeMs } from '../bench/encode.ts';
 import { firstStepCases, measureFirstSteps } from '../bench/first_step.ts';
-import { encodeMs } from '../bench/host.ts';
+import { measureHost } from '../bench/host.ts';
+import { hostCases } from '../bench/host_cases.ts';
 import { measureScaling, soak } from '../bench/soak.ts';
 import { Device } from '../src/gpu/device.ts';
 import { openGpu } from '../src/node/device.ts';
@@ -87,4 +89,50 @@ it('encoding takes time of the host', async () => {
   const program = await Program.build(device, tape, { name: 'encode', outputs: [y] });
   expect(await encodeMs(program, 3)).toBeGreaterThan(0);
   program.destroy();
+});
+
+describe('the bench of the host', () => {
+  it('measures every case', async () => {
+    const names = hostCases.map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+    for (const subject of [/^planMemory/, /^leastSquares/, /^deriveCarriers/, /^permutation/, /^ssim/, /^sha256/])
+      expect(names.some((name) => subject.test(name))).toBe(true);
+    const rows = await measureHost(hostCases, { timeMs: 0, iterations: 2 }, context);
+    expect(rows.map((row) => row.case)).toEqual(names);
+    for (const { ms, rmePercent, samples, megabytesPerSecond } of rows) {
+      expect(ms.min).toBeGreaterThan(0);
+      expect(ms.median).toBeGreaterThanOrEqual(ms.min);
+      expect(ms.max).toBeGreaterThanOrEqual(ms.median);
+      expect(rmePercent).toBeGreaterThanOrEqual(0);
+      expect(samples).toBe(2);
+      if (megabytesPerSecond !== undefined) expect(megabytesPerSecond).toBeGreaterThan(0);
+    }
+  });
+
+  it('waits for work that is not done at once, measures no preparation, and releases', async () => {
+    const log: string[] = [];
+    const work = {
+      name: 'slow',
+      prepare: async () => ({
+        run: async () => {
+          await Promise.resolve();
+          log.push('done');
+          return { overriddenDuration: 1 };
+        },
+        bytes: 5e3,
+        release: () => log.push('released'),
+      }),
+    };
+    const [row] = await measureHost([work], { timeMs: 0, iterations: 4 }, context);
+    expect(log.at(-1)).toBe('released');
+    expect(log.filter((entry) => entry === 'done').length).toBeGreaterThan(row.samples);
+    expect(row.samples).toBe(4);
+    expect(row.megabytesPerSecond).toBeCloseTo(5 / row.ms.median, 9);
+    const failing = {
+      name: 'fails',
+      prepare: async () => ({ run: () => JSON.parse('{'), release: () => log.push('again') }),
+    };
+    await expect(measureHost([failing], { timeMs: 0, iterations: 1 }, context)).rejects.toThrow('JSON');
+    expect(log.at(-1)).toBe('again');
+  });
 });

@@ -6,18 +6,19 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ahead, inParallel, Loader } from '../src/datasets/loader.ts';
 import { type Manifest, parseManifest } from '../src/datasets/manifest.ts';
 import { randomCrop } from '../src/images/crop.ts';
+import { encodeImage } from '../src/images/decode.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { cutRegion } from '../src/images/region.ts';
 import { createKey, type Key, keyCarriers } from '../src/marking/key.ts';
 import { defaultMarkingRecipe, Marker, type MarkingRecipe } from '../src/marking/marker.ts';
+import { previewMarks } from '../src/marking/preview.ts';
 import { evaluationCrop, FeatureExtractor, infer } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
-import { encodePng } from '../src/node/images/sharp.ts';
+import { nodeCodec } from '../src/node/images/codec.ts';
 import { type MarkDatasetOptions, markDataset } from '../src/node/runs/mark_dataset.ts';
-import { previewMarks } from '../src/node/runs/preview.ts';
 import { derive } from '../src/random.ts';
 import { cropResize, packCrops } from '../src/shaders/crop_resize/crop_resize.ts';
 import { Program } from '../src/tensor/program.ts';
@@ -143,6 +144,7 @@ describe('photographs of many sizes and formats', () => {
   it('are previewed as they will be marked', async () => {
     const dataset = await openDataset(at('data'));
     const { marks, svg } = await previewMarks({
+      codec: await nodeCodec(),
       key,
       model,
       dataset,
@@ -176,7 +178,15 @@ describe('photographs of many sizes and formats', () => {
     expect(onUnchanged.mock.calls[0][0]).toBeGreaterThanOrEqual(8);
     expect(onUnchanged.mock.calls[0][0]).toBeLessThan(12);
     const dataset = await openDataset(at('data'));
-    const { marks, svg } = await previewMarks({ key, model, dataset, radii: [10], count: 2, recipe: still });
+    const { marks, svg } = await previewMarks({
+      codec: await nodeCodec(),
+      key,
+      model,
+      dataset,
+      radii: [10],
+      count: 2,
+      recipe: still,
+    });
     expect(marks.map(({ psnr }) => psnr)).toEqual([Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
     expect(svg.match(/>unchanged</g)).toHaveLength(2);
     onUnchanged.mockClear();
@@ -198,7 +208,10 @@ it('grey photographs stay grey among coloured ones, and move towards their carri
     const grey = name.includes('grey');
     const data = grey ? Uint8Array.from({ length: width * height }, (_, pixel) => picture[3 * pixel]) : picture;
     mkdirSync(join(at('mixed'), name, '..'), { recursive: true });
-    writeFileSync(join(at('mixed'), name), await encodePng({ width, height, channels: grey ? 1 : 3, data }));
+    writeFileSync(
+      join(at('mixed'), name),
+      await encodeImage(await nodeCodec(), { width, height, channels: grey ? 1 : 3, data }),
+    );
   }
   const still = { fraction: 1, recipe: { ...recipe, crop: null, learningRate: 20 } };
   const { images } = await mark(at('mixed'), at('mixed-marked'), still);

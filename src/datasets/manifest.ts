@@ -77,9 +77,11 @@ const manifest = v.pipe(
 );
 
 /** `manifest.json` of a marked data set: which images were marked, how, and for which key. It holds nothing secret. */
-export type Manifest = v.InferOutput<typeof manifest>;
-export type ManifestImage = Manifest['images'][number];
-export type SkippedImage = v.InferOutput<typeof skipped>;
+export interface Manifest extends v.InferOutput<typeof manifest> {}
+/** What a manifest says of one marked image. */
+export interface ManifestImage extends v.InferOutput<typeof image> {}
+/** An image that could not be marked, and why. */
+export interface SkippedImage extends v.InferOutput<typeof skipped> {}
 
 export const MANIFEST_NAME = 'manifest.json';
 

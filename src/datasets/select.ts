@@ -4,6 +4,7 @@ import { derive } from '../random.ts';
 /** How many items of every class: a share of them, from 0 to 1, or a number. */
 export type Amount = { readonly fraction: number } | { readonly perClass: number };
 
+/** What {@link selectStratified} selects, and what it leaves. */
 export interface Selection {
   /** Indices of the selected items, ascending. */
   readonly selected: Uint32Array;

@@ -9,6 +9,7 @@ import { reorderSets } from './scores.ts';
 import { type Calibration, calibration } from './statistic.ts';
 import { alignSuspect, freshKeyTests, testedRows } from './whitebox.ts';
 
+/** A suspect, and the fresh keys that {@link calibrateWhiteBox} tests it under. */
 export interface CalibrateWhiteBoxOptions {
   /** [n, d] under the marking network */
   readonly featuresMarking: Elements;
@@ -52,6 +53,7 @@ export async function calibrateWhiteBox(options: CalibrateWhiteBoxOptions): Prom
   return calibrations;
 }
 
+/** Responses to probes, and the fresh keys that {@link calibrateBlackBox} tests them under. */
 export interface CalibrateBlackBoxOptions
   extends Pick<BlackBoxInput, 'response' | 'references' | 'classes' | 'combine'> {
   /** log10 p of `marksAlike` for the probes' true set. */

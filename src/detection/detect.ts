@@ -10,9 +10,9 @@ import { freshKeyTests, requireEnoughImages, type WhiteBoxResult, whiteBoxTest }
 
 /** A suspect as the white-box test sees it, whatever framework it is of. */
 export interface SuspectFeatures {
-  /** [n, dt]: before its last layer, of the held-out images in their order */
+  /** `[n, dt]`: before its last layer, of the held-out images in their order */
   readonly features: Elements;
-  /** [K, dt]: its last layer, classes in the key's order */
+  /** `[K, dt]`: its last layer, classes in the key's order */
   readonly weight: Elements;
 }
 
@@ -31,6 +31,7 @@ export interface HeldOut {
   readonly signal?: AbortSignal;
 }
 
+/** What {@link detect} tests: the key, its marking network and the suspect on held-out images. */
 export interface DetectOptions extends HeldOut {
   readonly key: Key;
   /** How many fresh keys the result is compared with; default 1 000. */

@@ -16,6 +16,7 @@ export const MARKS_DIFFER_BELOW = -3;
 /** A model that runs here, with the probes' images as it takes them, or its scores on them. */
 export type OnProbes = { readonly model: Model; readonly images: Loader } | ModelScores;
 
+/** What {@link detectBlackBox} tests: the key, its probes, and what models answer on them. */
 export interface DetectBlackBoxOptions {
   readonly key: Key;
   readonly probes: ProbeManifest;

@@ -11,6 +11,7 @@ export interface NullSample {
   readonly atMost: number;
 }
 
+/** One test statistic of a suspect, and what it gives where there is nothing to find. */
 export interface Statistic {
   readonly name: string;
   /** log10 of the p-value */

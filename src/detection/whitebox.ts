@@ -60,7 +60,7 @@ export interface WhiteBoxResult {
   };
   /** k, of the space the cosines are taken in */
   dimension: number;
-  /** [K,k]: what cosines were taken of, and may be taken of again with other carriers */
+  /** `[K,k]`: what cosines were taken of, and may be taken of again with other carriers */
   rows: Float64Array;
   /** one line each: what weakens the test; the p-value is exact all the same */
   warnings: string[];
@@ -165,7 +165,7 @@ export async function freshKeyTests(
 }
 
 /**
- * {@link alignSuspect}, {@link testedRows} and {@link cosineTest} with the key's carriers. The p-value is exact if the carriers are
+ * `alignSuspect`, `testedRows` and `cosineTest` with the key's carriers. The p-value is exact if the carriers are
  * independent of the suspect, whatever A is. A warning names classes whose row is zero.
  * @throws InputError if the carriers have another feature dimension or number of classes, or as those functions do
  */

@@ -11,6 +11,7 @@ export interface IdxArray {
   readonly data: Uint8Array;
 }
 
+/** Options of {@link parseIdx}. */
 export interface ParseIdxOptions {
   /** Largest unpacked size in bytes that a gzip-compressed file may promise; default 4 GiB. */
   maxBytes?: number;

@@ -4,6 +4,7 @@ import { DTYPE_BYTES, type SafetensorsDtype, type SafetensorsTensor } from './sa
 import { elementCount, isCount } from './shape.ts';
 import { isZip, readZip, type ZipEntry } from './zip.ts';
 
+/** What {@link parsePth} finds in a file. */
 export interface PthFile {
   /** How it is stored: a zip archive, or as PyTorch did before 1.6. */
   readonly container: 'zip' | 'legacy';

@@ -21,6 +21,7 @@ export const DTYPE_BYTES = {
   F64: 8,
 } as const;
 
+/** Element types that are read and written, by their names in the format. */
 export type SafetensorsDtype = keyof typeof DTYPE_BYTES;
 
 /** One tensor of a file. `data` is a view of the file's bytes: little-endian, row-major, at any alignment. */
@@ -33,6 +34,7 @@ export interface SafetensorsTensor {
   readonly data: Uint8Array;
 }
 
+/** What {@link parseSafetensors} finds in a file. */
 export interface SafetensorsFile {
   /** The `__metadata__` entry; empty where the file has none. */
   readonly metadata: Readonly<Record<string, string>>;

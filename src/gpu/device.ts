@@ -20,6 +20,7 @@ export interface Capabilities {
   readonly workgroupsAtOnce: number;
 }
 
+/** How {@link Device.open} opens an adapter. */
 export interface DeviceOptions {
   /**
    * What training, marking and measuring compute with (see `Precision`); `f16` also opens the adapter's matrix units. Default `f32`.
@@ -80,6 +81,7 @@ export class Device {
   readonly info: GPUAdapterInfo;
   readonly capabilities: Capabilities;
   readonly precision: Precision;
+  /** @internal */
   readonly pipelines: PipelineCache;
   readonly memoryLimitBytes: number;
   /** Bytes of all buffers that are allocated and not destroyed. */
@@ -185,6 +187,7 @@ export class Device {
     buffer.destroy();
   }
 
+  /** A bind group, counted in `created`. */
   createBindGroup(descriptor: GPUBindGroupDescriptor): GPUBindGroup {
     this.created.bindGroups++;
     return this.gpu.createBindGroup(descriptor);
@@ -218,6 +221,7 @@ export class Device {
     }
   }
 
+  /** Gives the device up, with all that is allocated on it. */
   destroy(): void {
     this.gpu.destroy();
   }

@@ -7,6 +7,7 @@ export interface Crop {
   readonly flip: boolean;
 }
 
+/** How {@link randomCrop} draws: torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`. */
 export interface RandomCropOptions {
   /** Share of the image's area, smallest and largest. */
   readonly scale: readonly [number, number];
@@ -16,9 +17,11 @@ export interface RandomCropOptions {
   readonly flip: boolean;
 }
 
-/** A source of numbers in [0, 1). */
-interface Uniform {
+/** A source of random numbers; `Random` is one. */
+export interface Uniform {
+  /** A number in [0, 1). */
   uniform(): number;
+  /** A whole number from 0 to below n. */
   below(n: number): number;
 }
 

@@ -1,19 +1,17 @@
 import { InputError, RadioactiveError } from '../errors.ts';
-import { type Image8, type ImageShape, isTransposed, type Orientation, orient } from './image.ts';
-import { readJpegHeader } from './jpeg.ts';
-import { isPng, readPngHeader } from './png.ts';
+import { type Decoded, type EncodedFormat, type ImageCodec, UndecodedError } from './codec.ts';
+import type { DecodableFormat, ImageHeader, Refuse, Unusual } from './header.ts';
+import { checkImage, type Image8, type ImageShape, isTransposed, orient } from './image.ts';
+import { jpegPicture, readJpegHeader } from './jpeg.ts';
+import { isPng, pngPicture, readPngHeader } from './png.ts';
 import { readWebpHeader } from './webp.ts';
 
-/** What is refused unless it is asked for: CMYK colours, more than 8 bits a channel, more than one frame. */
-export const UNUSUAL = ['CMYK', '16-bit', 'animated'] as const;
-export type Unusual = (typeof UNUSUAL)[number];
-
+/** What is decoded, and what is refused. */
 export interface DecodeOptions {
   /** Largest number of pixels (width times height) that is decoded; default 64 million. */
   readonly maxPixels?: number;
   /**
-   * What to decode although it is unusual, as Pillow's `convert('RGB')` does: CMYK by the plain formula, the upper 8 of 16 bits,
-   * the first frame of an animation.
+   * What to decode although it is unusual: CMYK by Pillow's plain formula, the upper 8 of 16 bits, the first frame of an animation.
    */
   readonly accept?: readonly Unusual[];
 }
@@ -23,54 +21,26 @@ const MAX_SIDE = 65535;
 
 export const DEFAULT_MAX_PIXELS = 64_000_000;
 
-/** What a file says of its image before any pixel is decoded. */
-export interface ImageHeader {
-  /** Pixels, as stored: before the orientation is applied. */
-  readonly width: number;
-  readonly height: number;
-  /** Channels after decoding, without opacity. */
-  readonly channels: 1 | 3;
-  /** It may have transparent pixels. */
-  readonly opacity?: boolean;
-  readonly orientation: Orientation;
-  readonly unusual?: Unusual;
-}
-
-/** Ends reading a header: what is wrong with the file. */
-export type Damaged = (what: string) => never;
-
-/** Pixels as a decoder gives them. */
-export interface Decoded {
-  readonly width: number;
-  readonly height: number;
-  /** 1 grey, 3 RGB, 4 RGB and opacity; 4 inks where the header says CMYK, 255 being full ink. Grey may come as RGB. */
-  readonly channels: number;
-  /** [height, width, channels]. */
-  readonly data: Uint8Array;
-}
-
-/**
- * Decodes the pixels of a PNG, JPEG or WebP file: bit for bit those of libpng, libjpeg-turbo and libwebp with their defaults, no
- * colour profile, gamma or orientation applied, the upper 8 of 16 bits, the first of several frames. Rejects where the file is
- * damaged. The runtime brings one: `sharp.ts` is Node's.
- */
-export type PixelDecoder = (bytes: Uint8Array, header: ImageHeader) => Promise<Decoded>;
+/** Levels of 16 bits that stay below this use 14 of them or fewer: their upper 8 bits would show a picture that is nearly black. */
+const DARK_16_BIT = 16384;
 
 interface ImageFormat {
   readonly name: string;
   /** Whether a file's first `SNIFF_BYTES` bytes are of this format. */
   readonly matches: (head: Uint8Array) => boolean;
   /** Absent for formats that are recognised, to be named in messages, but not decoded. */
-  readonly header?: (bytes: Uint8Array, damaged: Damaged) => ImageHeader;
+  readonly header?: (bytes: Uint8Array, refuse: Refuse) => ImageHeader;
+  /** The file with only what decides its pixels, so that what is wrong with the rest troubles no decoder. */
+  readonly picture?: (bytes: Uint8Array) => Uint8Array;
 }
 
 /** How many bytes of a file `imageFormat` needs. */
 export const SNIFF_BYTES = 12;
 
-/** Every format known. A format is added here and nowhere else, if the runtimes' decoders know it. */
+/** Every format known. A format is added here and nowhere else, if the codecs know it. */
 const FORMATS: readonly ImageFormat[] = [
-  { name: 'PNG', matches: isPng, header: readPngHeader },
-  { name: 'JPEG', matches: (head) => begins(head, '\xff\xd8\xff'), header: readJpegHeader },
+  { name: 'PNG', matches: isPng, header: readPngHeader, picture: pngPicture },
+  { name: 'JPEG', matches: (head) => begins(head, '\xff\xd8\xff'), header: readJpegHeader, picture: jpegPicture },
   { name: 'WebP', matches: (head) => begins(head, 'RIFF') && begins(head.subarray(8), 'WEBP'), header: readWebpHeader },
   { name: 'GIF', matches: (head) => begins(head, 'GIF87a') || begins(head, 'GIF89a') },
   { name: 'TIFF', matches: (head) => begins(head, 'II*\0') || begins(head, 'MM\0*') },
@@ -84,6 +54,8 @@ export function imageFormat(head: Uint8Array): { name: string; decodable: boolea
 
 /** The formats that are decoded, for messages. */
 export const DECODABLE_FORMATS: readonly string[] = FORMATS.filter(({ header }) => header).map(({ name }) => name);
+
+const RESTORE = 'restore it, save it again or remove it';
 
 /**
  * Reads what a PNG, JPEG or WebP file says of its image and checks that it can be decoded: whole up to its end marker, not
@@ -101,9 +73,10 @@ export function readImageHeader(bytes: Uint8Array, fileName: string, options: De
     const what = format ? `${format.name} images are not read` : 'not an image';
     return fail(what, `convert it to ${DECODABLE_FORMATS.join(' or ')}`);
   }
-  const header = format.header(bytes, (what) =>
-    fail(`damaged ${format.name}: ${what}`, 'restore it, save it again or remove it'),
-  );
+  const header = format.header(bytes, {
+    damaged: (what) => fail(`damaged ${format.name}: ${what}`, RESTORE),
+    unread: (what, cure) => fail(`${what}, which is not read`, cure),
+  });
   const { width, height, unusual } = header;
   if (width === 0 || height === 0)
     fail(`damaged ${format.name}: its size is ${width}x${height}`, 'restore or remove it');
@@ -130,27 +103,93 @@ export function uprightShape({ width, height, channels, orientation }: ImageHead
 }
 
 /**
- * Makes the function that decodes an image file of any format, told by its first bytes: header checked first
- * (`readImageHeader`), then decoded, turned upright by its EXIF orientation; opacity is kept beside the levels where any pixel is
- * not opaque. It rejects with InputError naming the file.
+ * Decodes an image file of any format, told by its first bytes: header checked first (`readImageHeader`), then decoded, turned
+ * upright by its EXIF orientation; opacity is kept beside the levels where any pixel is not opaque. What is wrong with a file is
+ * told by the file alone: the same words whatever decodes it, whose own are the error's `cause`.
+ *
+ * @throws InputError naming the file if it is no PNG, JPEG or WebP, damaged, too large, unusual without being accepted, or of a kind
+ * that the codec does not decode; what the codec throws if it cannot be used at all.
  */
-export function imageDecoder(decodePixels: PixelDecoder) {
-  return async (bytes: Uint8Array, fileName: string, options: DecodeOptions = {}): Promise<Image8> => {
-    const header = readImageHeader(bytes, fileName, options);
-    let decoded: Decoded;
-    try {
-      decoded = await decodePixels(bytes, header);
-    } catch (error) {
-      if (error instanceof RadioactiveError) throw error;
-      const reason = (error as Error).message.trim().replaceAll(/\s+/g, ' ');
-      throw new InputError(`${fileName}: damaged: ${reason}; restore it, save it again or remove it`, { cause: error });
-    }
-    return orient(header.unusual === 'CMYK' ? inksToRgb(decoded) : split(decoded, header), header.orientation);
-  };
+export async function decodeImage(
+  codec: ImageCodec,
+  bytes: Uint8Array,
+  fileName: string,
+  options: DecodeOptions = {},
+): Promise<Image8> {
+  const header = readImageHeader(bytes, fileName, options);
+  let decoded: Decoded;
+  try {
+    decoded = await codec.decode(pictureOnly(bytes, header.format), header);
+    checkDecoded(decoded, header);
+  } catch (cause) {
+    if (cause instanceof RadioactiveError) throw cause;
+    if (cause instanceof UndecodedError)
+      throw new InputError(`${fileName}: ${cause.message}, which ${codec.name} does not decode; convert it`, { cause });
+    throw new InputError(`${fileName}: damaged ${header.format}: its pixels cannot be decoded; ${RESTORE}`, { cause });
+  }
+  const data = decoded.data instanceof Uint16Array ? upperBits(decoded.data, decoded.channels, fileName) : decoded.data;
+  return orient(
+    header.unusual === 'CMYK' ? inksToRgb({ ...decoded, data }) : split({ ...decoded, data }, header),
+    header.orientation,
+  );
 }
 
+/**
+ * Encodes an image, lossless and without metadata: 8-bit grayscale or RGB, with its opacity if it has one. The same image gives
+ * the same bytes under the same version of the codec.
+ *
+ * @throws InputError if `image` is not one (see `checkImage`); what the codec throws if it cannot be used at all.
+ */
+export async function encodeImage(
+  codec: ImageCodec,
+  image: Image8,
+  format: EncodedFormat = 'PNG',
+): Promise<Uint8Array> {
+  checkImage(image, format);
+  return codec.encode(image, format);
+}
+
+function pictureOnly(bytes: Uint8Array, name: DecodableFormat): Uint8Array {
+  return FORMATS.find((format) => format.name === name)?.picture?.(bytes) ?? bytes;
+}
+
+/** Throws where a decoder gave something else than the header promises. */
+function checkDecoded({ width, height, channels, data }: Decoded, header: ImageHeader): void {
+  const possible = header.unusual === 'CMYK' ? [4] : header.channels === 1 ? [1, 3, 4] : [3, 4];
+  const deep = header.unusual === '16-bit';
+  if (
+    width !== header.width ||
+    height !== header.height ||
+    !possible.includes(channels) ||
+    data.length !== width * height * channels ||
+    data instanceof Uint16Array !== deep
+  ) {
+    throw new Error(
+      `${width}x${height}x${channels} was decoded in ${data.length} levels, ${header.width}x${header.height} was promised`,
+    );
+  }
+}
+
+/** The upper 8 of 16 bits. Throws InputError where the levels use so few of them that what is left would be nearly black. */
+function upperBits(levels: Uint16Array, channels: number, fileName: string): Uint8Array {
+  let largest = 0;
+  for (let i = 0; i < levels.length; i++) {
+    const isOpacity = channels === 4 && i % 4 === 3;
+    if (!isOpacity && levels[i] > largest) largest = levels[i];
+  }
+  if (largest > 0 && largest < DARK_16_BIT) {
+    throw new InputError(
+      `${fileName}: levels to ${largest} in 16 bits, whose upper 8 would be nearly black; scale them to 65535, or convert it to 8 bits`,
+    );
+  }
+  return Uint8Array.from(levels, (level) => level >> 8);
+}
+
+/** Pixels of 8 bits. */
+type Decoded8 = Decoded & { readonly data: Uint8Array };
+
 /** CMYK to RGB as Pillow does it: (255 − ink)·(255 − black)/255, each product rounded. */
-function inksToRgb({ width, height, data: inks }: Decoded): Image8 {
+function inksToRgb({ width, height, data: inks }: Decoded8): Image8 {
   const data = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; from < inks.length; from += 4) {
     const light = 255 - inks[from + 3];
@@ -166,7 +205,7 @@ function divideBy255(value: number): number {
 }
 
 /** Levels and opacity apart, as many channels as the header says. */
-function split({ width, height, channels: stride, data }: Decoded, { channels }: ImageHeader): Image8 {
+function split({ width, height, channels: stride, data }: Decoded8, { channels }: ImageHeader): Image8 {
   if (stride === channels) return { width, height, channels, data };
   const pixels = width * height;
   const levels = new Uint8Array(pixels * channels);

@@ -1,5 +1,6 @@
 import { InputError } from '../errors.ts';
 
+/** What is known of an image before its pixels. */
 export interface ImageShape {
   /** Pixels. */
   readonly width: number;

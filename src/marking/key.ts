@@ -104,13 +104,13 @@ const KeySchema = v.strictObject({
  * A key, as its JSON file holds it: secret and nonce in hex; basis in base64 of float64 little-endian [k,d], with the
  * SHA-256 of those bytes. The order of the classes is the carriers' order.
  */
-export type Key = v.InferOutput<typeof KeySchema>;
+export interface Key extends v.InferOutput<typeof KeySchema> {}
 
 /** Which images the test will run on: by `hashDataset` of what they hold and their number, or by a name that people understand. */
 export type HeldOutImages = v.InferOutput<typeof HeldOutSchema>;
 
 /** The black-box test as a key fixes it. */
-export type BlackBoxStatistic = v.InferOutput<typeof BlackBoxSchema>;
+export interface BlackBoxStatistic extends v.InferOutput<typeof BlackBoxSchema> {}
 
 /** What {@link createKey} fixes. */
 export interface KeyOptions {
@@ -264,7 +264,7 @@ export function keySecret(key: Key): Uint8Array {
 /**
  * The key's carriers, or a decoy set drawn the same way.
  * @param draw which decoy, from 0; the mark is draw 0
- * @throws InputError as {@link deriveCarriers} does
+ * @throws InputError as `deriveCarriers` does
  */
 export async function keyCarriers(key: Key, purpose: CarrierPurpose = 'mark', draw = 0): Promise<Carriers> {
   const { dimension } = key.carriers;
@@ -279,7 +279,7 @@ export function keyAlignment({ statistic }: Key): { readonly centre: boolean; re
 }
 
 /**
- * The order of the carrier sets in the key's probes, by class, see {@link probeOrder}.
+ * The order of the carrier sets in the key's probes, by class, see `probeOrder`.
  * @param sets S
  */
 export async function keyProbeOrders(key: Key, sets: number): Promise<Uint32Array[]> {

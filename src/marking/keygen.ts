@@ -10,6 +10,7 @@ export const DEFAULT_SUBSPACE_DIMENSION = 32;
 /** The same for the black-box test, which needs a response to single directions. */
 export const BLACK_BOX_SUBSPACE_DIMENSION = 12;
 
+/** What {@link keygen} makes a key from. */
 export interface KeygenOptions extends InferenceOptions {
   /** In the order of the data's labels. */
   readonly classes: readonly string[];

@@ -119,6 +119,7 @@ export interface MarkingJob {
   readonly direction: Float32Array;
 }
 
+/** How {@link Marker.mark} goes on a batch: progress, an end before the end. */
 export interface MarkOptions {
   /** Ends the work between two iterations; the images of the batch are lost. */
   readonly signal?: AbortSignal | undefined;
@@ -252,6 +253,7 @@ export class Marker {
     return all.map((job) => (staysGrey(job) ? firstChannel(marked.get(job)!) : marked.get(job)!));
   }
 
+  /** Gives the memory on the device back; the model stays. */
   destroy(): void {
     this.program.destroy();
     for (const variable of [this.#image, this.#original, this.#vanillaCrops]) variable.destroy();

@@ -47,7 +47,7 @@ const ProbeManifestSchema = v.pipe(
 );
 
 /** `probes.json`: everything about a folder of probes that is not secret. It does not tell which set is the true one. */
-export type ProbeManifest = v.InferOutput<typeof ProbeManifestSchema>;
+export interface ProbeManifest extends v.InferOutput<typeof ProbeManifestSchema> {}
 
 export const PROBES_NAME = 'probes.json';
 

@@ -13,6 +13,7 @@ import type { NetworkConfig } from './networks.ts';
 /** Follows long work: `done` of `total` items. */
 export type OnProgress = (done: number, total: number) => void;
 
+/** How a pass over many images goes: batches, progress, an end before the end. */
 export interface InferenceOptions {
   /** Images a batch; halved until it fits. Default 128 for images up to 64 pixels, else 16. */
   readonly batchSize?: number;
@@ -101,6 +102,7 @@ export class FeatureExtractor {
     };
   }
 
+  /** Gives the memory on the device back; the model stays. */
   destroy(): void {
     this.#program.destroy();
   }

@@ -126,6 +126,7 @@ export class Model {
     return tensors;
   }
 
+  /** Gives the weights' memory on the device back. */
   destroy(): void {
     for (const parameter of this.#parameters.values()) parameter.destroy();
   }

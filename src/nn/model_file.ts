@@ -20,6 +20,7 @@ import {
 /** What flags may say about a file that does not say it itself; they win over the file. */
 export type ConfigOverrides = Partial<NetworkConfig>;
 
+/** What a model file holds, and what had to be concluded of it. */
 export interface ModelFile {
   /** How it is stored. `legacy` is PyTorch's own format before 1.6. */
   readonly container: 'safetensors' | 'pth' | 'legacy pth';

@@ -16,22 +16,25 @@ interface Described<T> {
   readonly infer?: (shapeOf: ShapeOf) => T | undefined;
 }
 
-interface CountOption extends Described<number> {
+/** A whole number of at least 1. */
+export interface CountOption extends Described<number> {
   readonly type: 'count';
 }
 
 /** A number from 0 to below 1. */
-interface ShareOption extends Described<number> {
+export interface ShareOption extends Described<number> {
   readonly type: 'share';
 }
 
-interface ChoiceOption<T extends string = string> extends Described<T> {
+/** One of a few names. */
+export interface ChoiceOption<T extends string = string> extends Described<T> {
   readonly type: 'choice';
   readonly choices: readonly T[];
 }
 
 /** Something that networks of one architecture may differ in. */
 export type NetworkOption = CountOption | ShareOption | ChoiceOption;
+/** A table of options, by the name they have in metadata and as flags. */
 export type NetworkOptions = Readonly<Record<string, NetworkOption>>;
 
 type OptionValue<O> = O extends { choices: readonly (infer Choice)[] } ? Choice : number;

@@ -8,6 +8,7 @@ import { vgg16, vgg16Bn } from './vgg.ts';
 /** Every architecture there is. */
 const all = [resnet18, resnet34, resnet50, vgg16, vgg16Bn, densenet121, frequencies] as const;
 
+/** Every architecture there is, by its name. */
 export const networks: Readonly<Record<string, Network>> = Object.fromEntries(
   all.map((network) => [network.name, network as unknown as Network]),
 );

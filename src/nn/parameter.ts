@@ -67,6 +67,7 @@ export class Parameter {
     }
   }
 
+  /** Gives the memory on the device back. */
   destroy(): void {
     for (const part of this.parts) part.destroy();
   }

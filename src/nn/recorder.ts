@@ -36,6 +36,7 @@ export const isNorm = (kind: ParameterKind): boolean =>
 /** Whether gradient descent changes it (running statistics change by themselves). */
 export const isTrainable = (kind: ParameterKind): boolean => kind !== 'runningMean' && kind !== 'runningVar';
 
+/** A convolution as {@link Recorder} records it, with what follows it. */
 export interface ConvolutionOptions {
   readonly out: number;
   readonly kernel: number;

@@ -4,6 +4,7 @@ import { Device, type DeviceOptions } from '../gpu/device.ts';
 import { requireSelfTest } from '../shaders/selftest.ts';
 import { optionalModule } from './optional.ts';
 
+/** Which adapter {@link openDevice} opens, and how. */
 export interface NodeDeviceOptions extends DeviceOptions {
   /** Part of the adapter's name, as `doctor` lists them; default: the first real GPU, else a software adapter. */
   readonly adapter?: string | undefined;

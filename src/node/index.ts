@@ -14,9 +14,10 @@ export { type OpenDatasetOptions, openDataset } from './datasets/open.ts';
 export { type DatasetWriter, type OpenWriterOptions, openDatasetWriter, type WrittenItem } from './datasets/write.ts';
 export { hashFile, writeAtomic } from './files/write.ts';
 
-// Image files: PNG, JPEG and WebP decoded, PNG encoded, by sharp.
+// What decodes and encodes image files in Node.
 
-export { decodeImage, encodePng } from './images/sharp.ts';
+export { nodeCodec, nodePortableCodec } from './images/codec.ts';
+export { sharpCodec } from './images/sharp.ts';
 
 // From files to files: a model, a marked data set, probes, a training run.
 
@@ -30,5 +31,5 @@ export {
 } from './runs/make_probes.ts';
 export { type MarkDatasetOptions, markDataset } from './runs/mark_dataset.ts';
 export { type OpenedModel, openModel } from './runs/open_model.ts';
-export { type PreviewedMark, type PreviewOptions, previewMarks } from './runs/preview.ts';
+export type { TeacherFile } from './runs/teacher.ts';
 export { runTraining, type TrainingReport, type TrainingRunOptions } from './runs/training_run.ts';

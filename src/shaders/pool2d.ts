@@ -1,5 +1,6 @@
 import { shapeError, type Tensor } from '../tensor/tensor.ts';
 
+/** Options of `maxPool2d` and `avgPool2d`. */
 export interface Pool2dOptions {
   /** Height and width of the window. */
   readonly kernel: number;

@@ -5,6 +5,7 @@ import { type Precision, Tape } from '../tensor/tape.ts';
 import { type Shape, sizeOf } from '../tensor/tensor.ts';
 import { conv2d, linear, productsOverRows, scaleOf } from './conv2d/conv2d.ts';
 
+/** One computation of the self-test, compared with what it must give. */
 export interface SelfTest {
   readonly name: string;
   /** Largest error against the CPU in float64, relative to the largest value of the result. */

@@ -5,6 +5,7 @@ import { type Plan, planMemory } from './plan.ts';
 import type { Launch, Node, Tape } from './tape.ts';
 import { show, type Tensor } from './tensor.ts';
 
+/** What {@link Program.build} makes of a tape. */
 export interface ProgramOptions {
   /** Shown in messages. */
   readonly name: string;

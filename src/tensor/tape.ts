@@ -42,6 +42,7 @@ export interface LaunchContext {
   scratch(shape: Shape): Tensor;
 }
 
+/** An operator at one place of a tape: what it reads and makes, its launches, its gradient. See {@link Tape.record}. */
 export interface NodeSpec {
   /** The operator's name, as in error messages. */
   readonly op: string;
@@ -49,6 +50,7 @@ export interface NodeSpec {
   readonly outputs: readonly Shape[];
   /** Variables written in place. A node with updates is always kept. */
   readonly updates?: readonly Tensor[];
+  /** The launches that make `outputs`, in order; asked for when a program is built for a device. */
   launches(context: LaunchContext, outputs: readonly Tensor[]): readonly Launch[];
   /** Its launches do what the context's `finish` says. */
   readonly finishes?: boolean;
@@ -66,6 +68,7 @@ export interface NodeSpec {
   readonly differentiates?: readonly (Tensor | undefined)[];
 }
 
+/** A node on a tape: its spec, the label it has in messages and profiles, its output tensors. */
 export interface Node extends NodeSpec {
   readonly label: string;
   readonly results: readonly Tensor[];
@@ -95,6 +98,7 @@ export class Tape {
     this.precision = precision;
   }
 
+  /** A tensor that a node will write. For nodes' own use: `record` makes those of its outputs. */
   tensor(name: string, shape: Shape, dtype: DType = 'f32'): Tensor {
     return new Tensor(this, this.#count++, name, shape, dtype);
   }

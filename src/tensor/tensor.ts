@@ -1,6 +1,8 @@
 import type { Tape } from './tape.ts';
 
+/** Extents of the axes, the last one contiguous; images are [N, H, W, C]. */
 export type Shape = readonly number[];
+/** Element types: float32, and unsigned 32-bit integers for labels and crops. */
 export type DType = 'f32' | 'u32';
 
 /** Elements of a shape. */
@@ -31,10 +33,12 @@ export class Tensor {
     this.dtype = dtype;
   }
 
+  /** Number of elements. */
   get size(): number {
     return sizeOf(this.shape);
   }
 
+  /** Bytes on the device, padding included. */
   get bytes(): number {
     return bytesOf(this.shape);
   }

@@ -37,6 +37,11 @@ export class Variable {
     return variable;
   }
 
+  /**
+   * Sets the values, in the order of the shape. Programs that depend on them run their prologue again.
+   *
+   * @throws Error if there are not as many values as the shape has elements.
+   */
   write(data: Float32Array | Uint32Array): void {
     checkSize(this.name, this.shape, data);
     this.device.gpu.queue.writeBuffer(this.buffer, 0, data as Float32Array<ArrayBuffer>);
@@ -48,6 +53,7 @@ export class Variable {
     return new Float32Array(await this.device.read(this.buffer, sizeOf(this.shape) * 4));
   }
 
+  /** Gives the memory on the device back. */
   destroy(): void {
     this.device.free(this.buffer);
   }

@@ -10,8 +10,8 @@ const PROGRAM = `
 import { createKey, InputError, keyCarriers, Loader, type Dataset, type Key } from 'radioactive';
 import { type Device, initialStateDict, type NetworkConfig, serializeModelFile, parseModelFile, Tape, relu } from 'radioactive/engine';
 import { parseNpy, serializeNpy } from 'radioactive/formats';
-import { type Image8, psnr } from 'radioactive/images';
-import { encodePng, decodeImage, type NodeDeviceOptions, openDevice } from 'radioactive/node';
+import { decodeImage, encodeImage, type Image8, type ImageCodec, portableCodec, psnr } from 'radioactive/images';
+import { type NodeDeviceOptions, nodeCodec, openDevice } from 'radioactive/node';
 import { derive, fisherLog10P, log10PCosine } from 'radioactive/statistics';
 
 const image: Image8 = { width: 2, height: 2, channels: 1, data: Uint8Array.of(1, 2, 3, 4) };
@@ -35,6 +35,8 @@ try {
 } catch (error) {
   refused = error instanceof InputError;
 }
+const roundTrip = async (codec: ImageCodec) =>
+  (await decodeImage(codec, await encodeImage(codec, image), 'x.png')).data.join();
 const open: (options?: NodeDeviceOptions) => Promise<Device> = openDevice;
 console.log(JSON.stringify({
   directions: directions.length,
@@ -42,7 +44,7 @@ console.log(JSON.stringify({
   config: (await parseModelFile(file, 'model')).config.width,
   npy: parseNpy(serializeNpy([2], Float32Array.of(1, 2)), 'y.npy').shape,
   psnr: psnr(image, { ...image, data: Uint8Array.of(1, 2, 3, 5) }).toFixed(2),
-  png: (await decodeImage(await encodePng(image), 'x.png')).data.join(),
+  png: await Promise.all([await nodeCodec(), portableCodec()].map(roundTrip)),
   p: [log10PCosine(0, 5), fisherLog10P([0])].map((value) => value.toFixed(4)),
   random: derive(1, 'a').below(1),
   refused,
@@ -86,7 +88,7 @@ describe('installed into an empty folder', () => {
       npy: [2],
       // 10 log10(255² / 0.25)
       psnr: '54.15',
-      png: '1,2,3,4',
+      png: ['1,2,3,4', '1,2,3,4'],
       // One in two, and certainty.
       p: ['-0.3010', '0.0000'],
       random: 0,
@@ -125,10 +127,10 @@ describe('installed without the native modules', () => {
 
   it.each([
     ['webgpu', 'openDevice()'],
-    ['sharp', "encodePng({ width: 1, height: 1, channels: 1, data: Uint8Array.of(0) }, 'x')"],
+    ['sharp', 'sharpCodec()'],
   ])('what needs %s says in one line what to install', (name, call) => {
     const code = `import { MissingModuleError } from 'radioactive';
-      import { encodePng, openDevice } from 'radioactive/node';
+      import { openDevice, sharpCodec } from 'radioactive/node';
       const error = await ${call}.catch((error) => error);
       console.log(JSON.stringify([error instanceof MissingModuleError, error.message]));`;
     const { optionalDependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
@@ -137,6 +139,19 @@ describe('installed without the native modules', () => {
       new RegExp(`^the module ${name} cannot be loaded \\(.*\\); install it: npm install ${name}@${version}$`),
     );
     expect(evaluate(code)).toEqual([true, line]);
+  });
+
+  it('image files are decoded and encoded without sharp', () => {
+    const jpeg = JSON.stringify(readFileSync('test/golden/images/sampling-2x2.jpg').toString('base64'));
+    const code = `import { decodeImage, encodeImage } from 'radioactive/images';
+      import { nodeCodec } from 'radioactive/node';
+      const codec = await nodeCodec();
+      const image = await decodeImage(codec, new Uint8Array(Buffer.from(${jpeg}, 'base64')), 'x.jpg');
+      const again = await decodeImage(codec, await encodeImage(codec, image), 'x.png');
+      const { createHash } = await import('node:crypto');
+      console.log(JSON.stringify([codec.name, createHash('sha256').update(again.data).digest('hex')]));`;
+    const decoded = JSON.parse(readFileSync('test/golden/images/decoded.json', 'utf8'));
+    expect(evaluate(code)).toEqual(['portableCodec', decoded['sampling-2x2.jpg'].sha256]);
   });
 
   it('the command line says so too, and helps', () => {

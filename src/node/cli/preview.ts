@@ -1,7 +1,8 @@
 import { UsageError } from '../../errors.ts';
+import { previewMarks } from '../../marking/preview.ts';
 import { requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
-import { previewMarks } from '../runs/preview.ts';
+import { nodeCodec } from '../images/codec.ts';
 import { columns, defineCommand } from './command.ts';
 import {
   imageOptions,
@@ -57,6 +58,7 @@ export const preview = defineCommand({
         key,
         model,
         dataset,
+        codec: await nodeCodec(),
         radii,
         count: options.images,
         recipe: markingRecipe(options, model.config),

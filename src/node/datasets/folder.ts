@@ -4,9 +4,16 @@ import { join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { compareCodePoints, foldCase } from '../../datasets/names.ts';
 import { InputError } from '../../errors.ts';
-import { DECODABLE_FORMATS, imageFormat, readImageHeader, SNIFF_BYTES, uprightShape } from '../../images/decode.ts';
+import {
+  DECODABLE_FORMATS,
+  decodeImage,
+  imageFormat,
+  readImageHeader,
+  SNIFF_BYTES,
+  uprightShape,
+} from '../../images/decode.ts';
 import { fileError, isInside, readBytes, readHead } from '../files/files.ts';
-import { decodeImage } from '../images/sharp.ts';
+import { nodeCodec } from '../images/codec.ts';
 import type { OpenDatasetOptions } from './open.ts';
 
 const IMAGE_EXTENSION = /\.(png|jpe?g|webp|gif|tiff?|bmp|ppm|pgm|avif|heic)$/i;
@@ -57,6 +64,7 @@ export async function openFolder(root: string, path: string, options: OpenDatase
   if (!options.keepFaults) refuseFaults(root, path, items);
   else if (items.every(({ fault }) => fault)) refuseFaults(root, path, items);
 
+  const codec = options.codec ?? (await nodeCodec());
   const file = (index: number) => join(root, items[index].id);
   const bytes = async (index: number) => {
     const { fault } = items[index];
@@ -76,7 +84,7 @@ export async function openFolder(root: string, path: string, options: OpenDatase
     }),
     id: (index) => items[index].id,
     shape: async (index) => uprightShape(readImageHeader(await bytes(index), file(index), options.decode)),
-    image: async (index) => decodeImage(await bytes(index), file(index), options.decode),
+    image: async (index) => decodeImage(codec, await bytes(index), file(index), options.decode),
     bytes,
   };
 }

@@ -2,11 +2,13 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { type Dataset, subset } from '../../datasets/dataset.ts';
 import { InputError } from '../../errors.ts';
+import type { ImageCodec } from '../../images/codec.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import { fileError } from '../files/files.ts';
 import { openFolder } from './folder.ts';
 import { isIdxImagesName, openIdx } from './idx.ts';
 
+/** How {@link openDataset} reads a folder. */
 export interface OpenDatasetOptions {
   /** Which IDX files of a folder that has both; default `train`. */
   split?: 'train' | 'test';
@@ -17,6 +19,8 @@ export interface OpenDatasetOptions {
    */
   classes?: readonly string[];
   decode?: DecodeOptions;
+  /** What decodes the image files of a folder; default `nodeCodec()`. */
+  codec?: ImageCodec;
   /**
    * Keep files of a folder that cannot be used as items with `faults`, instead of refusing the folder. Every item then has its
    * place whether or not another is damaged.

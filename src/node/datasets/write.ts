@@ -6,10 +6,12 @@ import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import { gzip } from '../../formats/gzip.ts';
 import { parseIdx, serializeIdx } from '../../formats/idx.ts';
 import { hashBytes } from '../../formats/sha256.ts';
+import type { ImageCodec } from '../../images/codec.ts';
+import { decodeImage, encodeImage } from '../../images/decode.ts';
 import { checkImage, type Image8 } from '../../images/image.ts';
 import { exists, fileError, isInside, readBytes } from '../files/files.ts';
 import { TEMPORARY_NAME, writeAtomic } from '../files/write.ts';
-import { decodeImage, encodePng } from '../images/sharp.ts';
+import { nodeCodec } from '../images/codec.ts';
 import { CLASSES_NAME } from './idx.ts';
 
 /** One item as written. */
@@ -41,9 +43,12 @@ export interface DatasetWriter {
   close(): Promise<void>;
 }
 
+/** Options of {@link openDatasetWriter}. */
 export interface OpenWriterOptions {
   /** Go on in a folder where the same data set was partly written before; otherwise it must be new or empty. */
   resume?: boolean;
+  /** What encodes the new image files of a folder; default `nodeCodec()`. */
+  codec?: ImageCodec;
 }
 
 /**
@@ -66,7 +71,9 @@ export async function openDatasetWriter(
   if (!options.resume && names.length > 0) {
     throw new InputError(`${out}: not empty; choose a new folder, or resume what was begun there`);
   }
-  return source.idx === undefined ? openFolderWriter(source, out) : openIdxWriter(source, source.idx, out);
+  return source.idx === undefined
+    ? openFolderWriter(source, out, options.codec ?? (await nodeCodec()))
+    : openIdxWriter(source, source.idx, out);
 }
 
 /**
@@ -87,7 +94,7 @@ export async function createOutputFolder(source: Dataset, out: string): Promise<
   }
 }
 
-function openFolderWriter(source: Dataset, out: string): DatasetWriter {
+function openFolderWriter(source: Dataset, out: string, codec: ImageCodec): DatasetWriter {
   const newNames = pngNames(source);
   /** The names an item can have: with new pixels and as a copy. They differ where the extension is not .png. */
   const names = (index: number) => [newNames[index], source.id(index)];
@@ -109,7 +116,7 @@ function openFolderWriter(source: Dataset, out: string): DatasetWriter {
   return {
     root: out,
     async writeImage(index, image) {
-      return write(index, newNames[index], await encodePng(image));
+      return write(index, newNames[index], await encodeImage(codec, image, 'PNG'));
     },
     async copy(index) {
       const id = source.id(index);
@@ -119,7 +126,8 @@ function openFolderWriter(source: Dataset, out: string): DatasetWriter {
     },
     async read(index) {
       const path = join(out, (await written(index)) ?? newNames[index]);
-      return decodeImage(await readBytes(path), path);
+      // What was written may be read, whatever its size.
+      return decodeImage(codec, await readBytes(path), path, { maxPixels: Infinity });
     },
     async finish(leftOut) {
       const missing: string[] = [];

@@ -8,6 +8,7 @@ import { InputError } from '../../errors.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import type { Device } from '../../gpu/device.ts';
 import { psnr } from '../../images/metrics.ts';
+import { difference, type PictureRow, pictureOf } from '../../images/picture.ts';
 import { commitment, createKey, type Key, serializeKey } from '../../marking/key.ts';
 import { vanillaSubspace } from '../../marking/keygen.ts';
 import { markingRecipeFor } from '../../marking/marker.ts';
@@ -22,7 +23,7 @@ import { concludeVerification, type Verification } from '../evidence/verificatio
 import { verifyEvidence } from '../evidence/verify.ts';
 import { exists } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
-import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
+import { nodeCodec } from '../images/codec.ts';
 import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { openModel } from '../runs/open_model.ts';
@@ -151,6 +152,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
             manifest.images.map(({ id }) => id),
           ),
           PICTURE_CELL,
+          await nodeCodec(),
         ),
       ),
     );

@@ -4,11 +4,13 @@ import type { Dataset } from '../../datasets/dataset.ts';
 import type { ManifestImage } from '../../datasets/manifest.ts';
 import { IntegrityError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
+import type { ImageCodec } from '../../images/codec.ts';
 import type { Image8 } from '../../images/image.ts';
+import { difference, pngUri } from '../../images/picture.ts';
 import { cutMiddle } from '../../images/region.ts';
 import { datasetCommitment, type MarkedFolder } from '../evidence/commitment.ts';
 import { contradiction, measureChange, pairFinder } from '../evidence/pairs.ts';
-import { difference, pngUri } from '../images/picture.ts';
+import { nodeCodec } from '../images/codec.ts';
 import type { ShownExample, ShownImage } from './page.ts';
 import type { Report } from './schema.ts';
 
@@ -46,6 +48,7 @@ export async function describeMarked(
   const examples: NonNullable<Report['marked']>['examples'] = [];
   const pictures: ShownExample[] = [];
   if (original) {
+    const codec = await nodeCodec();
     const placesOf = pairFinder(manifest, dataset, original);
     const chosen = firstOfEachClass(manifest.images, manifest.classes, count);
     for (const claim of chosen) {
@@ -70,9 +73,9 @@ export async function describeMarked(
       });
       const [shownBefore, shownAfter] = [cutMiddle(before, SHOWN), cutMiddle(after, SHOWN)];
       pictures.push({
-        original: await shownImage(shownBefore),
-        marked: await shownImage(shownAfter),
-        difference: await shownImage(difference(shownBefore, shownAfter)),
+        original: await shownImage(shownBefore, codec),
+        marked: await shownImage(shownAfter, codec),
+        difference: await shownImage(difference(shownBefore, shownAfter), codec),
       });
       onProgress?.(pictures.length, chosen.length);
     }
@@ -112,8 +115,8 @@ function firstOfEachClass(
   return chosen.slice(0, count);
 }
 
-const shownImage = async (image: Image8): Promise<ShownImage> => ({
-  uri: await pngUri(image),
+const shownImage = async (image: Image8, codec: ImageCodec): Promise<ShownImage> => ({
+  uri: await pngUri(image, codec),
   width: image.width,
   height: image.height,
 });

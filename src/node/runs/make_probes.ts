@@ -45,6 +45,7 @@ export const probeRecipeOf = (recipe: MarkingRecipe): MarkingRecipe => ({
 export const probeRecipeFor = (config: Parameters<typeof markingRecipeFor>[0]): MarkingRecipe =>
   probeRecipeOf(markingRecipeFor(config));
 
+/** What {@link makeProbes} makes probes from, and where. */
 export interface MakeProbesOptions {
   readonly key: Key;
   /** The key's marking network. */
@@ -64,6 +65,7 @@ export interface MakeProbesOptions {
   readonly batchSize?: number | undefined;
   /** Follows the marking; images of the batch under way count by their iterations. */
   readonly onProgress?: OnProgress | undefined;
+  /** Called where a run goes on that was stopped, with the number of images that are marked already. */
   readonly onResume?: ((done: number) => void) | undefined;
   /** Ends the work when the images under way are saved. */
   readonly signal?: AbortSignal | undefined;

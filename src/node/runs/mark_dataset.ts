@@ -26,6 +26,7 @@ import { exists } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { type Begun, JOURNAL_NAME, markImages, type Outcome, readJournal } from './marking_run.ts';
 
+/** What {@link markDataset} marks, how, and where the marked data set goes. */
 export interface MarkDatasetOptions {
   readonly key: Key;
   /** The key's marking network. */
@@ -47,6 +48,7 @@ export interface MarkDatasetOptions {
   readonly onRead?: OnProgress;
   /** Follows the classifier on all images, after that. */
   readonly onChoose?: OnProgress;
+  /** Called where a run goes on that was stopped, with the number of images that are marked already. */
   readonly onResume?: (done: number) => void;
   /** Called once, with their number, when the first images that are saved, eight or more, are all as they were. */
   readonly onUnchanged?: (count: number) => void;

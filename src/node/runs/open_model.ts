@@ -4,6 +4,7 @@ import { Model } from '../../nn/model.ts';
 import { type ConfigOverrides, parseModelFile } from '../../nn/model_file.ts';
 import { readBytes } from '../files/files.ts';
 
+/** A model file on a device; `model.destroy()` is for whoever opened it. */
 export interface OpenedModel {
   readonly model: Model;
   /** SHA-256 of the file in hex: what a key binds to. */

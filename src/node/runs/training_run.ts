@@ -22,6 +22,7 @@ import { exists, readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { type OpenedTeacher, openTeacher, type TeacherFile } from './teacher.ts';
 
+/** What {@link runTraining} trains, on what, and where the model goes. */
 export interface TrainingRunOptions {
   readonly device: Device;
   readonly dataset: Dataset;
@@ -43,12 +44,14 @@ export interface TrainingRunOptions {
   readonly resume?: boolean;
   readonly checkpointSteps?: number;
   readonly onProgress?: OnProgress;
+  /** Called at the end of an epoch with the number of epochs done, of the whole run, and its mean loss. */
   readonly onEpoch?: (epoch: number, loss: number) => void;
   /** Is told what was concluded of a file that does not say it, a line each. */
   readonly onRemark?: (line: string) => void;
   readonly signal?: AbortSignal;
 }
 
+/** What decided a training run and what came of it: the JSON beside the model file. */
 export interface TrainingReport {
   /** The model file. */
   readonly model: string;

@@ -4,6 +4,7 @@ import code from './adam.wgsl?raw';
 
 const kernel = defineKernel('adam', code);
 
+/** What a step of {@link adam} reads and updates. */
 export interface AdamTensors {
   /** A variable of any shape. */
   readonly parameter: Tensor;
@@ -13,12 +14,13 @@ export interface AdamTensors {
   readonly firstMoment: Tensor;
   /** A variable of the same shape, zero before the first step: PyTorch's `exp_avg_sq`. */
   readonly secondMoment: Tensor;
-  /** [1]: 1 for the first step, 2 for the second, …; written by the host, as the learning rate is. */
+  /** `[1]`: 1 for the first step, 2 for the second, …; written by the host, as the learning rate is. */
   readonly step: Tensor;
   /** [1] */
   readonly learningRate: Tensor;
 }
 
+/** Options of {@link adam}, with the names of PyTorch. */
 export interface AdamOptions {
   /** The share of the first moment that is kept, in [0, 1); default 0.9. */
   readonly beta1?: number;

@@ -28,6 +28,7 @@ export interface BatchNormTensors {
   readonly runningVar: Tensor;
 }
 
+/** Options of {@link batchNorm}. */
 export interface BatchNormOptions {
   /** Normalise by the batch's statistics and update the running ones; otherwise use the running ones. */
   readonly training: boolean;

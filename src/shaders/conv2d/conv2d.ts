@@ -217,6 +217,7 @@ const variantOf = ({ capabilities, precision }: Tape): Variant | undefined =>
 export const scaleOf = (gradient: Tensor): Tensor | undefined =>
   gradient.tape.precision === 'f16' && gradient.size % 4 === 0 ? halfScale(gradient) : undefined;
 
+/** Options of {@link conv2d}. */
 export interface Conv2dOptions {
   readonly stride?: number;
   readonly padding?: number;

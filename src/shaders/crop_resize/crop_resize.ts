@@ -8,6 +8,7 @@ import dxCode from './crop_resize_dx.wgsl?raw';
 const kernel = defineKernel('crop_resize', code);
 const dxKernel = defineKernel('crop_resize_dx', dxCode);
 
+/** Options of {@link cropResize}. */
 export interface CropResizeOptions {
   readonly outHeight: number;
   readonly outWidth: number;

@@ -4,6 +4,7 @@ import code from './dropout.wgsl?raw';
 
 const kernel = defineKernel('dropout', code);
 
+/** Options of {@link dropout}. */
 export interface DropoutOptions {
   /** Probability that an element is dropped, 0 ≤ share < 1. */
   readonly share: number;

@@ -4,6 +4,7 @@ import code from './sgd.wgsl?raw';
 
 const kernel = defineKernel('sgd', code);
 
+/** What a step of {@link sgd} reads and updates. */
 export interface SgdTensors {
   /** A variable of any shape. */
   readonly parameter: Tensor;
@@ -15,6 +16,7 @@ export interface SgdTensors {
   readonly learningRate: Tensor;
 }
 
+/** Options of {@link sgd}, with the names of PyTorch. */
 export interface SgdOptions {
   /** The share of the momentum that is kept; default 0. */
   readonly momentum?: number;

@@ -1,6 +1,8 @@
-import { escapeMarkup } from '../../formats/markup.ts';
-import type { Image8 } from '../../images/image.ts';
-import { encodePng } from './sharp.ts';
+import { toBase64 } from '../formats/base64.ts';
+import { escapeMarkup } from '../formats/markup.ts';
+import type { ImageCodec } from './codec.ts';
+import { encodeImage } from './decode.ts';
+import type { Image8 } from './image.ts';
 
 /** A row of a picture: what stands before it, and an image for each column with what stands under it. */
 export interface PictureRow {
@@ -17,12 +19,13 @@ const LINE = 18;
 
 /**
  * An SVG with a row of images for each of `rows`, under the headings `columns`, in squares of `cell` pixels. Pixels are embedded,
- * lossless; images that are smaller are enlarged without smoothing as many whole times as fit, larger ones scaled down.
+ * lossless, as `codec` encodes them; images that are smaller are enlarged without smoothing as many whole times as fit, larger ones scaled down.
  */
 export async function pictureOf(
   columns: readonly string[],
   rows: readonly PictureRow[],
   cell: number,
+  codec: ImageCodec,
 ): Promise<string> {
   const captions = rows.some(({ cells }) => cells.some(({ caption }) => caption)) ? CAPTION : 0;
   const width = LABEL + columns.length * (cell + GAP) + GAP;
@@ -43,7 +46,7 @@ export async function pictureOf(
       const scale = fits < 1 ? fits : Math.floor(fits);
       const [width, height] = [scale * image.width, scale * image.height];
       const [x, y] = [left(column) + (cell - width) / 2, top + (cell - height) / 2];
-      parts.push(`<image x="${x}" y="${y}" width="${width}" height="${height}" href="${await pngUri(image)}"/>`);
+      parts.push(`<image x="${x}" y="${y}" width="${width}" height="${height}" href="${await pngUri(image, codec)}"/>`);
       if (caption) parts.push(text(left(column) + cell / 2, top + cell + 15, caption, `${middle} fill="#666"`));
     }
   }
@@ -66,5 +69,5 @@ export function difference(a: Image8, b: Image8): Image8 {
 }
 
 /** An image as it stands in a page, lossless. */
-export const pngUri = async (image: Image8): Promise<string> =>
-  `data:image/png;base64,${Buffer.from(await encodePng(image)).toString('base64')}`;
+export const pngUri = async (image: Image8, codec: ImageCodec): Promise<string> =>
+  `data:image/png;base64,${toBase64(await encodeImage(codec, image, 'PNG'))}`;

@@ -1,22 +1,26 @@
-import type { Dataset } from '../../datasets/dataset.ts';
-import { checkChannels, toChannels } from '../../datasets/loader.ts';
-import { selectStratified } from '../../datasets/select.ts';
-import { InputError } from '../../errors.ts';
-import type { Image8 } from '../../images/image.ts';
-import { psnr, ssim } from '../../images/metrics.ts';
-import { cutMiddle, cutRegion } from '../../images/region.ts';
-import { type Key, keyCarriers } from '../../marking/key.ts';
-import { Marker, type MarkingRecipe } from '../../marking/marker.ts';
-import { evaluationCrop, FeatureExtractor, type OnProgress } from '../../nn/inference.ts';
-import type { Model } from '../../nn/model.ts';
+import type { Dataset } from '../datasets/dataset.ts';
+import { checkChannels, toChannels } from '../datasets/loader.ts';
+import { selectStratified } from '../datasets/select.ts';
+import { InputError } from '../errors.ts';
+import type { ImageCodec } from '../images/codec.ts';
+import type { Image8 } from '../images/image.ts';
+import { psnr, ssim } from '../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
+import { cutMiddle, cutRegion } from '../images/region.ts';
+import { evaluationCrop, FeatureExtractor, type OnProgress } from '../nn/inference.ts';
+import type { Model } from '../nn/model.ts';
+import { type Key, keyCarriers } from './key.ts';
+import { Marker, type MarkingRecipe } from './marker.ts';
 
+/** Which images {@link previewMarks} marks, and with which radii. */
 export interface PreviewOptions {
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
   /** Opened with `keepFaults`, damaged images are passed over. */
   readonly dataset: Dataset;
+  /** Encodes what is shown. */
+  readonly codec: ImageCodec;
   /** Each of them is tried on every image. */
   readonly radii: readonly number[];
   /** How many images, of all classes in turn. */
@@ -49,7 +53,7 @@ const SPARE = 3;
  * Throws InputError where there is no image that can be marked; DeviceError where the device fails.
  */
 export async function previewMarks(options: PreviewOptions): Promise<{ marks: PreviewedMark[]; svg: string }> {
-  const { key, model, dataset, radii, recipe, signal } = options;
+  const { key, model, dataset, codec, radii, recipe, signal } = options;
   const { directions, featureDimension: d } = await keyCarriers(key);
   const { config } = model;
   const chosen = await chooseImages(options);
@@ -103,7 +107,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
   }
   const columns = ['original', ...radii.flatMap((radius) => [`radius ${radius}`, 'difference ×10'])];
   const largest = Math.max(...rows.map(({ cells: [{ image }] }) => Math.max(image.width, image.height)));
-  return { marks, svg: await pictureOf(columns, rows, Math.max(112, largest)) };
+  return { marks, svg: await pictureOf(columns, rows, Math.max(112, largest), codec) };
 }
 
 /** Images that a run with this seed marks before others, the classes in turn; damaged ones are passed over. */
