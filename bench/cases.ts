@@ -1,10 +1,11 @@
 import * as v from 'valibot';
 import { InputError } from '../src/errors.ts';
 import type { Device } from '../src/gpu/device.ts';
-import { backward } from '../src/nn/backward.ts';
 import type { Prepared } from '../src/profiling/prepared.ts';
+import { backward } from '../src/shaders/backward.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
-import { conv2d, linear } from '../src/shaders/conv2d/conv2d.ts';
+import { conv2d } from '../src/shaders/conv2d/conv2d.ts';
+import { linear } from '../src/shaders/linear/linear.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { sizeOf, type Tensor } from '../src/tensor/tensor.ts';
@@ -83,7 +84,7 @@ function conv2dCases(s: Conv2dShape, gradients: boolean): BenchCase[] {
     return { x, y: conv2d(x, weight, { stride: s.stride, padding: s.pad }) };
   };
   // Recorded here once, so that a shape that is impossible is refused before anything runs.
-  const trial = new Tape();
+  const trial = new Tape(undefined, { precision: 'f32' });
   const pixels = sizeOf(record(trial, trial.input('weight', weightShape)).y.shape) / s.oc;
   const wanted = gradients ? (['', ' dx', ' dweight'] as const) : ([''] as const);
   return wanted.map((which) => ({
@@ -142,7 +143,7 @@ async function prepare(
   record: (tape: Tape) => Promise<{ outputs: readonly Tensor[]; variables: readonly Variable[] }>,
   value: (input: string, index: number) => number = () => 2 * random() - 1,
 ): Promise<Prepared> {
-  const tape = new Tape(device.capabilities, device.precision);
+  const tape = new Tape(device, { precision: device.precision });
   const { outputs, variables } = await record(tape);
   const program = await Program.build(device, tape, { name, outputs });
   for (const input of tape.inputs) {

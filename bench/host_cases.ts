@@ -8,6 +8,7 @@ import { parsePth } from '../src/formats/pth.ts';
 import { parseSafetensors, serializeSafetensors } from '../src/formats/safetensors.ts';
 import { hashAside, hashBytes } from '../src/formats/sha256.ts';
 import { Device } from '../src/gpu/device.ts';
+import { decodeImage, encodeImage } from '../src/images/decode.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { deriveCarriers, SECRET_BYTES } from '../src/marking/carriers.ts';
@@ -15,7 +16,7 @@ import { createKey, parseKey, serializeKey } from '../src/marking/key.ts';
 import { leastSquares, orthonormaliseRows } from '../src/maths/linalg.ts';
 import { stratifiedSumLog10P } from '../src/maths/permutation.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
-import { decodeImage, encodePng } from '../src/node/images/sharp.ts';
+import { sharpCodec } from '../src/node/images/sharp.ts';
 import { openGpu } from '../src/node/index.ts';
 import { derive } from '../src/random.ts';
 import { planMemory } from '../src/tensor/plan.ts';
@@ -71,7 +72,7 @@ const planCase = ({ name, config, batch }: (typeof settings)[number]): HostCase 
     const device = await Device.open(adapter, { capabilities: { software: true, subgroupSize: 8 } });
     const model = await Model.create(device, config, 0);
     const momenta = await createMomenta(model, false);
-    const tape = new Tape(device.capabilities, device.precision);
+    const tape = new Tape(device, { precision: device.precision });
     const { inputSize, channels } = config;
     const images = tape.input('images', [batch, inputSize, inputSize, channels]);
     const seed = tape.input('dropout seed', [2], 'u32');
@@ -159,7 +160,7 @@ function scoresFile(): string {
 }
 
 const encoded = {
-  png: () => encodePng(picture('png')),
+  png: async () => encodeImage(await sharpCodec(), picture('png')),
   jpeg: () => sharp(picture('jpeg').data, raw).jpeg({ quality: 90 }).toBuffer(),
   webp: () => sharp(picture('webp').data, raw).webp({ quality: 90 }).toBuffer(),
 };
@@ -193,11 +194,13 @@ export const hostCases: readonly HostCase[] = [
     (text) => parseManifest(text, 'bench'),
   ),
   ...(['png', 'jpeg', 'webp'] as const).map((format) =>
-    parser(`decode ${format} ${SIDE}x${SIDE}`, encoded[format], (bytes) => decodeImage(bytes, 'bench')),
+    parser(`decode ${format} ${SIDE}x${SIDE}`, encoded[format], async (bytes) =>
+      decodeImage(await sharpCodec(), bytes, 'bench'),
+    ),
   ),
   hostCase(`encode png ${SIDE}x${SIDE}`, () => {
     const image = picture('png');
-    return { run: () => encodePng(image), bytes: image.data.length };
+    return { run: async () => encodeImage(await sharpCodec(), image), bytes: image.data.length };
   }),
   ...Object.entries({ ssim, psnr }).map(([name, compare]) =>
     hostCase(`${name} ${SIDE}x${SIDE}`, () => {

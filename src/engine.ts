@@ -1,18 +1,18 @@
 /**
  * Tensors on a WebGPU device: a tape records operators, a program plans and replays them, networks are made of them.
- * Nothing here asks what runtime it is: the adapter comes from outside (`Device.open`).
+ * Nothing here asks what runtime it is: the adapter comes from outside (`openCheckedDevice`).
  *
  * @module engine
  */
 
 // Engine: a device, a tape of recorded operators, a program that replays it.
 
-export { type Capabilities, Device, type DeviceOptions } from './gpu/device.ts';
-export { backward } from './nn/backward.ts';
+export { type Capabilities, Device, type DeviceOptions, type Precision } from './gpu/device.ts';
+export { backward } from './shaders/backward.ts';
 export type { Place } from './tensor/placement.ts';
 export type { Plan } from './tensor/plan.ts';
 export { Program, type ProgramOptions, type StepProfile } from './tensor/program.ts';
-export { Tape } from './tensor/tape.ts';
+export { Tape, type TapeOptions } from './tensor/tape.ts';
 export type { DType, Shape, Tensor } from './tensor/tensor.ts';
 export { ShapeError } from './tensor/tensor.ts';
 export { Variable } from './tensor/variable.ts';
@@ -20,7 +20,7 @@ export { Variable } from './tensor/variable.ts';
 // Operators of one's own: a WGSL file and a node.
 
 export { type Constants, defineKernel, type Kernel } from './gpu/kernel.ts';
-export type { Finish, Launch, LaunchContext, Node, NodeSpec, Precision } from './tensor/tape.ts';
+export type { Finish, Launch, LaunchContext, Node, NodeSpec } from './tensor/tape.ts';
 export { shapeError } from './tensor/tensor.ts';
 
 // Operators: each appends a node to its tensors' tape. Images are channels last, [N, H, W, C].
@@ -37,12 +37,13 @@ export {
 export { clamp } from './shaders/clamp/clamp.ts';
 export { concat, slice } from './shaders/concat/concat.ts';
 export { constant } from './shaders/constant/constant.ts';
-export { type Conv2dOptions, conv2d, linear } from './shaders/conv2d/conv2d.ts';
+export { type Conv2dOptions, conv2d } from './shaders/conv2d/conv2d.ts';
 export { type CropResizeOptions, cropResize, packCrops } from './shaders/crop_resize/crop_resize.ts';
 export { type DropoutOptions, dropout } from './shaders/dropout/dropout.ts';
 export { expand } from './shaders/expand/expand.ts';
 export { fill } from './shaders/fill/fill.ts';
 export { globalAveragePool } from './shaders/global_average_pool/global_average_pool.ts';
+export { linear } from './shaders/linear/linear.ts';
 export { maxPool2d } from './shaders/max_pool2d/max_pool2d.ts';
 export { type Normalisation, normalise } from './shaders/normalise/normalise.ts';
 export type { Pool2dOptions } from './shaders/pool2d.ts';
@@ -60,9 +61,9 @@ export { swapLastTwo } from './shaders/transpose/transpose.ts';
 export { type AdamOptions, type AdamTensors, adam } from './shaders/adam/adam.ts';
 export { type SgdOptions, type SgdTensors, sgd } from './shaders/sgd/sgd.ts';
 
-// Whether a device computes rightly.
+// Whether a device computes rightly: opened with the test, or the test by itself.
 
-export { requireSelfTest, type SelfTest, selfTest } from './shaders/selftest.ts';
+export { openCheckedDevice, requireSelfTest, type SelfTest, selfTest } from './shaders/selftest.ts';
 
 // Networks and their weights.
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { backward } from '../src/nn/backward.ts';
 import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { derive } from '../src/random.ts';
+import { backward } from '../src/shaders/backward.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { useDevice } from './device.ts';
@@ -31,7 +31,7 @@ describe.each([
     const random = derive(1, 'images');
     const images = Float32Array.from({ length: 33 * pixels }, () => 2 * random.uniform() - 1);
     const first = async (count: number): Promise<Buffer[]> => {
-      const tape = new Tape(device().capabilities);
+      const tape = new Tape(device(), { precision: 'f32' });
       const x = tape.input('x', [count, config.inputSize, config.inputSize, 1]);
       const features = model.features(x);
       const seed = tape.input('seed', features.shape);

@@ -55,7 +55,7 @@ it.each([1, 4])('a step follows the gradient of cross-entropy at temperature %d'
   const [N, K, d] = [3, 2, 32];
   const model = await Model.load(device(), smallNetwork, initialStateDict(smallNetwork, 0), 'fresh weights');
   const momenta = await createMomenta(model, true);
-  const tape = new Tape(device().capabilities);
+  const tape = new Tape(device(), { precision: 'f32' });
   const features = tape.input('features', [N, d]);
   const labels = tape.input('probabilities', [N, K]);
   const learningRate = tape.input('learning rate', [1]);

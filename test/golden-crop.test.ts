@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseSafetensors, toFloat32 } from '../src/formats/safetensors.ts';
-import { backward } from '../src/nn/backward.ts';
+import { backward } from '../src/shaders/backward.ts';
 import { cropResize, packCrops } from '../src/shaders/crop_resize/crop_resize.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
@@ -36,7 +36,7 @@ describe('crop_resize agrees with PyTorch', () => {
     it(`${name} ${json}`, async () => {
       const crop = JSON.parse(json) as GoldenCrop;
       const [x, y, dy, dx] = [read(`${name}/x`), read(`${name}/y`), read(`${name}/dy`), read(`${name}/dx`)];
-      const tape = new Tape(device().capabilities);
+      const tape = new Tape(device(), { precision: 'f32' });
       const image = tape.input('x', x.shape);
       const crops = tape.input('crops', [1, 5], 'u32');
       const seed = tape.input('dy', dy.shape);
@@ -61,7 +61,7 @@ describe('crop_resize', () => {
   const device = useDevice();
   it('mirrors exactly, forwards and backwards, where the grid is folded beyond 65 535 workgroups', async () => {
     const [H, W] = [2051, 2053];
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const x = tape.input('x', [1, H, W, 1]);
     const crops = tape.input('crops', [1, 5], 'u32');
     const dy = tape.input('dy', [1, H, W, 1]);

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { toInt64Numbers } from '../src/formats/safetensors.ts';
-import { backward } from '../src/nn/backward.ts';
 import { adam } from '../src/shaders/adam/adam.ts';
 import { avgPool2d } from '../src/shaders/avg_pool2d/avg_pool2d.ts';
-import { conv2d, linear } from '../src/shaders/conv2d/conv2d.ts';
+import { backward } from '../src/shaders/backward.ts';
+import { conv2d } from '../src/shaders/conv2d/conv2d.ts';
+import { linear } from '../src/shaders/linear/linear.ts';
 import { maxPool2d } from '../src/shaders/max_pool2d/max_pool2d.ts';
 import { sgd } from '../src/shaders/sgd/sgd.ts';
 import { softmaxCrossEntropy } from '../src/shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
@@ -56,7 +57,7 @@ describe('convolution agrees with PyTorch', () => {
     it(`${name} ${json}`, async () => {
       const { stride, padding } = JSON.parse(json) as { stride: number; padding: number };
       const [O, I, KH, KW] = file.shape(`${name}/weight`) as [number, number, number, number];
-      const tape = new Tape(device().capabilities);
+      const tape = new Tape(device(), { precision: 'f32' });
       const x = imageInput(tape, file, `${name}/x`);
       const dy = imageInput(tape, file, `${name}/dy`);
       const weight = tape.input('weight', [KH, KW, I, O]);
@@ -82,7 +83,7 @@ describe('layers agree with PyTorch', () => {
   const file = golden('layers');
   for (const [name, json] of Object.entries(file.metadata)) {
     it(`${name} ${json}`, async () => {
-      const tape = new Tape(device().capabilities);
+      const tape = new Tape(device(), { precision: 'f32' });
       const x = imageInput(tape, file, `${name}/x`);
       const dy = imageInput(tape, file, `${name}/dy`);
       const y = (name.startsWith('max') ? maxPool2d : avgPool2d)(x.tensor, JSON.parse(json));
@@ -105,7 +106,7 @@ describe('layers agree with PyTorch', () => {
       const read = (role: string): Float32Array => file.float32(`${name}/${role}`);
       const [N, I] = file.shape(`${name}/x`) as [number, number];
       const O = file.shape(`${name}/bias`)[0];
-      const tape = new Tape(device().capabilities);
+      const tape = new Tape(device(), { precision: 'f32' });
       const x = tape.input('x', [N, I]);
       const weight = tape.input('weight', [I, O]);
       const bias = tape.input('bias', [O]);
@@ -141,7 +142,7 @@ describe('optimisers agree with PyTorch over five steps', () => {
         await variable('first state'),
         await variable('second state'),
       ];
-      const tape = new Tape(device().capabilities);
+      const tape = new Tape(device(), { precision: 'f32' });
       const [parameter, firstState, secondState] = variables.map((v) => tape.variable(v)) as [Tensor, Tensor, Tensor];
       const gradient = tape.input('gradient', shape);
       const learningRate = tape.input('learning rate', [1]);
@@ -179,7 +180,7 @@ describe('optimisers agree with PyTorch over five steps', () => {
 
 describe('where a tolerance says nothing', () => {
   it('max pooling: the first of equal maxima has the gradient, and a NaN comes through', async () => {
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const x = tape.input('x', [1, 4, 6, 1]);
     const y = maxPool2d(x, { kernel: 3, stride: 2, padding: 1 });
     const [dx] = backward(y, [x]);
@@ -196,7 +197,7 @@ describe('where a tolerance says nothing', () => {
   });
 
   it('cross-entropy: a label that is no class gives NaN, in its own row of the gradient only', async () => {
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const logits = tape.input('logits', [2, 3]);
     const labels = tape.input('labels', [2], 'u32');
     const loss = softmaxCrossEntropy(logits, labels);
@@ -215,7 +216,7 @@ describe('where a tolerance says nothing', () => {
   });
 
   it('cross-entropy: a NaN among the logits gives NaN', async () => {
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const logits = tape.input('logits', [1, 5]);
     const labels = tape.input('labels', [1], 'u32');
     const values = Float32Array.of(1, 2, Number.NaN, 3, 0);
@@ -237,7 +238,7 @@ describe('where a tolerance says nothing', () => {
     '%s pooling and its gradient reach the end of a grid of more than 65 535 workgroups',
     async (name, pool) => {
       const [H, W] = [4098, 1026];
-      const tape = new Tape(device().capabilities);
+      const tape = new Tape(device(), { precision: 'f32' });
       const x = tape.input('x', [1, H, W, 1]);
       const dy = tape.input('dy', [1, H - 1, W - 1, 1]);
       const y = pool(x, { kernel: 2, stride: 1 });

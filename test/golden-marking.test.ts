@@ -45,7 +45,7 @@ it('follows the marking trajectory of PyTorch: losses and pixels', async () => {
   const levels = nchwToNhwc(file.float32('image'), [B, C, H, W]);
   const variable = await Variable.create(device(), 'image', [B, H, W, C], levels);
 
-  const tape = new Tape(device().capabilities);
+  const tape = new Tape(device(), { precision: 'f32' });
   const image = tape.variable(variable);
   const original = tape.input('original', [B, H, W, C]);
   const carriers = tape.input('carriers', file.shape('carrier'));

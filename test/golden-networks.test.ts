@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import type { SafetensorsTensor } from '../src/formats/safetensors.ts';
-import { backward } from '../src/nn/backward.ts';
 import { Model, parameterSpecs } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
+import { backward } from '../src/shaders/backward.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { createMomenta, recordDescent } from '../src/training/train.ts';
@@ -78,7 +78,7 @@ it.each(ARCHITECTURES)("agrees with torchvision's %s", async (architecture) => {
   const model = await Model.load(device(), config, stateDict(config, NUDGES[architecture]), 'formula');
   const [N, C, H, W] = attributes.shape;
   const image = formula(attributes.image_name, N * C * H * W, (t) => (2 * t - 1) * attributes.image_scale);
-  const tape = new Tape(device().capabilities);
+  const tape = new Tape(device(), { precision: 'f32' });
   const x = tape.input('x', [N, H, W, C]);
   const seed = tape.input('seed', [N, model.featureDimension]);
   const features = model.features(x);
@@ -137,7 +137,7 @@ it.each(Object.keys(golden('networks_train').metadata))(
     const initial = stateDict(config);
     const model = await Model.load(device(), config, initial, 'formula');
     const momenta = await createMomenta(model, false);
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const x = tape.input('x', [N, H, W, C]);
     const labels = tape.input('labels', [N], 'u32');
     const learningRate = tape.input('learning rate', [1]);

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Device } from '../src/gpu/device.ts';
-import { backward } from '../src/nn/backward.ts';
 import { permute } from '../src/nn/layout.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { derive } from '../src/random.ts';
+import { backward } from '../src/shaders/backward.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { createMomenta, recordDescent } from '../src/training/train.ts';
@@ -67,7 +67,7 @@ describe('a weight larger than the device binds', () => {
     const results = new Map<string, Float32Array>();
     const images = uniform('images', 4 * 32 * 32 * 3);
     {
-      const tape = new Tape(device.capabilities);
+      const tape = new Tape(device, { precision: 'f32' });
       const x = tape.input('x', [4, 32, 32, 3]);
       const features = model.features(x);
       const logits = model.logits(features);
@@ -81,7 +81,7 @@ describe('a weight larger than the device binds', () => {
       program.destroy();
     }
     const momenta = await createMomenta(model, false);
-    const tape = new Tape(device.capabilities);
+    const tape = new Tape(device, { precision: 'f32' });
     const x = tape.input('x', [4, 32, 32, 3]);
     const labels = tape.input('labels', [4], 'u32');
     const learningRate = tape.input('learning rate', [1]);
@@ -133,7 +133,7 @@ describe('dropout', () => {
     const device = whole();
     const model = await open(device);
     const run = async (training: boolean, seeds: readonly [number, number]): Promise<Float32Array> => {
-      const tape = new Tape(device.capabilities);
+      const tape = new Tape(device, { precision: 'f32' });
       const x = tape.input('x', [4, 32, 32, 3]);
       const seed = tape.input('seed', [2], 'u32');
       const features = model.features(x, { training, seed });
@@ -165,9 +165,9 @@ describe('dropout', () => {
 
   it('is trained with a seed, or not at all', async () => {
     const model = await open(whole());
-    expect(() => model.features(new Tape().input('x', [2, 32, 32, 3]), { training: true })).toThrow(
-      'a network with dropout is trained with a seed',
-    );
+    expect(() =>
+      model.features(new Tape(undefined, { precision: 'f32' }).input('x', [2, 32, 32, 3]), { training: true }),
+    ).toThrow('a network with dropout is trained with a seed');
     model.destroy();
   });
 });

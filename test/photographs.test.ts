@@ -236,7 +236,7 @@ it('a device sees a region alike, whether it is resized there or before', async 
   const ways = crops.map((crop) => cutRegion(image, crop, size).levels instanceof Float32Array);
   expect(new Set(ways).size).toBe(2);
   const extract = async (run: (crop: (typeof crops)[number]) => [ArrayLike<number>, Uint32Array], pixels: number) => {
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const x = tape.input('x', [pixels, 3]);
     const views = tape.input('crops', [1, 5], 'u32');
     const y = cropResize(x, views, { outHeight: size, outWidth: size });

@@ -2,13 +2,14 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { settings } from '../bench/steps.ts';
 import { Device } from '../src/gpu/device.ts';
 import { defineKernel, type Kernel } from '../src/gpu/kernel.ts';
-import { backward } from '../src/nn/backward.ts';
 import { Model, parameterSpecs } from '../src/nn/model.ts';
 import { openGpu } from '../src/node/device.ts';
 import { prepareStep, stepNames } from '../src/profiling/steps.ts';
 import { derive } from '../src/random.ts';
 import { add } from '../src/shaders/add/add.ts';
-import { conv2d, linear } from '../src/shaders/conv2d/conv2d.ts';
+import { backward } from '../src/shaders/backward.ts';
+import { conv2d } from '../src/shaders/conv2d/conv2d.ts';
+import { linear } from '../src/shaders/linear/linear.ts';
 import { relu } from '../src/shaders/relu/relu.ts';
 import { scale } from '../src/shaders/scale/scale.ts';
 import { sgd } from '../src/shaders/sgd/sgd.ts';
@@ -36,7 +37,7 @@ const target = {
 
 describe('planning', () => {
   it('lets tensors with disjoint lifetimes share memory, never those one launch reads and writes', () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     let x = tape.input('x', [1024]);
     for (let i = 0; i < 10; i++) x = relu(x);
     const plan = planMemory(tape, [x], target);
@@ -47,7 +48,7 @@ describe('planning', () => {
   });
 
   it('puts several tensors where a larger one was', () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const large = relu(tape.input('x', [3, 1024]));
     const row = sumRows(large);
     // Both live to the end, and no launch reads one of them and writes the other or the large one.
@@ -62,7 +63,7 @@ describe('planning', () => {
   });
 
   it('updates as soon as the gradient is there', () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const x = tape.input('x', [8]);
     const [parameter, momentum] = ['parameter', 'momentum'].map((name) => tape.variable(stand(name, [8])));
     const learningRate = tape.input('learning rate', [1]);
@@ -76,7 +77,7 @@ describe('planning', () => {
   });
 
   it('drops what nothing depends on, and computes no gradient that was not asked for', () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const x = tape.input('x', [1, 6, 6, 2]);
     const weight = tape.input('weight', [3, 3, 2, 4]);
     relu(relu(x));
@@ -88,7 +89,7 @@ describe('planning', () => {
   });
 
   it('finishes gradients in the pass that writes them, where nothing else needs them unfinished', () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const x = tape.input('x', [1, 6, 6, 8]);
     const weights = ['first', 'second'].map((name) => tape.variable(stand(name, [3, 3, 8, 8])));
     const h = conv2d(x, weights[0], { padding: 1, relu: true });
@@ -102,7 +103,7 @@ describe('planning', () => {
     // dh is asked for: its sum goes into the pass, the ReLU's gradient stays.
     expect(opsOf([dx, dh])).toEqual(['conv2d', 'conv2d_dx', 'relu_backward', 'conv2d_dx']);
     // What it is computed from changes before the sum is due: it may not wait.
-    const late = new Tape();
+    const late = new Tape(undefined, { precision: 'f32' });
     const z = late.input('z', [1, 6, 6, 8]);
     const [seed, momentum] = ['seed', 'momentum'].map((name) => late.variable(stand(name, z.shape)));
     const [dz] = backward(conv2d(z, late.input('weight', [3, 3, 8, 8]), { padding: 1 }), [z], seed);
@@ -116,7 +117,7 @@ describe('planning', () => {
   });
 
   it('refuses gradients of what has no influence', () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const x = tape.input('x', [4]);
     expect(() => backward(relu(x), [tape.input('z', [4])])).toThrow('z does not influence relu');
   });
@@ -154,7 +155,7 @@ describe('a random plan', () => {
     const random = derive(seed, 'tape');
     const below = (n: number): number => Math.floor(random.uniform() * n);
     const shape = (): Shape => [1 + below(random.uniform() < 0.3 ? 4000 : 100)];
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const variables = Array.from({ length: 4 }, (_, i) => tape.variable(stand(`v${i}`, [16])));
     const tensors = [tape.input('a', shape()), tape.input('b', shape()), ...variables];
     for (let i = 0; i < 40; i++) {
@@ -346,7 +347,7 @@ describe('replaying', () => {
   const device = useDevice();
 
   it('creates nothing after the first replay', async () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const x = tape.input('x', [4, 8]);
     const weight = await Variable.create(device(), 'weight', [8, 3], new Float32Array(24).fill(0.5));
     const y = linear(x, tape.variable(weight));
@@ -365,7 +366,7 @@ describe('replaying', () => {
   });
 
   it('computes what depends on variables alone once, and again when one was written', async () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const x = tape.input('x', [2]);
     const offset = await Variable.create(device(), 'offset', [2], Float32Array.of(1, 2));
     const doubled = scale(tape.variable(offset), 2);
@@ -385,7 +386,7 @@ describe('replaying', () => {
 
   it('refuses before running what exceeds the largest binding, with the bytes needed', async () => {
     const before = device().created.buffers;
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const side = 2 ** 16;
     const y = relu(tape.input('images', [side, side]));
     const bytes = 4 * side * side;
@@ -397,7 +398,7 @@ describe('replaying', () => {
   });
 
   it('refuses wrong sizes of inputs and variables', async () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const x = tape.input('x', [3]);
     const y = relu(x);
     const program = await Program.build(device(), tape, { name: 'sizes', outputs: [y] });
@@ -408,7 +409,7 @@ describe('replaying', () => {
   });
 
   it('gives timestamps of every launch', async () => {
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const y = relu(relu(tape.input('x', [5])));
     const program = await Program.build(device(), tape, { name: 'profile', outputs: [y] });
     const steps = await program.profile();
@@ -426,7 +427,7 @@ describe('memory limit', () => {
 
   it('is kept before anything is allocated', async () => {
     const before = device().created.buffers;
-    const tape = new Tape();
+    const tape = new Tape(undefined, { precision: 'f32' });
     const y = relu(tape.input('x', [30_000]));
     await expect(Program.build(device(), tape, { name: 'limited', outputs: [y] })).rejects.toThrow(
       'limited needs 240000 bytes beside 0 in use; the limit is 100000: use a smaller batch',

@@ -128,7 +128,7 @@ describe('tensors that share memory', () => {
     } as const;
     const model = await Model.load(device(), config, initialStateDict(config, 1), 'fresh weights');
     const momenta = await createMomenta(model, false);
-    const tape = new Tape(device().capabilities);
+    const tape = new Tape(device(), { precision: 'f32' });
     const levels = tape.input('levels', [5, 33, 33, 3]);
     const crops = tape.input('crops', [5, 5], 'u32');
     const labels = tape.input('labels', [5], 'u32');

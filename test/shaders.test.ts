@@ -1,20 +1,35 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Capabilities, Device } from '../src/gpu/device.ts';
+import { defineKernel, type Kernel, specialise } from '../src/gpu/kernel.ts';
 import { PipelineCache } from '../src/gpu/pipelines.ts';
 import { defaultMarkingRecipe, Marker } from '../src/marking/marker.ts';
-import { backward } from '../src/nn/backward.ts';
 import { FeatureExtractor } from '../src/nn/inference.ts';
 import { Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { HALF_SWITCHES, openGpu } from '../src/node/device.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
+import { backward } from '../src/shaders/backward.ts';
 import type { KernelCase } from '../src/shaders/cases.ts';
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { Variable } from '../src/tensor/variable.ts';
 
 const modules = import.meta.glob<{ cases: readonly KernelCase[] }>('../src/shaders/*/*.cases.ts', { eager: true });
-const files = Object.keys(import.meta.glob('../src/**/*.wgsl', { query: '?raw' }));
+const files = import.meta.glob<string>('../src/**/*.wgsl', { query: '?raw', eager: true, import: 'default' });
+
+const nameOf = (file: string): string => file.split('/').at(-1)!.replace('.wgsl', '');
+
+/** Or a piece of some. */
+const isKernel = (code: string): boolean => code.includes('@compute');
+
+/** The pieces that a file is read with, in order: `// Needs: gather.wgsl, ../conv2d/epilogue.wgsl`. */
+function piecesOf(file: string): string[] {
+  const names = /^\/\/ Needs: (.*)$/m.exec(files[file])?.[1].split(', ') ?? [];
+  return names.map((name) => new URL(name, `file:///${file}`).pathname.replace('/src/', '../src/'));
+}
+
+/** Kernels that were launched, by name. */
+const kernels = new Map<string, Kernel>();
 
 /** Every set of capabilities that some kernel chooses a variant by, whatever this machine has. */
 const adapters: Readonly<Record<string, Partial<Capabilities>>> = {
@@ -42,7 +57,7 @@ async function build(
   device: Device,
   { name, inputs, variables = [], record, gradients = [] }: KernelCase,
 ): Promise<void> {
-  const tape = new Tape(device.capabilities, device.capabilities.halfMatrices ? 'f16' : 'f32');
+  const tape = new Tape(device, { precision: device.capabilities.halfMatrices ? 'f16' : 'f32' });
   const owned: Variable[] = [];
   try {
     const tensors: Record<string, ReturnType<Tape['input']>> = {};
@@ -55,7 +70,9 @@ async function build(
     const outputs = Object.values(record(tape, tensors));
     const wrt = gradients.map((input) => tensors[input]);
     if (wrt.length > 0) outputs.push(...backward(outputs[0], wrt));
-    (await Program.build(device, tape, { name, outputs })).destroy();
+    const program = await Program.build(device, tape, { name, outputs });
+    for (const { kernel } of [...program.plan.launches.values()].flat()) kernels.set(kernel.name, kernel);
+    program.destroy();
     await device.idle();
   } finally {
     for (const variable of owned) variable.destroy();
@@ -82,9 +99,48 @@ describe('every kernel compiles at default limits', () => {
   }
 
   it('no file is left out', () => {
-    expect(files.length).toBeGreaterThan(10);
-    const names = files.map((file) => file.split('/').at(-1)!.replace('.wgsl', ''));
-    expect(names.filter((name) => !compiled.has(name))).toEqual([]);
+    expect(Object.keys(files).length).toBeGreaterThan(10);
+    const whole = Object.keys(files).filter((file) => isKernel(files[file]));
+    expect(whole.map(nameOf).filter((name) => !compiled.has(name))).toEqual([]);
+    const needed = new Set(whole.flatMap(piecesOf));
+    expect(Object.keys(files).filter((file) => !whole.includes(file) && !needed.has(file))).toEqual([]);
+  });
+});
+
+describe('every WGSL file opens in any WGSL tool', () => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openNull(adapters['a GPU with matrix units']);
+  });
+  afterAll(() => device.destroy());
+
+  /** What Dawn says against it. */
+  async function problems(code: string): Promise<string[]> {
+    device.gpu.pushErrorScope('validation');
+    const { messages } = await device.gpu.createShaderModule({ code }).getCompilationInfo();
+    await device.gpu.popErrorScope();
+    return messages.map(({ message, lineNum }) => `${message}: ${code.split('\n')[lineNum - 1]}`);
+  }
+
+  for (const [file, code] of Object.entries(files)) {
+    const pieces = piecesOf(file);
+    it([nameOf(file), ...pieces.map(nameOf)].join(' with '), async () => {
+      const needed = pieces.map((piece) => files[piece]);
+      // Joined as for a device, with the defaults as they are; what stands alone is taken from the disk without any reading of ours.
+      const joined = isKernel(code) && needed.length > 0;
+      const text = joined ? specialise(defineKernel(nameOf(file), code, ...needed)) : [code, ...needed].join('\n');
+      expect(await problems(text)).toEqual([]);
+    });
+  }
+
+  it('and is joined as its first lines say', () => {
+    expect(kernels.size).toBeGreaterThan(40);
+    for (const [name, kernel] of kernels) {
+      const file = Object.keys(files).find((file) => nameOf(file) === name)!;
+      expect(kernel.code, file).toBe(
+        defineKernel(name, files[file], ...piecesOf(file).map((piece) => files[piece])).code,
+      );
+    }
   });
 });
 

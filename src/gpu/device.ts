@@ -1,6 +1,11 @@
 import { AdapterError, DeviceError } from '../errors.ts';
-import type { Precision } from '../tensor/tape.ts';
 import { PipelineCache } from './pipelines.ts';
+
+/**
+ * What the factors of matrix products and convolutions are rounded to. Sums, and everything else, are float32 in either case. `f16` is
+ * for devices whose `capabilities.halfMatrices` says so.
+ */
+export type Precision = 'f32' | 'f16';
 
 /** What kernels may choose a variant by. Never the vendor's name. */
 export interface Capabilities {

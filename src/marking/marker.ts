@@ -3,11 +3,11 @@ import { DeviceError } from '../errors.ts';
 import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
 import { packLevels } from '../images/region.ts';
-import { backward } from '../nn/backward.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import type { NetworkConfig } from '../nn/networks.ts';
 import { derive } from '../random.ts';
+import { backward } from '../shaders/backward.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
 import { markingLoss } from '../shaders/marking_loss/marking_loss.ts';
 import { greyGradient, pgdStep, stepFactors } from '../shaders/pgd_step/pgd_step.ts';
@@ -181,7 +181,7 @@ export class Marker {
     try {
       for (const name of ['image', 'original']) variables.push(await Variable.create(device, name, shape));
       variables.push(await Variable.create(device, 'vanilla crops', [batchSize, 5], undefined, 'u32'));
-      const tape = new Tape(device.capabilities, device.precision);
+      const tape = new Tape(device, { precision: device.precision });
       const [image, original, fixedCrops] = variables.map((variable) => tape.variable(variable));
       const carriers = tape.input('carriers', [batchSize, model.featureDimension]);
       const crops = tape.input('crops', [batchSize, 5], 'u32');

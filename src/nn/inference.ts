@@ -68,7 +68,7 @@ export class FeatureExtractor {
   /** For regions of images with up to `imagePixels`. Throws DeviceError when a batch of that size does not fit. */
   static async create(model: Model, imagePixels: number, batchSize: number): Promise<FeatureExtractor> {
     const { inputSize, channels } = model.config;
-    const tape = new Tape(model.device.capabilities);
+    const tape = new Tape(model.device, { precision: 'f32' });
     const levels = tape.input('levels', [batchSize * regionPixels(inputSize, imagePixels), channels]);
     const crops = tape.input('crops', [batchSize, 5], 'u32');
     const features = model.features(networkInput(model, levels, crops));
@@ -184,7 +184,7 @@ export async function headLogits(model: Model, features: Float32Array): Promise<
   const { numClasses } = model.config;
   const count = features.length / d;
   const rows = Math.min(HEAD_ROWS, count);
-  const tape = new Tape(model.device.capabilities);
+  const tape = new Tape(model.device, { precision: 'f32' });
   const input = tape.input('features', [rows, d]);
   const output = model.logits(input);
   const program = await Program.build(model.device, tape, { name: 'last layer', outputs: [output] });

@@ -141,7 +141,7 @@ export class Model {
 /** The tensors of a network's state dict in PyTorch's order, without `num_batches_tracked`. Throws InputError for an unknown network. */
 export function parameterSpecs(config: NetworkConfig): readonly ParameterSpec[] {
   const specs = new Map<string, ParameterSpec>();
-  const tape = new Tape();
+  const tape = new Tape(undefined, { precision: 'f32' });
   const parts = (spec: ParameterSpec): Tensor[] => {
     specs.set(spec.name, spec);
     return [tape.input(spec.name, wholeShape(spec))];

@@ -1,9 +1,10 @@
 import { add } from '../shaders/add/add.ts';
 import { batchNorm, foldBatchNorm } from '../shaders/batch_norm/batch_norm.ts';
 import { concat } from '../shaders/concat/concat.ts';
-import { type Conv2dOptions, conv2d, linear } from '../shaders/conv2d/conv2d.ts';
+import { type Conv2dOptions, conv2d } from '../shaders/conv2d/conv2d.ts';
 import { dropout } from '../shaders/dropout/dropout.ts';
 import { expand } from '../shaders/expand/expand.ts';
+import { linear } from '../shaders/linear/linear.ts';
 import { reshape } from '../shaders/reshape/reshape.ts';
 import type { Tape } from '../tensor/tape.ts';
 import type { Tensor } from '../tensor/tensor.ts';

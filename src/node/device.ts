@@ -1,7 +1,7 @@
 import os from 'node:os';
 import { AdapterError, UsageError } from '../errors.ts';
-import { Device, type DeviceOptions } from '../gpu/device.ts';
-import { requireSelfTest } from '../shaders/selftest.ts';
+import type { Device, DeviceOptions } from '../gpu/device.ts';
+import { openCheckedDevice } from '../shaders/selftest.ts';
 import { optionalModule } from './optional.ts';
 
 /** Which adapter {@link openDevice} opens, and how. */
@@ -53,7 +53,7 @@ const instances = new WeakMap<Device, GPU>();
  * Opens the device the user asked for, or the best there is.
  *
  * @throws MissingModuleError if the optional dependency `webgpu` is missing; AdapterError if there is no adapter, or none for the
- * precision asked for; UsageError if none has the name asked for; DeviceError where a precision fails its self-test.
+ * precision asked for, or if it fails its self-test; UsageError if none has the name asked for.
  */
 export async function openDevice(options: NodeDeviceOptions = {}): Promise<Device> {
   const half = options.precision === 'f16';
@@ -69,10 +69,9 @@ export async function openDevice(options: NodeDeviceOptions = {}): Promise<Devic
       `no adapter is called ${options.adapter}; there are: ${adapters.map(({ info }) => info.description).join('; ')}`,
     );
   const memory = adapter.info.isFallbackAdapter ? Math.floor(os.freemem() * 0.8) : Number.POSITIVE_INFINITY;
-  const device = await Device.open(adapter, { memoryLimitBytes: memory, ...options });
+  const device = await openCheckedDevice(adapter, { memoryLimitBytes: memory, ...options });
   // Dawn ends with the object it was opened by: it lives as long as the device does.
   instances.set(device, gpu);
-  if (half) await requireSelfTest(device, 'f16');
   // While a promise of Dawn's is pending its binding polls, and the polling thread takes cores from a software adapter's
   // workers. They exist by now and keep their priority; only this thread steps back.
   if (device.capabilities.software) os.setPriority(19);

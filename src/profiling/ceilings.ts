@@ -63,7 +63,7 @@ export function prepareMultiplyAdd(device: Device): Promise<Prepared> {
 
 /** A copy where there are no iterations. */
 async function prepare(device: Device, name: string, workgroups: number, iterations: number): Promise<Prepared> {
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device, { precision: 'f32' });
   const shape = [workgroups * WORKGROUP_VALUES, 4];
   const x = tape.input('x', shape);
   const [y] = tape.record({

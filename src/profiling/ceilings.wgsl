@@ -3,6 +3,8 @@
 // Otherwise an invocation does `iterations` × 8 multiply-adds on each of 12 numbers, which stay in registers: the 12 chains are
 // independent, so that no unit waits, and 8 turns are written out, so that the loop itself costs little.
 
+const COPY = false;
+
 struct Params { iterations: u32, a: f32, b: f32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;

@@ -23,7 +23,7 @@ export function prepareStep(model: Model, step: StepName, batch: number): Promis
 }
 
 async function prepareForward(model: Model, batch: number): Promise<Prepared> {
-  const tape = new Tape(model.device.capabilities, model.device.precision);
+  const tape = new Tape(model.device, { precision: model.device.precision });
   const images = recordImages(tape, model, batch);
   const logits = model.logits(model.features(networkInput(model, images.levels, images.crops)));
   const program = await Program.build(model.device, tape, { name: 'forward', outputs: [logits] });
@@ -40,7 +40,7 @@ async function prepareTraining(model: Model, batch: number): Promise<Prepared> {
     for (const momentum of momenta.values()) momentum.destroy();
   };
   try {
-    const tape = new Tape(model.device.capabilities, model.device.precision);
+    const tape = new Tape(model.device, { precision: model.device.precision });
     const images = recordImages(tape, model, batch);
     const labels = tape.input('labels', [batch], 'u32');
     const learningRate = tape.input('learning rate', [1]);

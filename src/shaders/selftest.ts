@@ -1,9 +1,12 @@
-import { DeviceError } from '../errors.ts';
-import type { Device } from '../gpu/device.ts';
+import { AdapterError } from '../errors.ts';
+import { Device, type DeviceOptions, type Precision } from '../gpu/device.ts';
 import { Program } from '../tensor/program.ts';
-import { type Precision, Tape } from '../tensor/tape.ts';
+import { Tape } from '../tensor/tape.ts';
 import { type Shape, sizeOf } from '../tensor/tensor.ts';
-import { conv2d, linear, productsOverRows, scaleOf } from './conv2d/conv2d.ts';
+import { conv2d } from './conv2d/conv2d.ts';
+import { halfScaleOf } from './half_scale/half_scale.ts';
+import { linear } from './linear/linear.ts';
+import { productsOverRows } from './linear/products.ts';
 
 /** One computation of the self-test, compared with what it must give. */
 export interface SelfTest {
@@ -25,7 +28,7 @@ const GRADIENT = 2 ** -30;
  * all values are such that rounding them loses nothing, and the tolerance is the same. Throws DeviceError if the device fails.
  */
 export async function selfTest(device: Device, precision: Precision = 'f32'): Promise<SelfTest[]> {
-  const tape = new Tape(device.capabilities, precision);
+  const tape = new Tape(device, { precision });
   // Kernels for matrix units take channels in fours; float32 has kernels for any number, in fours those of the product over rows.
   const [inner, columns, C, O] = precision === 'f16' ? [152, 44, 20, 36] : [150, 41, 19, 37];
   const a = tape.input('a', [67, inner]);
@@ -36,7 +39,7 @@ export async function selfTest(device: Device, precision: Precision = 'f32'): Pr
   const convolution = conv2d(x, weight, { stride: 2, padding: 1 });
   const rows = tape.input('rows', [1, 300, 40]);
   const gradient = tape.input('gradient', [1, 300, 48]);
-  const overRows = productsOverRows(rows, gradient, scaleOf(gradient));
+  const overRows = productsOverRows(rows, gradient, halfScaleOf(gradient));
 
   const outputs = [product, convolution, overRows];
   const program = await Program.build(device, tape, { name: 'self-test', outputs });
@@ -56,17 +59,17 @@ export async function selfTest(device: Device, precision: Precision = 'f32'): Pr
       compare(
         `matrix product 67x${inner} by ${inner}x${columns}`,
         await program.read(product),
-        matrixProduct(values.get(a)!, values.get(b)!, a.shape, b.shape),
+        expectedProduct(values.get(a)!, values.get(b)!, a.shape, b.shape),
       ),
       compare(
         `convolution 2x13x10x${C} 3x3/2 to ${O}`,
         await program.read(convolution),
-        convolve(values.get(x)!, values.get(weight)!, x.shape, weight.shape, convolution.shape, 2, 1),
+        expectedConvolution(values.get(x)!, values.get(weight)!, x.shape, weight.shape, convolution.shape, 2, 1),
       ),
       compare(
         'product over rows 300x40 by 300x48',
         await program.read(overRows),
-        matrixProduct(transposed(values.get(rows)!, 300, 40), values.get(gradient)!, [40, 300], [300, 48]),
+        expectedProduct(transposed(values.get(rows)!, 300, 40), values.get(gradient)!, [40, 300], [300, 48]),
       ),
     ];
   } finally {
@@ -74,13 +77,36 @@ export async function selfTest(device: Device, precision: Precision = 'f32'): Pr
   }
 }
 
-/** Throws DeviceError where the device fails the self-test of `precision`. */
+/**
+ * Opens a device on `adapter`, as `Device.open` does, and tests it: the way in, in every runtime, for whatever is more than an
+ * experiment. Drivers and runtimes have computed wrongly without a word. Tested is float32, which features and scores are computed with,
+ * and the precision asked for.
+ *
+ * @throws AdapterError where the adapter refuses a device, lacks what the options ask for, or fails the test.
+ */
+export async function openCheckedDevice(adapter: GPUAdapter, options: DeviceOptions = {}): Promise<Device> {
+  const device = await Device.open(adapter, options);
+  try {
+    for (const precision of new Set<Precision>(['f32', device.precision])) await requireSelfTest(device, precision);
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
+  return device;
+}
+
+/**
+ * Tests an opened device.
+ *
+ * @throws AdapterError where it fails the self-test of `precision`.
+ */
 export async function requireSelfTest(device: Device, precision: Precision): Promise<void> {
   const failed = (await selfTest(device, precision)).find(({ passed }) => !passed);
-  if (failed)
-    throw new DeviceError(
-      `${device.name} computes wrongly with precision ${precision} (${failed.name}: relative error ${failed.error.toExponential(1)}, allowed ${failed.tolerance}); use f32`,
-    );
+  if (!failed) return;
+  const cure = precision === 'f32' ? 'update its driver, or choose another adapter' : 'use f32';
+  throw new AdapterError(
+    `${device.name} computes wrongly with precision ${precision} (${failed.name}: relative error ${failed.error.toExponential(1)}, allowed ${failed.tolerance}); ${cure}`,
+  );
 }
 
 /**
@@ -108,7 +134,7 @@ function relativeError(actual: Float32Array, expected: Float64Array): number {
   return worst / scale;
 }
 
-function matrixProduct(a: Float32Array, b: Float32Array, aShape: Shape, bShape: Shape): Float64Array {
+function expectedProduct(a: Float32Array, b: Float32Array, aShape: Shape, bShape: Shape): Float64Array {
   const [rows, inner, columns] = [aShape[0], aShape[1], bShape[1]];
   const y = new Float64Array(rows * columns);
   for (let r = 0; r < rows; r++)
@@ -117,7 +143,7 @@ function matrixProduct(a: Float32Array, b: Float32Array, aShape: Shape, bShape: 
   return y;
 }
 
-function convolve(
+function expectedConvolution(
   x: Float32Array,
   weight: Float32Array,
   xShape: Shape,

@@ -23,7 +23,7 @@ interface LabelledLaunch {
   readonly launch: Launch;
 }
 
-interface Step {
+interface BoundLaunch {
   readonly label: string;
   readonly kernel: string;
   readonly variant: string;
@@ -75,8 +75,8 @@ export class Program {
   readonly #updated: readonly Tensor[];
   readonly #inFlight: Promise<void>[] = [];
   readonly #guarded: { buffer: GPUBuffer; bytes: number }[] = [];
-  #prologue: Step[] = [];
-  #steps: Step[] = [];
+  #prologue: BoundLaunch[] = [];
+  #steps: BoundLaunch[] = [];
   #prologueVersion = -1;
 
   private constructor(device: Device, tape: Tape, plan: Plan, name: string, buildMs: Program['buildMs']) {
@@ -302,7 +302,7 @@ export class Program {
     launches: readonly LabelledLaunch[],
     pipelines: readonly GPUComputePipeline[],
     maxWorkgroups: number,
-  ): Promise<Step[]> {
+  ): Promise<BoundLaunch[]> {
     const { device } = this;
     // All parameters of the program in one buffer, written once.
     const alignment = device.gpu.limits.minUniformBufferOffsetAlignment;
@@ -332,7 +332,7 @@ export class Program {
           throw new Error(`${kernel.name}: no binding ${name}`);
       }
       const bound = new Set<Tensor>();
-      const entries: GPUBindGroupEntry[] = kernel.bindings.map(({ name }, binding) => {
+      const entries: GPUBindGroupEntry[] = kernel.bindings.map(({ name, index: binding }) => {
         if (!(name in bind)) throw new Error(`${kernel.name}: binding ${name} is missing`);
         const tensor = bind[name];
         if (tensor) bound.add(tensor);
@@ -340,7 +340,8 @@ export class Program {
       });
       if (kernel.params.length > 0) {
         const { bytes, at } = params[index];
-        entries.push({ binding: entries.length, resource: { buffer: uniform, offset: at, size: bytes.length } });
+        const resource = { buffer: uniform, offset: at, size: bytes.length };
+        entries.push({ binding: kernel.types.indexOf('uniform'), resource });
       }
       return {
         label,
@@ -357,14 +358,14 @@ export class Program {
     });
   }
 
-  #submit(steps: readonly Step[]): void {
+  #submit(steps: readonly BoundLaunch[]): void {
     const budget = this.device.capabilities.software ? SUBMIT_FLOPS.software : SUBMIT_FLOPS.hardware;
     let next = 0;
     while (next < steps.length) {
       const encoder = this.device.gpu.createCommandEncoder();
       const pass = encoder.beginComputePass();
       let flops = 0;
-      let previous: Step | undefined;
+      let previous: BoundLaunch | undefined;
       do {
         const step = steps[next++];
         encode(pass, step, previous);
@@ -378,7 +379,7 @@ export class Program {
 }
 
 /** Every call costs about a microsecond of the host: what the step before it has set is not set again. */
-function encode(pass: GPUComputePassEncoder, step: Step, previous?: Step): void {
+function encode(pass: GPUComputePassEncoder, step: BoundLaunch, previous?: BoundLaunch): void {
   if (step.pipeline !== previous?.pipeline) pass.setPipeline(step.pipeline);
   pass.setBindGroup(0, step.bindGroup);
   pass.dispatchWorkgroups(...step.workgroups);

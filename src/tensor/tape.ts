@@ -1,18 +1,12 @@
-import type { Capabilities } from '../gpu/device.ts';
+import type { Capabilities, Precision } from '../gpu/device.ts';
 import type { Constants, Kernel } from '../gpu/kernel.ts';
 import { type DType, type Shape, Tensor } from './tensor.ts';
 import type { Variable } from './variable.ts';
 
-/**
- * What the factors of matrix products and convolutions are rounded to. Sums, and everything else, are float32 in either case. `f16` is
- * for devices whose `capabilities.halfMatrices` says so.
- */
-export type Precision = 'f32' | 'f16';
-
 /** One dispatch of one kernel. */
 export interface Launch {
   readonly kernel: Kernel;
-  /** Written before the kernel as `const`: they pick the variant, so few combinations, please. */
+  /** In place of the kernel's defaults: they pick the variant, so few combinations, please. */
   readonly constants?: Constants;
   /** Fields of the kernel's `Params`. */
   readonly params?: Readonly<Record<string, number>>;
@@ -76,9 +70,13 @@ export interface Node extends NodeSpec {
   readonly finishing?: Finish;
 }
 
+export interface TapeOptions {
+  readonly precision: Precision;
+}
+
 /**
  * A computation as a list of nodes, recorded once with shapes only. `Program.build` plans and replays it; `backward`
- * (src/nn/backward.ts) appends gradients to it.
+ * (src/shaders/backward.ts) appends gradients to it.
  */
 export class Tape {
   /** When recording began, by `performance.now`. */
@@ -93,8 +91,12 @@ export class Tape {
   readonly capabilities: Capabilities | undefined;
   readonly precision: Precision;
 
-  constructor(capabilities?: Capabilities, precision: Precision = 'f32') {
-    this.capabilities = capabilities;
+  /**
+   * A tape for `target`, a device as a rule; for `undefined` operators choose what suits any adapter. The precision is always said: what
+   * rests on it, features and scores that are evidence, must not depend on a default.
+   */
+  constructor(target: { readonly capabilities: Capabilities } | undefined, { precision }: TapeOptions) {
+    this.capabilities = target?.capabilities;
     this.precision = precision;
   }
 

@@ -2,11 +2,11 @@ import { ahead, type Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
 import { randomCrop } from '../images/crop.ts';
 import { regionPixels } from '../images/region.ts';
-import { backward } from '../nn/backward.ts';
 import { evaluationCrop, infer, networkInput, type OnProgress, writeRegions } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { Parameter } from '../nn/parameter.ts';
 import { derive } from '../random.ts';
+import { backward } from '../shaders/backward.ts';
 import { scale } from '../shaders/scale/scale.ts';
 import { sgd } from '../shaders/sgd/sgd.ts';
 import { softmax } from '../shaders/softmax/softmax.ts';
@@ -196,7 +196,7 @@ async function fullStep(
   const watching = teacher && 'model' in teacher ? teacher.model : undefined;
   // Regions hold what the one that takes more pixels needs.
   const inputSize = Math.max(model.config.inputSize, watching?.config.inputSize ?? 0);
-  const tape = new Tape(model.device.capabilities, model.device.precision);
+  const tape = new Tape(model.device, { precision: model.device.precision });
   const levels = tape.input('levels', [batchSize * regionPixels(inputSize, loader.pixels), channels]);
   const crops = tape.input('crops', [batchSize, 5], 'u32');
   const { temperature } = recipe;
@@ -252,7 +252,7 @@ async function linearStep(
       `${loader.dataset.path}: ${all.length} feature values for ${loader.dataset.length} images of ${d}`,
     );
   }
-  const tape = new Tape(model.device.capabilities);
+  const tape = new Tape(model.device, { precision: 'f32' });
   const features = tape.input('features', [batchSize, d]);
   const targets = recordTargets(tape, loader, batchSize, scores, recipe.temperature);
   const { labels } = targets;

@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,8 +7,10 @@ import { expectGoldenOutputs, expectGoldenTraining } from '../golden_resnet.ts';
 import { installPrograms } from './install.ts';
 import type { Detected } from './programs/detection.ts';
 import type { NetworkOutputs } from './programs/golden_network.ts';
+import type { DecodedFiles } from './programs/image_files.ts';
 import type { ProgramName } from './programs/index.ts';
 import type { Marked } from './programs/marking.ts';
+import type { Refused } from './programs/refused.ts';
 import type { SelfTested } from './programs/self_test.ts';
 import type { Trained } from './programs/training.ts';
 import { node, others, type RuntimeUnderTest, type Started } from './runtimes.ts';
@@ -61,6 +63,25 @@ describe.each([node, ...others].map((runtime) => ({ runtime, name: runtime.name 
       for (const { name, error, tolerance } of [...tests, ...synchronous.tests])
         expect(error, name).toBeLessThanOrEqual(tolerance);
       expect(synchronous.thrown).toBeGreaterThan(0);
+    });
+
+    test('a device that computes wrongly is refused', async () => {
+      const { name, message } = await resultOf<Refused>('refused');
+      expect(name).toBe('AdapterError');
+      expect(message).toMatch(/ computes wrongly with precision f32 \(.*: relative error \d/);
+    });
+
+    test('image files are decoded to the bit, and written without loss', async () => {
+      const files = await resultOf<DecodedFiles>('image files');
+      const expected: DecodedFiles = JSON.parse(readFileSync(join(inputs, 'images/decoded.json'), 'utf8'));
+      expect(Object.keys(files)).toEqual(Object.keys(expected));
+      for (const [name, decoded] of Object.entries(files)) {
+        if ('refused' in decoded)
+          expect(decoded.refused, name).toMatch(/, which portableCodec does not decode; convert it$/);
+        else expect(decoded, name).toMatchObject({ ...expected[name], again: decoded.sha256 });
+      }
+      const refused = Object.values(files).filter((decoded) => 'refused' in decoded);
+      expect(refused.length).toBe(runtime.portable ? 3 : 0);
     });
 
     test('features, logits and image gradient are those of PyTorch', async () => {

@@ -36,6 +36,8 @@ export interface RuntimeUnderTest {
   readonly executable: string;
   /** Runs kernels by the very compiler and driver that this process would: then results are the same bits. */
   readonly sameAdapter: boolean;
+  /** Image files are decoded by the portable codec, not by sharp. */
+  readonly portable: boolean;
   /** @param folder of `installPrograms`, @param inputs the folder that `load` reads from */
   start(folder: string, inputs: string): Promise<Started>;
 }
@@ -62,6 +64,7 @@ function inProcesses(name: string, command: readonly [string, ...string[]], gpu:
     name,
     executable,
     sameAdapter: gpu === 'dawn',
+    portable: gpu === 'native',
     start: async (folder, inputs) => ({
       async run(program) {
         const child: ChildProcess = spawn(
@@ -113,6 +116,7 @@ function inChromium(name: string, where: keyof RuntimesPage): RuntimeUnderTest {
     name,
     executable: CHROMIUM,
     sameAdapter: false,
+    portable: true,
     async start(folder, inputs) {
       const server = await serve({ '/inputs/': inputs, '/': await bundlePage(folder) });
       const { page, close } = await openPage(`${server.origin}/page.html`);

@@ -26,7 +26,7 @@ export async function open({ precision }) {
 
 async function prepareMatmul(device, work) {
   const { m, k, n } = work;
-  const tape = new Tape(device.capabilities, device.precision);
+  const tape = new Tape(device, { precision: device.precision });
   const inputs = { a: tape.input('a', [m, k]), b: tape.input('b', [k, n]) };
   const y = linear(inputs.a, inputs.b);
   return await operator(device, tape, y, {
@@ -46,7 +46,7 @@ async function prepareConv2d(device, work) {
   const hwio = [kh, kw, c, oc];
   if (data.weight) data.weight = oihwToHwio(data.weight, shapes.inputs.weight);
 
-  const tape = new Tape(device.capabilities, device.precision);
+  const tape = new Tape(device, { precision: device.precision });
   const inputs = {};
   const variables = [];
   // Frozen in a forward pass, as in a model; an input, which may change with every run, in the gradients.
@@ -83,7 +83,7 @@ async function operator(device, tape, output, { inputs, data, variables, canonic
 
 async function forward(device, work) {
   const model = await loadModel(device, work.network);
-  const tape = new Tape(device.capabilities, device.precision);
+  const tape = new Tape(device, { precision: device.precision });
   const x = tape.input('x', imageShape(work));
   const logits = model.logits(model.features(x));
   const program = await Program.build(device, tape, { name: 'forward', outputs: [logits] });
@@ -102,7 +102,7 @@ async function forward(device, work) {
 async function train(device, work) {
   const model = await loadModel(device, work.network);
   const momenta = await library.createMomenta(model, false);
-  const tape = new Tape(device.capabilities, device.precision);
+  const tape = new Tape(device, { precision: device.precision });
   const x = tape.input('x', imageShape(work));
   const labels = tape.input('labels', [work.batch], 'u32');
   const learningRate = tape.input('learning rate', [1]);
@@ -135,7 +135,7 @@ async function mark(device, work) {
   const whole = new Array(work.batch).fill({ top: 0, left: 0, height: size, width: size, flip: false });
   const crops = packCrops(whole, new Array(work.batch).fill({ height: size, width: size }));
   const fixedCrops = await Variable.create(device, 'crops', [work.batch, 5], crops, 'u32');
-  const tape = new Tape(device.capabilities, device.precision);
+  const tape = new Tape(device, { precision: device.precision });
   // As `Marker` does: crops of photographs change with every iteration, those of small images never do.
   const drawn = size > 64 ? tape.input('crops', [work.batch, 5], 'u32') : undefined;
   const cropsTensor = drawn ?? tape.variable(fixedCrops);

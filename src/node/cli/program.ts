@@ -1,7 +1,6 @@
 import { RadioactiveError, UsageError } from '../../errors.ts';
 import { jsonDocument } from '../../formats/json.ts';
-import type { Device } from '../../gpu/device.ts';
-import type { Precision } from '../../tensor/tape.ts';
+import type { Device, Precision } from '../../gpu/device.ts';
 import { openDevice } from '../device.ts';
 import { type Command, columns, commandHelp, commonOptions, parseOptions, type Result, suggest } from './command.ts';
 import { describeFailure, INTERRUPTED, isAbort, stackOf } from './output.ts';

@@ -4,6 +4,8 @@
 // learningRate·weightDecay. 1 − beta and −ln beta come from the host: here they would have lost half their digits.
 // Sixteen elements an invocation.
 
+const DECOUPLED = false;
+
 struct Params {
   quads: u32, beta1: f32, share1: f32, rate1: f32, beta2: f32, share2: f32, rate2: f32, eps: f32, weightDecay: f32,
 }

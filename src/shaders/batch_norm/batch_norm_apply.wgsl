@@ -1,5 +1,9 @@
 // y = x·scale[c] + shift[c], plus residual, through a ReLU where asked for. x, residual, y [R, C]. One invocation four rows of
-// one `Channels`, whose scale and shift it loads once. Given: Channels, HAS_RESIDUAL, RELU.
+// one `Channels`, whose scale and shift it loads once.
+
+alias Channels = vec4f;
+const HAS_RESIDUAL = false;
+const RELU = false;
 
 struct Params { rows: u32, C: u32 }  // C in `Channels`
 @group(0) @binding(0) var<storage, read> x: array<Channels>;

@@ -1,5 +1,8 @@
 // dx = gamma·inverse·(dy − dbeta/R − x̂·dgamma/R) where the statistics came from the batch, gamma·inverse·dy where they were
-// frozen. x, dy, dx [R, C], saved [2, C] = (mean, inverse). One invocation four rows of one `Channels`. Given: Channels, TRAINING.
+// frozen. x, dy, dx [R, C], saved [2, C] = (mean, inverse). One invocation four rows of one `Channels`.
+
+alias Channels = vec4f;
+const TRAINING = true;  // the statistics are the batch's
 
 struct Params { rows: u32, C: u32 }  // C in `Channels`
 @group(0) @binding(0) var<storage, read> x: array<Channels>;

@@ -1,4 +1,7 @@
-// A frozen batch norm inside the convolution before it: folded[..., o] = weight[..., o]·scale[o]. One invocation an element.
+// A frozen batch norm inside the convolution before it: folded[..., o] = weight[..., o]·scale[o], plus shift[o] where asked for.
+// One invocation an element.
+
+const ADD_SHIFT = false;
 
 struct Params { size: u32, O: u32 }
 @group(0) @binding(0) var<storage, read> weight: array<f32>;

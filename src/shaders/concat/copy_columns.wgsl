@@ -1,6 +1,8 @@
 // y[r, yFirst + c] = x[r, xFirst + c] for a run of columns of every row; x [R, xColumns], y [R, yColumns]. RUN columns an
 // invocation, of which there are `runs` in a row.
 
+const RUN = 1u;
+
 struct Params { size: u32, runs: u32, xColumns: u32, xFirst: u32, yColumns: u32, yFirst: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;

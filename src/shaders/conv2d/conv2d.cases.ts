@@ -1,5 +1,8 @@
 import type { ErrorCase, KernelCase, Values } from '../cases.ts';
-import { conv2d, linear, products, productsOverRows } from './conv2d.ts';
+import { halfScaleOf } from '../half_scale/half_scale.ts';
+import { reluBackward } from '../relu/relu.ts';
+import { conv2d } from './conv2d.ts';
+import { conv2dDx } from './gradients.ts';
 
 interface ConvShape {
   n: number;
@@ -79,6 +82,28 @@ function convCase(shape: ConvShape): KernelCase {
   };
 }
 
+/** The gradient of a ReLU in the pass of a convolution's gradient, which writes what it is applied to. */
+function gateCase(n: number, size: number, c: number, o: number): KernelCase {
+  return {
+    name: `conv2d gate ${n}x${size}x${size}x${c} to ${o}`,
+    inputs: {
+      dy: { shape: [n, size, size, o] },
+      weight: { shape: [1, 1, c, o] },
+      y: { shape: [n, size, size, c] },
+    },
+    record: (_, { dy, weight, y }) => ({
+      dx: reluBackward(conv2dDx(dy, weight, { H: size, W: size, stride: 1, padding: 0, scale: halfScaleOf(dy) }), y),
+    }),
+    reference: ({ dy, weight, y }) => ({
+      dx: y.map((value, at) => {
+        let sum = 0;
+        for (let k = 0; k < o; k++) sum += dy[Math.floor(at / c) * o + k] * weight[(at % c) * o + k];
+        return value <= 0 ? 0 : sum;
+      }),
+    }),
+  };
+}
+
 /** Two convolutions with a shortcut around the second: sum and ReLU of the gradient go into the pass that writes it. */
 function blockCase(n: number, size: number, c: number): KernelCase {
   const shape = { n, h: size, w: size, c, o: c, kh: 3, kw: 3, stride: 1, padding: 1, bias: false };
@@ -94,46 +119,6 @@ function blockCase(n: number, size: number, c: number): KernelCase {
       return reference({ ...shape, residual: true, relu: false }, { x: h, weight: weight, residual: h });
     },
     gradients: ['x'],
-  };
-}
-
-function linearCase(n: number, i: number, o: number, withBias: boolean): KernelCase {
-  return {
-    name: `linear ${n}x${i} to ${o}${withBias ? ' bias' : ''}`,
-    inputs: { x: { shape: [n, i] }, weight: { shape: [i, o] }, ...(withBias && { bias: { shape: [o] } }) },
-    record: (_, { x, weight, bias }) => ({ y: linear(x, weight, bias) }),
-    reference: ({ x, weight, bias }) => {
-      const y = new Float64Array(n * o);
-      for (let r = 0; r < n; r++)
-        for (let c = 0; c < o; c++) {
-          let sum = bias?.[c] ?? 0;
-          for (let k = 0; k < i; k++) sum += x[r * i + k] * weight[k * o + c];
-          y[r * o + c] = sum;
-        }
-      return { y };
-    },
-    gradients: ['x', 'weight', ...(withBias ? ['bias'] : [])],
-  };
-}
-
-/** `batches` products [pixels, c] by [c, o], or with `overRows` the transpose of the first by [pixels, o]. */
-function productsCase(batches: number, pixels: number, c: number, o: number, overRows: boolean): KernelCase {
-  const [M, K] = overRows ? [c, pixels] : [pixels, c];
-  return {
-    name: `${overRows ? 'products over rows' : 'products'} ${batches}x${pixels}x${c} by ${o}`,
-    inputs: { x: { shape: [batches, pixels, c] }, factor: { shape: [batches, K, o] } },
-    record: (_, { x, factor }) => ({ y: overRows ? productsOverRows(x, factor) : products(x, factor) }),
-    reference: ({ x, factor }) => {
-      const y = new Float64Array(batches * M * o);
-      for (let b = 0; b < batches; b++)
-        for (let m = 0; m < M; m++)
-          for (let k = 0; k < K; k++) {
-            const [pixel, channel] = overRows ? [k, m] : [m, k];
-            for (let n = 0; n < o; n++)
-              y[(b * M + m) * o + n] += x[(b * pixels + pixel) * c + channel] * factor[(b * K + k) * o + n];
-          }
-      return { y };
-    },
   };
 }
 
@@ -156,24 +141,11 @@ export const cases: readonly KernelCase[] = [
   convCase({ n: 3, h: 17, w: 15, c: 32, o: 32, kh: 3, padding: 1 }),
   // Three channels, filled up to four and gathered from columns, where the adapter's variant does so.
   convCase({ n: 2, h: 11, w: 14, c: 3, o: 16, kh: 7, stride: 2, padding: 3, bias: true, relu: true }),
+  gateCase(2, 5, 8, 12),
+  gateCase(2, 5, 7, 3),
   blockCase(2, 7, 3),
   blockCase(1, 9, 8),
   blockCase(1, 16, 32),
-  linearCase(1, 1, 1, false),
-  linearCase(5, 130, 33, true),
-  linearCase(65, 64, 10, true),
-  linearCase(3, 40, 257, false),
-  linearCase(17, 32, 68, true),
-  // Around the edges of every tile: 128 × 64, 64 × 64, 64 × 16 and 32 × 32; sums of one value a turn, and cut into splits.
-  linearCase(257, 20, 64, true),
-  linearCase(127, 4, 60, false),
-  linearCase(63, 132, 64, true),
-  linearCase(129, 4, 4, false),
-  linearCase(31, 260, 28, true),
-  linearCase(33, 1028, 36, false),
-  linearCase(1, 4, 4, false),
-  productsCase(3, 70, 20, 36, false),
-  productsCase(3, 70, 20, 36, true),
 ];
 
 export const errors: readonly ErrorCase[] = [
@@ -195,10 +167,5 @@ export const errors: readonly ErrorCase[] = [
         residual: tape.input('residual', [1, 4, 4, 2]),
       }),
     message: 'conv2d: residual must be [1,4,4,5]; x [1,4,4,2], weight [3,3,2,5], residual [1,4,4,2]',
-  },
-  {
-    name: 'linear inputs differ',
-    record: (tape) => linear(tape.input('x', [2, 5]), tape.input('weight', [4, 3])),
-    message: 'linear: weight has 4 inputs, x has 5; x [2,5], weight [4,3]',
   },
 ];

@@ -1,32 +1,14 @@
-// Gradient of a convolution with respect to its weight on the matrix units of a GPU: float16 factors, float32 sums. The same
-// mathematics and parameters as conv2d_dweight_tiled.wgsl, the same plan as conv2d_matrix.wgsl with pixels as the inner extent:
-// a workgroup computes 128 rows (tap and input channel) × 64 output channels, a subgroup 64 × 32. dy is multiplied by the power of
+// Gradient of a convolution with respect to its weight on the matrix units of a GPU: float16 factors, float32 sums. What it
+// computes stands in dweight.wgsl; the same plan as conv2d_matrix.wgsl with pixels as the inner extent: a workgroup computes 128 rows (tap and input channel) × 64 output channels, a subgroup 64 × 32. dy is multiplied by the power of
 // two in `scale` before it is rounded, the sums are divided by it.
-// Given: TURN, pixels a turn (16 or 32).
+// Needs: matrices.wgsl, dweight.wgsl
 
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, chromium.subgroup_matrix_uniformity);
+const TURN = 16u;  // pixels a turn, 16 or 32
 
-struct Params {
-  scaled: u32, pixels: u32, batches: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
-  rows: u32, KW: u32, stride: u32, pad: u32, pixelsPerSplit: u32, splits: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(2) var<storage, read> scale: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dweight: array<vec4f>;
-@group(0) @binding(4) var<uniform> p: Params;
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;
+@group(0) @binding(4) var<storage, read> scale: array<f32>;
 
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Sums = subgroup_matrix_result<f32, 16, 16>;
-
-const INVOCATIONS = 128u;
 const ROW_QUADS = 32u;
-const TILE_QUADS = 16u;
-const PAD = 2u;
 const X_ROW = ROW_QUADS + PAD;
 const D_ROW = TILE_QUADS + PAD;
 /** Pixels between those that an invocation loads from x and from dy, and how many. */
@@ -37,7 +19,6 @@ const D_LOADS = TURN / D_STEP;
 
 var<workgroup> xs: array<vec4h, TURN * X_ROW>;  // [pixel][quad of rows]
 var<workgroup> ds: array<vec4h, TURN * D_ROW>;  // [pixel][quad of channels]
-var<workgroup> results: array<vec4f, 4u * 64u>;  // [subgroup][row][quad of channels]
 
 /** Four pixels by their places in the grid of results. */
 struct Pixels { index: vec4u, gx: vec4u, gy: vec4u, n: vec4u }

@@ -1,24 +1,15 @@
 // Gradient of a convolution with respect to its weight, for adapters that run on a CPU with subgroups of 8, where input channels
-// come in fours.
-//
-//   dweight[split, ky, kx, c, o] = Σ_{pixels of the split} x[n, gy*stride - pad + ky, gx*stride - pad + kx, c] · dy[n, gy, gx, o]
-//
-// x [N, H, W, C], dy [N, GH, GW, O], dweight [splits, batches, KH·KW·C, O]: the sum over pixels is cut into splits that run
-// beside each other and are added afterwards, in a fixed order. A launch may be several products of equal shape (batches).
+// come in fours. What it computes stands in dweight.wgsl.
 //
 // The same plan as conv2d_subgroup.wgsl: a workgroup is one subgroup and computes 32 rows (tap and input channel) × one `Channels`
 // a lane; a turn loads, for each of four pixels, four rows and one `Channels` of dy a lane, and then adds all products.
-// Given: Channels.
+// Needs: dweight.wgsl
 enable subgroups;
 
-struct Params {
-  pixels: u32, batches: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
-  rows: u32, KW: u32, stride: u32, pad: u32, pixelsPerSplit: u32, splits: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> dy: array<Channels>;
-@group(0) @binding(2) var<storage, read_write> dweight: array<Channels>;
-@group(0) @binding(3) var<uniform> p: Params;
+alias Channels = vec4f;  // output channels of a lane, and how many these are
+const CHANNELS = 4u;
+
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;
 
 const LANES = 8u;
 const TURN = 4u;  // pixels a turn

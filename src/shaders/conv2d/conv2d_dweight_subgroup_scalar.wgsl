@@ -1,18 +1,15 @@
 // Gradient of a convolution with respect to its weight, for adapters that run on a CPU with subgroups of 8 and any
-// number of input channels. The same mathematics and parameters as conv2d_dweight_subgroup.wgsl.
+// number of input channels. What it computes stands in dweight.wgsl.
 //
 // A subgroup computes TM rows (tap and input channel) × 8·TN output channels; per pixel a lane loads TM/8 values of x and TN of
 // dy, and the values of x travel by broadcast.
+// Needs: dweight.wgsl
 enable subgroups;
 
-struct Params {
-  pixels: u32, batches: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
-  rows: u32, KW: u32, stride: u32, pad: u32, pixelsPerSplit: u32, splits: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dweight: array<f32>;
-@group(0) @binding(3) var<uniform> p: Params;
+alias Channels = f32;
+const TN = 4u;
+
+@group(0) @binding(3) var<storage, read> x: array<f32>;
 
 const LANES = 8u;
 const SUBGROUPS = 4u;

@@ -1,19 +1,17 @@
 // Gradient of a convolution with respect to its weight with tiles in workgroup memory, for GPUs, where input and output channels
-// come in fours. The same mathematics and parameters as conv2d_dweight_subgroup.wgsl.
+// come in fours. What it computes stands in dweight.wgsl.
 //
 // The plan of conv2d_tiled.wgsl, with pixels as the inner extent, 16 of them a turn: x and dy both lie in memory as the product
 // takes them, quads of rows (tap and input channel) and quads of output channels. A workgroup computes ROW_QUADS × TILE_QUADS of
 // them, an invocation TALL × WIDE.
-// Given: LANES_M and LANES_N (invocations along rows and channels), TALL and WIDE (1 or 2).
+// Needs: dweight.wgsl
 
-struct Params {
-  pixels: u32, batches: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
-  rows: u32, KW: u32, stride: u32, pad: u32, pixelsPerSplit: u32, splits: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> dweight: array<vec4f>;
-@group(0) @binding(3) var<uniform> p: Params;
+const LANES_M = 16u;  // invocations along rows
+const LANES_N = 8u;  // and channels
+const TALL = 2u;  // quads of rows of an invocation, 1 or 2
+const WIDE = 2u;  // and of channels
+
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;
 
 const TURN = 16u;  // pixels
 const INVOCATIONS = LANES_M * LANES_N;

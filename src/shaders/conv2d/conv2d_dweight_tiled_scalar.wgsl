@@ -1,17 +1,13 @@
 // Gradient of a convolution with respect to its weight with tiles in workgroup memory, for GPUs, for any number of channels; works at
-// the default limits. The same mathematics and parameters as conv2d_dweight_subgroup.wgsl.
+// the default limits. What it computes stands in dweight.wgsl.
 //
 // A workgroup of 16×16 computes a tile of 64 rows (tap and input channel) × 64 output channels, 4×4 results an invocation, over
 // slices of 16 pixels.
+// Needs: dweight.wgsl
 
-struct Params {
-  pixels: u32, batches: u32, H: u32, W: u32, C: u32, GH: u32, GW: u32, O: u32,
-  rows: u32, KW: u32, stride: u32, pad: u32, pixelsPerSplit: u32, splits: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dweight: array<f32>;
-@group(0) @binding(3) var<uniform> p: Params;
+alias Channels = f32;
+
+@group(0) @binding(3) var<storage, read> x: array<f32>;
 
 const TILE = 64u;
 const SLICE = 16u;

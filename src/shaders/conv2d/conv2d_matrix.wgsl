@@ -1,5 +1,5 @@
-// Gather convolution on the matrix units of a GPU: float16 factors, float32 sums (`--precision f16`). The same mathematics and
-// parameters as conv2d_tiled.wgsl, the same way to what it multiplies.
+// Gather convolution on the matrix units of a GPU: float16 factors, float32 sums (`--precision f16`). What it computes
+// stands in gather.wgsl; the same way as in conv2d_tiled.wgsl to what it multiplies.
 //
 // A workgroup of four subgroups computes 128 pixels × 64 output channels, a subgroup 64 × 32 of them as 4 × 2 matrices of 16 × 16.
 // A turn's factors are rounded to float16 on their way into workgroup memory, whose rows are longer by two quads, so that what a
@@ -8,128 +8,29 @@
 //
 // float16 has 11 bits and ends at 6·10⁻⁸: gradients, which are smaller, are multiplied by the power of two in `scale` before, and
 // the sums divided by it after. Rounding the factors is all that is lost; their products are exact in float32.
-// Given: TURN, the inner extent of a turn (16 or 32); PRODUCT, as there.
+// Needs: matrices.wgsl, gather.wgsl, gather_quads.wgsl, epilogue.wgsl
 
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-// The analysis does not see that all lanes of a subgroup have the same number of their subgroup.
-diagnostic(off, chromium.subgroup_matrix_uniformity);
+const TURN = 16u;  // the inner extent of a turn, 16 or 32
 
-struct Params {
-  epilogue: u32, scaled: u32, pixels: u32, batches: u32, weightStride: u32, splits: u32, turnsPerSplit: u32, H: u32, W: u32, C: u32,
-  GH: u32, GW: u32, O: u32,
-  YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
-  inStride: u32, originY: i32, originX: i32, tapStep: i32,
-  tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> weight: array<vec4f>;
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(4) var<storage, read> gate: array<vec4f>;
-@group(0) @binding(5) var<storage, read> scale: array<f32>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(7) var<uniform> p: Params;
+@group(0) @binding(7) var<storage, read> scale: array<f32>;
 
-// Bits of `epilogue`.
-const BIAS = 1u;
-const RESIDUAL = 2u;
-const RELU = 4u;
-const GATE = 8u;
-
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Sums = subgroup_matrix_result<f32, 16, 16>;
-
-const INVOCATIONS = 128u;
 const PIXELS = 128u;
-const TILE_QUADS = 16u;  // of output channels
 const SLICE = TURN / 4u;  // quads of the inner extent a turn
-const PAD = 2u;
 const X_ROW = SLICE + PAD;
 const W_ROW = TILE_QUADS + PAD;
 /** Invocations that load the weights of one quad of a turn; and how many pixels and weights an invocation loads. */
 const W_LANES = INVOCATIONS / SLICE;
 const X_LOADS = PIXELS * SLICE / INVOCATIONS;
 const W_LOADS = 4u * TILE_QUADS / W_LANES;
-const OUTSIDE = -0x40000000;
 
 var<workgroup> xs: array<vec4h, PIXELS * X_ROW>;  // [pixel][quad]
 var<workgroup> ws: array<vec4h, TURN * W_ROW>;  // [inner][quad of output channels]
-var<workgroup> results: array<vec4f, 4u * 64u>;  // [subgroup][pixel][quad of output channels]
-
-/** A quad of the inner extent: its number, its tap, and its place among the quads of a pixel. */
-struct Quad { index: u32, jy: u32, jx: u32, c: u32 }
-
-fn quadAt(index: u32, quads: u32) -> Quad {
-  let tap = index / quads;
-  return Quad(index, tap / p.tapsX, tap % p.tapsX, index % quads);
-}
-
-/** The same place in the next turn. */
-fn advance(quad: Quad, quads: u32) -> Quad {
-  var next = quad;
-  next.index += SLICE;
-  next.c += SLICE;
-  while (next.c >= quads) {
-    next.c -= quads;
-    next.jx++;
-    if (next.jx == p.tapsX) {
-      next.jx = 0u;
-      next.jy++;
-    }
-  }
-  return next;
-}
-
-/** Four pixels: the first row of their image, and where the first tap lies in it, OUTSIDE for one that does not exist. */
-struct Pixels { row: vec4u, iy: vec4i, ix: vec4i }
-
-fn pixelsAt(own: vec4u, batch: u32) -> Pixels {
-  let exists = own < vec4u(p.pixels);
-  let pixel = batch * p.pixels + select(vec4u(), own, exists);
-  if (PRODUCT) { return Pixels(pixel, select(vec4i(OUTSIDE), vec4i(), exists), vec4i()); }
-  let gx = pixel % p.GW;
-  let gy = (pixel / p.GW) % p.GH;
-  return Pixels(
-    (pixel / (p.GW * p.GH)) * p.H,
-    select(vec4i(OUTSIDE), vec4i(gy * p.inStride) + p.originY, exists),
-    vec4i(gx * p.inStride) + p.originX,
-  );
-}
-
-/** Where a quad of four pixels lies in x, with 1 where it is inside the image. */
-struct Places { at: vec4u, inside: vec4<bool> }
-
-fn placesOf(pixels: Pixels, quad: Quad, end: u32, quads: u32) -> Places {
-  let iy = vec4u(pixels.iy + i32(quad.jy) * p.tapStep);
-  let ix = vec4u(pixels.ix + i32(quad.jx) * p.tapStep);
-  // What is negative is a large number here.
-  let inside = (iy < vec4u(p.H)) & (ix < vec4u(p.W)) & vec4<bool>(quad.index < end);
-  return Places(select(vec4u(), ((pixels.row + iy) * p.W + ix) * quads + quad.c, inside), inside);
-}
-
-fn load(at: u32, inside: bool) -> vec4f { return select(vec4f(), x[at], inside); }
 
 /** What becomes of four sums of a pixel. */
 fn put(pixel: u32, batch: u32, split: u32, quad: u32, sum: vec4f) {
   if (pixel >= p.pixels || quad >= p.O / 4u) { return; }
-  let q = batch * p.pixels + pixel;
-  var place = split * p.batches * p.pixels + q;
-  if (!PRODUCT && p.splits == 1u) {
-    let gx = q % p.GW;
-    let gy = (q / p.GW) % p.GH;
-    let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
-    place = row * p.YW + gx * p.outStride + p.phaseX;
-  }
-  let at = place * (p.O / 4u) + quad;
-  var value = sum;
-  if ((p.epilogue & BIAS) != 0u) { value += bias[quad]; }
-  if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
-  if ((p.epilogue & RELU) != 0u) { value = select(value, vec4f(), value <= vec4f()); }
-  if ((p.epilogue & GATE) != 0u) { value = select(vec4f(), value, gate[at] > vec4f()); }
-  y[at] = value;
+  let at = targetOf(pixel, batch, split) * (p.O / 4u) + quad;
+  y[at] = finish(p.epilogue, addBias(p.epilogue, sum, quad), at);
 }
 
 /** Where a subgroup's lane takes its part of a matrix of results, and where it belongs. */

@@ -1,12 +1,5 @@
 // Gather convolution as an implicit matrix product, for adapters that run on a CPU with subgroups of 8, where input channels come
-// in fours.
-//
-//   y[n, gy*outStride+phaseY, gx*outStride+phaseX, o] = Σ_taps Σ_c x[n, iy, ix, c] · weight[ky, kx, c, o]
-//     iy = gy*inStride + originY + jy*tapStep      ky = firstKy + jy*kernelStep      (the same for x)
-//
-// x [N, H, W, C], weight [KH, KW, C, O], y [N, YH, YW, O], all channels-last. The forward convolution is one launch, the
-// gradient with respect to x one launch per phase of the stride (see conv2d.ts). A launch may be several products of equal
-// shape beside each other (batches): each has its own pixels and, weightStride further, its own weights.
+// in fours. What it computes stands in gather.wgsl.
 //
 // A workgroup is one subgroup and computes 8·SLOTS pixels × one `Channels` (one, two or four output channels) a lane. What a CPU
 // adapter spends its time on is loading, one lane and one value at a time, each with a check of its own, and reloading results
@@ -14,32 +7,19 @@
 // branch, each result's four products in one go; values of x travel by broadcast; no workgroup memory. Everything a lane keeps is
 // addressed by literals: whatever a loop's variable addresses may end up in memory. A lane looks after four pixels, 8 apart, as
 // the components of vectors. A turn has to fit into the instruction cache, which bounds the tile.
-// Given: Channels and CHANNELS (its size), SLOTS (2 or 4: pixels a lane; 8·SLOTS pixels a subgroup), MANY_TAPS, PADDED
-// (whether taps may lie outside the image).
+// Needs: gather.wgsl, epilogue.wgsl
 enable subgroups;
 
-struct Params {
-  epilogue: u32, pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
-  GH: u32, GW: u32, O: u32,
-  YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
-  inStride: u32, originY: i32, originX: i32, tapStep: i32,
-  tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> weight: array<Channels>;
-@group(0) @binding(2) var<storage, read> bias: array<Channels>;
-@group(0) @binding(3) var<storage, read> residual: array<Channels>;
-@group(0) @binding(4) var<storage, read> gate: array<Channels>;
-@group(0) @binding(5) var<storage, read_write> y: array<Channels>;
-@group(0) @binding(6) var<uniform> p: Params;
+alias Channels = vec4f;  // output channels of a lane, and how many these are
+const CHANNELS = 4u;
+const SLOTS = 4u;  // pixels a lane, 2 or 4; 8·SLOTS pixels a subgroup
+const MANY_TAPS = true;
+const PADDED = true;  // taps may lie outside the image
+
+@group(0) @binding(5) var<storage, read> x: array<vec4f>;
+@group(0) @binding(6) var<storage, read> weight: array<Channels>;
 
 const PIXELS = 8u * SLOTS;
-
-// Bits of `epilogue`: given with each launch, as a CPU adapter takes long to compile a variant.
-const BIAS = 1u;
-const RESIDUAL = 2u;
-const RELU = 4u;
-const GATE = 8u;
 
 fn addProducts(sum: Channels, s: vec4f, w: ptr<function, array<Channels, 4>>) -> Channels {
   return fma(Channels(s.w), (*w)[3], fma(Channels(s.z), (*w)[2], fma(Channels(s.y), (*w)[1], fma(Channels(s.x), (*w)[0], sum))));
@@ -143,11 +123,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
   for (var i = begin; i < min(begin + PIXELS, (batch + 1u) * p.pixels); i++) {
     let outRow = image * p.YH + outY * p.outStride + p.phaseY;
     let at = (outRow * p.YW + outX * p.outStride + p.phaseX) * channels + channel;
-    var value = sums[i - begin];
-    if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
-    if ((p.epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
-    if ((p.epilogue & GATE) != 0u) { value = select(Channels(), value, gate[at] > Channels()); }
-    y[at] = value;
+    y[at] = finish(p.epilogue, sums[i - begin], at);
     let wrapX = outX + 1u == p.GW;
     let wrapY = wrapX && outY + 1u == p.GH;
     outX = select(outX + 1u, 0u, wrapX);

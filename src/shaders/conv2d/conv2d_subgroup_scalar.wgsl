@@ -1,31 +1,18 @@
 // Gather convolution as an implicit matrix product, for adapters that run on a CPU with subgroups of 8 and any number of input
-// channels. The same mathematics and parameters as conv2d_subgroup.wgsl.
+// channels. What it computes stands in gather.wgsl.
 //
 // A subgroup computes TM pixels × 8·TN channels: a lane loads one pixel's value and TN weights, values travel by broadcast, so
 // that no workgroup memory is used (slow on a CPU). Lane l owns channels first + l + 8j. The loops have constant bounds and are
-// unrolled by the driver; broadcast lanes must be literals, hence the eight lines. Given: TM, TN.
+// unrolled by the driver; broadcast lanes must be literals, hence the eight lines.
+// Needs: gather.wgsl, epilogue.wgsl
 enable subgroups;
 
-struct Params {
-  epilogue: u32, pixels: u32, batches: u32, weightStride: u32, H: u32, W: u32, C: u32,
-  GH: u32, GW: u32, O: u32,
-  YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
-  inStride: u32, originY: i32, originX: i32, tapStep: i32,
-  tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> gate: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
-@group(0) @binding(6) var<uniform> p: Params;
+alias Channels = f32;
+const TM = 16u;
+const TN = 4u;
 
-// Bits of `epilogue`.
-const BIAS = 1u;
-const RESIDUAL = 2u;
-const RELU = 4u;
-const GATE = 8u;
+@group(0) @binding(5) var<storage, read> x: array<f32>;
+@group(0) @binding(6) var<storage, read> weight: array<f32>;
 
 const LANES = 8u;
 const SUBGROUPS = 4u;
@@ -99,17 +86,10 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u,
   var sums = acc;  // see conv2d_subgroup.wgsl
   for (var i = firstPixel; i < min(firstPixel + TM, p.pixels); i++) {
     let pixel = batch * p.pixels + i;
-    let gx = pixel % p.GW;
-    let gy = (pixel / p.GW) % p.GH;
-    let row = (pixel / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
-    let out = (row * p.YW + gx * p.outStride + p.phaseX) * p.O;
+    let out = placeOf(pixel) * p.O;
     for (var o = firstChannel; o < min(firstChannel + LANES * TN, p.O); o += LANES) {
-      var value = sums[i - firstPixel][(o - firstChannel) / LANES];
-      if ((p.epilogue & BIAS) != 0u) { value += bias[o]; }
-      if ((p.epilogue & RESIDUAL) != 0u) { value += residual[out + o]; }
-      if ((p.epilogue & RELU) != 0u) { value = select(value, 0.0, value <= 0.0); }
-      if ((p.epilogue & GATE) != 0u) { value = select(0.0, value, gate[out + o] > 0.0); }
-      y[out + o] = value;
+      let value = addBias(p.epilogue, sums[i - firstPixel][(o - firstChannel) / LANES], o);
+      y[out + o] = finish(p.epilogue, value, out + o);
     }
   }
 }

@@ -1,40 +1,22 @@
 // Gather convolution as an implicit matrix product with tiles in workgroup memory, for GPUs, where input and output channels come
-// in fours. The same mathematics as conv2d_subgroup.wgsl.
+// in fours. What it computes stands in gather.wgsl.
 //
 // The inner extent of the product is all input channels of all taps, taken in quads (four channels of one tap), four quads a
 // turn, so that few channels leave no turn half empty. A workgroup computes PIXELS pixels × TILE_QUADS quads of output channels, an
-// invocation 4·TALL × WIDE of them. While a turn multiplies out of one half of the workgroup memory, the next one's quads are under way from global memory
-// into registers; they go to the other half, and one barrier a turn is enough. Neighbouring invocations load neighbouring quads;
-// the eight that workgroup memory serves at once read either one value of x or a row of weights, so that no two meet on a bank.
-// Sums are addressed by literals, so that they stay in registers whether or not a compiler unrolls.
+// invocation 4·TALL × WIDE of them. While a turn multiplies out of one half of the workgroup memory, the next one's quads are under
+// way from global memory into registers; they go to the other half, and one barrier a turn is enough. Neighbouring invocations
+// load neighbouring quads; the eight that workgroup memory serves at once read either one value of x or a row of weights, so that
+// no two meet on a bank. Sums are addressed by literals, so that they stay in registers whether or not a compiler unrolls.
 //
 // Where there are too few tiles to fill the GPU, the inner extent is cut into splits that run beside each other: each writes its sum
 // to y [splits, batches·pixels, O], and conv2d_splits.wgsl adds them.
-// Given: LANES_M and LANES_N (invocations along pixels and channels), TALL and WIDE (1 or 2); PRODUCT, where images have one pixel and
-// kernels one tap: divisions by extents, of which there are many, would be half of what short sums take.
+// Needs: gather.wgsl, gather_quads.wgsl, epilogue.wgsl
 
-struct Params {
-  epilogue: u32, pixels: u32, batches: u32, weightStride: u32, splits: u32, turnsPerSplit: u32, H: u32, W: u32, C: u32,
-  GH: u32, GW: u32, O: u32,
-  YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
-  inStride: u32, originY: i32, originX: i32, tapStep: i32,
-  tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> weight: array<vec4f>;
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(4) var<storage, read> gate: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(6) var<uniform> p: Params;
+const LANES_M = 16u;  // invocations along pixels
+const LANES_N = 8u;  // and channels
+const TALL = 2u;  // fours of results along pixels of an invocation, 1 or 2
+const WIDE = 2u;  // and along channels
 
-// Bits of `epilogue`.
-const BIAS = 1u;
-const RESIDUAL = 2u;
-const RELU = 4u;
-const GATE = 8u;
-
-const SLICE = 4u;  // quads of the inner extent a turn
 const INVOCATIONS = LANES_M * LANES_N;
 const PIXELS = LANES_M * 4u * TALL;
 const TILE_QUADS = LANES_N * WIDE;  // of output channels
@@ -44,62 +26,10 @@ const W_SIZE = SLICE * 4u * TILE_QUADS;
 const W_LANES = INVOCATIONS / SLICE;
 const X_LOADS = X_SIZE / INVOCATIONS;
 const W_LOADS = (W_SIZE + INVOCATIONS - 1u) / INVOCATIONS;
-const OUTSIDE = -0x40000000;
 const ROW_STEP = LANES_M * SLICE;  // between two pixels of an invocation
 
 var<workgroup> xs: array<vec4f, 2u * X_SIZE>;  // [half][pixel][quad]
 var<workgroup> ws: array<vec4f, 2u * W_SIZE>;  // [half][quad][channel of the quad][quad of output channels]
-
-/** A quad of the inner extent: its number, its tap, and its place among the quads of a pixel. */
-struct Quad { index: u32, jy: u32, jx: u32, c: u32 }
-
-fn quadAt(index: u32, quads: u32) -> Quad {
-  let tap = index / quads;
-  return Quad(index, tap / p.tapsX, tap % p.tapsX, index % quads);
-}
-
-/** The same place in the next turn. */
-fn advance(quad: Quad, quads: u32) -> Quad {
-  var next = quad;
-  next.index += SLICE;
-  next.c += SLICE;
-  while (next.c >= quads) {
-    next.c -= quads;
-    next.jx++;
-    if (next.jx == p.tapsX) {
-      next.jx = 0u;
-      next.jy++;
-    }
-  }
-  return next;
-}
-
-/** Four pixels: the first row of their image, and where the first tap lies in it, OUTSIDE for one that does not exist. */
-struct Pixels { row: vec4u, iy: vec4i, ix: vec4i }
-
-fn pixelsAt(pixel: vec4u, exists: vec4<bool>) -> Pixels {
-  if (PRODUCT) { return Pixels(pixel, select(vec4i(OUTSIDE), vec4i(), exists), vec4i()); }
-  let gx = pixel % p.GW;
-  let gy = (pixel / p.GW) % p.GH;
-  return Pixels(
-    (pixel / (p.GW * p.GH)) * p.H,
-    select(vec4i(OUTSIDE), vec4i(gy * p.inStride) + p.originY, exists),
-    vec4i(gx * p.inStride) + p.originX,
-  );
-}
-
-/** Where a quad of four pixels lies in x, with 1 where it is inside the image. */
-struct Places { at: vec4u, inside: vec4<bool> }
-
-fn placesOf(pixels: Pixels, quad: Quad, end: u32, quads: u32) -> Places {
-  let iy = vec4u(pixels.iy + i32(quad.jy) * p.tapStep);
-  let ix = vec4u(pixels.ix + i32(quad.jx) * p.tapStep);
-  // What is negative is a large number here.
-  let inside = (iy < vec4u(p.H)) & (ix < vec4u(p.W)) & vec4<bool>(quad.index < end);
-  return Places(select(vec4u(), ((pixels.row + iy) * p.W + ix) * quads + quad.c, inside), inside);
-}
-
-fn load(at: u32, inside: bool) -> vec4f { return select(vec4f(), x[at], inside); }
 
 /** Weights of four output channels from four input channels, by input channel. */
 struct Weights { w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f }
@@ -161,14 +91,7 @@ fn outOf(quad: u32) -> Out {
 
 fn put(pixel: u32, batch: u32, split: u32, out0: Out, sum0: vec4f, out1: Out, sum1: vec4f) {
   if (pixel >= p.pixels) { return; }
-  let q = batch * p.pixels + pixel;
-  var place = split * p.batches * p.pixels + q;
-  if (!PRODUCT && p.splits == 1u) {
-    let gx = q % p.GW;
-    let gy = (q / p.GW) % p.GH;
-    let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
-    place = row * p.YW + gx * p.outStride + p.phaseX;
-  }
+  let place = targetOf(pixel, batch, split);
   putQuad(place * (p.O / 4u), out0, sum0);
   if (WIDE > 1u) { putQuad(place * (p.O / 4u), out1, sum1); }
 }
@@ -177,10 +100,8 @@ fn putQuad(first: u32, out: Out, sum: vec4f) {
   if (out.quad >= p.O / 4u) { return; }
   let at = first + out.quad;
   let added = (p.epilogue & RESIDUAL) != 0u;
-  var value = sum + out.bias + select(vec4f(), residual[select(0u, at, added)], added);
-  if ((p.epilogue & RELU) != 0u) { value = select(value, vec4f(), value <= vec4f()); }
-  if ((p.epilogue & GATE) != 0u) { value = select(vec4f(), value, gate[at] > vec4f()); }
-  y[at] = value;
+  let value = sum + out.bias + select(vec4f(), residual[select(0u, at, added)], added);
+  y[at] = activate(p.epilogue, value, at);
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -201,8 +122,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
 
   // What this invocation loads of every turn: one quad of up to four pixels ...
   let own = firstPixel + local / SLICE + (INVOCATIONS / SLICE) * vec4u(0u, 1u, 2u, 3u);
-  let exists = own < vec4u(p.pixels);
-  let pixels = pixelsAt(batch * p.pixels + select(vec4u(), own, exists), exists);
+  let pixels = pixelsAt(own, batch);
   var xQuad = quadAt(begin * SLICE + local % SLICE, quads);
   // ... and up to four weights of one quad, each its place in a row of four input channels by TILE_QUADS.
   let wPlace = local % W_LANES + W_LANES * vec4u(0u, 1u, 2u, 3u);

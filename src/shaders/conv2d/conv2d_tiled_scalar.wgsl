@@ -1,29 +1,14 @@
 // Gather convolution as an implicit matrix product with tiles in workgroup memory, for GPUs, for any number of channels; works at
-// the default limits. The same mathematics and parameters as conv2d_tiled.wgsl.
+// the default limits. What it computes stands in gather.wgsl; splits as in conv2d_tiled.wgsl.
 //
 // A workgroup of 16×16 computes a tile of 64 pixels × 64 channels, 4×4 results an invocation, over slices of 16 input channels
 // of all taps, so that few channels leave no slice half empty.
+// Needs: gather.wgsl, epilogue.wgsl
 
-struct Params {
-  epilogue: u32, pixels: u32, batches: u32, weightStride: u32, splits: u32, turnsPerSplit: u32, H: u32, W: u32, C: u32,
-  GH: u32, GW: u32, O: u32,
-  YH: u32, YW: u32, outStride: u32, phaseY: u32, phaseX: u32,
-  inStride: u32, originY: i32, originX: i32, tapStep: i32,
-  tapsY: u32, tapsX: u32, KW: u32, firstKy: u32, firstKx: u32, kernelStep: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> residual: array<f32>;
-@group(0) @binding(4) var<storage, read> gate: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
-@group(0) @binding(6) var<uniform> p: Params;
+alias Channels = f32;
 
-// Bits of `epilogue`.
-const BIAS = 1u;
-const RESIDUAL = 2u;
-const RELU = 4u;
-const GATE = 8u;
+@group(0) @binding(5) var<storage, read> x: array<f32>;
+@group(0) @binding(6) var<storage, read> weight: array<f32>;
 
 const TILE = 64u;
 const SLICE = 16u;
@@ -94,21 +79,11 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     if (firstPixel + tm + i >= p.pixels) { break; }
     let q = batch * p.pixels + firstPixel + tm + i;
     var out = (split * p.batches * p.pixels + q) * p.O;
-    if (p.splits == 1u) {
-      let gx = q % p.GW;
-      let gy = (q / p.GW) % p.GH;
-      let row = (q / (p.GH * p.GW)) * p.YH + gy * p.outStride + p.phaseY;
-      out = (row * p.YW + gx * p.outStride + p.phaseX) * p.O;
-    }
+    if (p.splits == 1u) { out = placeOf(q) * p.O; }
     for (var j = 0u; j < 4u; j++) {
       let o = firstChannel + tn + j;
       if (o < p.O) {
-        var value = acc[i][j];
-        if ((p.epilogue & BIAS) != 0u) { value += bias[o]; }
-        if ((p.epilogue & RESIDUAL) != 0u) { value += residual[out + o]; }
-        if ((p.epilogue & RELU) != 0u) { value = select(value, 0.0, value <= 0.0); }
-        if ((p.epilogue & GATE) != 0u) { value = select(0.0, value, gate[out + o] > 0.0); }
-        y[out + o] = value;
+        y[out + o] = finish(p.epilogue, addBias(p.epilogue, acc[i][j], o), out + o);
       }
     }
   }

@@ -1,8 +1,10 @@
 import { defineKernel } from '../../gpu/kernel.ts';
+import type { Tape } from '../../tensor/tape.ts';
 import type { Shape, Tensor } from '../../tensor/tensor.ts';
 import { sizeOf } from '../../tensor/tensor.ts';
 import foldColumnsCode from './fold_columns.wgsl?raw';
 import resizeRowsCode from './resize_rows.wgsl?raw';
+import { variantOf } from './variants.ts';
 
 /*
  * A first convolution has three input channels, or one. Kernels that take channels in fours get them filled up with zeros; and
@@ -12,6 +14,12 @@ import resizeRowsCode from './resize_rows.wgsl?raw';
 
 const resizeRowsKernel = defineKernel('resize_rows', resizeRowsCode);
 const foldColumnsKernel = defineKernel('fold_columns', foldColumnsCode);
+
+/** Input channels after filling up with zeros, where the adapter's kernels take them in fours and that costs less than half. */
+export function filledChannels(tape: Tape, C: number): number {
+  const fours = Math.ceil(C / 4) * 4;
+  return variantOf(tape)?.fours && fours <= 1.5 * C ? fours : C;
+}
 
 /** x, seen as rows of `from` values, with rows of `to` values, cut or filled with zeros; the result is called `shape`. */
 export function resizeRows(x: Tensor, from: number, to: number, shape: Shape): Tensor {

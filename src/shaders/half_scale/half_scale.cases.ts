@@ -9,7 +9,7 @@ function scaleCase(count: number, largest: number): KernelCase {
     record: (_, { x }) => ({ scale: halfScale(x) }),
     reference: ({ x }) => {
       const most = x.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-      const power = most === 0 || most === Infinity ? 0 : 5 - Math.floor(Math.log2(most));
+      const power = most === 0 || !(most < Infinity) ? 0 : 5 - Math.floor(Math.log2(most));
       return { scale: Float64Array.of(2 ** Math.max(-125, Math.min(125, power))) };
     },
     // A power of two: right or wrong.

@@ -31,3 +31,7 @@ export function halfScale(x: Tensor): Tensor {
   });
   return scale;
 }
+
+/** What kernels that round to float16 multiply a gradient by; undefined where all are float32. */
+export const halfScaleOf = (gradient: Tensor): Tensor | undefined =>
+  gradient.tape.precision === 'f16' && gradient.size % 4 === 0 ? halfScale(gradient) : undefined;

@@ -1,6 +1,9 @@
 // y = the maximum of x over a window, x [N, H, W, C], y [N, OH, OW, C]; argmax = where in the window it was, ky·kernel + kx.
 // As PyTorch has it: the first of equal maxima, and a NaN wins (the last one where there are several). One invocation one
-// `Channels` of y. Given: Channels and Bits.
+// `Channels` of y.
+
+alias Channels = vec4f;
+alias Bits = vec4u;  // of the size of `Channels`
 
 struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32, kernel: u32, stride: u32, padding: u32 }  // size and C in `Channels`
 @group(0) @binding(0) var<storage, read> x: array<Channels>;

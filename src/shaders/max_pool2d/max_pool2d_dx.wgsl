@@ -1,5 +1,7 @@
 // dx = the sum of dy over the windows whose maximum this element was. dx [N, H, W, C]; dy, argmax [N, OH, OW, C].
-// A gather, so that sums have one order: one invocation one `Channels` of dx. Given: Channels.
+// A gather, so that sums have one order: one invocation one `Channels` of dx.
+
+alias Channels = vec4f;
 
 struct Params { size: u32, H: u32, W: u32, C: u32, OH: u32, OW: u32, kernel: u32, stride: u32, padding: u32 }  // size and C in `Channels`
 @group(0) @binding(0) var<storage, read> dy: array<Channels>;

@@ -1,5 +1,7 @@
 // y = (x − offset[c])·scale[c], or its gradient dx = dy·scale[c] without the offset. x, y [R, C]. Sixteen elements an invocation.
 
+const HAS_OFFSET = true;
+
 struct Params { quads: u32, C: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> offset: array<f32>;

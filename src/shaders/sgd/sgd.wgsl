@@ -2,6 +2,8 @@
 // momentum ← mass·momentum + g, parameter ← parameter − learningRate·(NESTEROV: g + mass·momentum, else momentum).
 // Sixteen elements an invocation.
 
+const NESTEROV = false;
+
 struct Params { quads: u32, mass: f32, weightDecay: f32 }
 @group(0) @binding(0) var<storage, read_write> parameter: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> momentum: array<vec4f>;

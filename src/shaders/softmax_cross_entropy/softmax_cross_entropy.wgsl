@@ -3,6 +3,8 @@
 // targets: SOFT f32 [N, K], else u32 labels [N], t being 1 at the label. A label that is no class makes its row NaN.
 // A workgroup a row: strided, then a tree, always in the same order.
 
+const SOFT = false;
+
 struct Params { N: u32, K: u32, scale: f32 }
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> targets: array<u32>;

@@ -1,6 +1,8 @@
 // dlogits = dloss[n]·scale·(Σ t·softmax(logits) − t). logits, dlogits [N, K], dloss [N], targets t as in softmax_cross_entropy,
 // saved [N, 3] from there: a row's maximum, Σ exp(logits − maximum) and Σ t. One invocation an element.
 
+const SOFT = false;
+
 struct Params { size: u32, K: u32, scale: f32 }
 @group(0) @binding(0) var<storage, read> dloss: array<f32>;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;

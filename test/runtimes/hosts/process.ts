@@ -1,11 +1,12 @@
 /**
  * Runs one program in Node or Deno: `process.js PROGRAM INPUTS native|dawn`. The result goes to stdout as JSON, see `wire.ts`.
- * Native is the runtime's own `navigator.gpu`; Dawn comes from the module webgpu.
+ * Native is what the runtime itself has, `navigator.gpu` and the portable codec; Dawn comes from the module webgpu, and sharp with it.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
-import { listAdapters, openGpu } from 'radioactive/node';
+import { portableCodec } from 'radioactive/images';
+import { listAdapters, nodeCodec, openGpu } from 'radioactive/node';
 import { type ProgramName, programs } from '../programs/index.ts';
 import { encodeResult } from '../wire.ts';
 
@@ -19,6 +20,7 @@ const result = await program({
     if (!adapter) throw new Error('no adapter');
     return adapter;
   },
+  codec: gpuOf === 'native' ? async () => portableCodec() : nodeCodec,
   load: async (file) => new Uint8Array(await readFile(join(inputs, file))),
 });
 process.stdout.write(encodeResult(result), () => process.exit(0));

@@ -1,3 +1,4 @@
+import { portableCodec } from 'radioactive/images';
 import { type ProgramName, programs } from '../programs/index.ts';
 import { encodeResult } from '../wire.ts';
 
@@ -10,6 +11,7 @@ export async function runProgram(name: ProgramName): Promise<string> {
       if (!adapter) throw new Error('no adapter');
       return adapter;
     },
+    codec: async () => portableCodec(),
     load: async (file) => {
       const response = await fetch(`/inputs/${file}`);
       if (!response.ok) throw new Error(`/inputs/${file}: ${response.status}`);

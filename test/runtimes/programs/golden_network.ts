@@ -30,7 +30,7 @@ export async function networkOutputs(device: Device, load: Runtime['load']): Pro
   const io = await golden(load, 'resnet18_io');
   const model = await Model.load(device, goldenNetwork, state.tensors, 'resnet18_state');
   const [N, C, H, W] = io.shape('x');
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device, { precision: 'f32' });
   const x = tape.input('x', [N, H, W, C]);
   const dfeatures = tape.input('dfeatures', io.shape('dfeatures'));
   const features = model.features(x);

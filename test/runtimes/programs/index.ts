@@ -6,6 +6,8 @@ export const programs = {
   'golden network': async () => (await import('./golden_network.ts')).default,
   training: async () => (await import('./training.ts')).default,
   marking: async () => (await import('./marking.ts')).default,
+  refused: async () => (await import('./refused.ts')).default,
+  'image files': async () => (await import('./image_files.ts')).default,
   detection: async () => (await import('./detection.ts')).default,
 } satisfies Record<string, () => Promise<Program>>;
 

@@ -40,7 +40,7 @@ export async function followFixture(
   const model = await Model.load(device, goldenNetwork, stateDict(file.tensors, 'init/'), 'resnet18_train');
   const parameters = new Map(model.trainable().map((parameter) => [parameter.spec.name, parameter]));
   const momenta = await createMomenta(model, false);
-  const tape = new Tape(device.capabilities);
+  const tape = new Tape(device, { precision: 'f32' });
   const x = tape.input('x', [N, H, W, C]);
   const labels = tape.input('labels', [N], 'u32');
   const learningRate = tape.input('learning rate', [1]);

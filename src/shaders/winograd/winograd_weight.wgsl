@@ -1,16 +1,13 @@
 // Weights of Winograd's F(4×4, 3×3): U = G·g·Gᵀ; cf. winograd_input.wgsl.
 //
-// weight [3, 3, C, O] → u [36, C, O], of the weights as they are or turned by 180°. One invocation one input and as
-// many output channels as `Channels` has.
-// Given: Channels and UNROLLED; cf. winograd_input.wgsl.
+// weight [3, 3, C, O] → u [36, C, O], of the weights as they are or turned by 180°. One invocation one input channel and one `Channels`
+// of output.
+// Needs: winograd.wgsl
 
 struct Params { size: u32, turned: u32 }  // C·O; 0 or 1
 @group(0) @binding(0) var<storage, read> weight: array<Channels>;
 @group(0) @binding(1) var<storage, read_write> u: array<Channels>;
 @group(0) @binding(2) var<uniform> p: Params;
-
-const A = 0.625;
-const B = 1.25;
 
 /** G·g of one column. */
 fn transform(g0: Channels, g1: Channels, g2: Channels) -> array<Channels, 6> {

@@ -1,20 +1,13 @@
 // Input of Winograd's F(4×4, 3×3): V = Bᵀ·d·B for every tile d of 6×6 pixels, which overlap by two.
 //
 // x [N, H, W, C], v [36, tiles, C]; tile (n, ty, tx) begins at pixel (4·ty − pad, 4·tx − pad); pixels outside count as zero.
-// One invocation a tile and as many channels as `Channels` has. The points of the algorithm are 0, ±5/8, ±5/4 and infinity: of those
-// tried they lose least, about twice the rounding of a direct sum, a sixth of that of the usual 0, ±1, ±2.
-//
-// Given: Channels, f32 or a vector, which C counts; UNROLLED. A loop whose length the compiler knows is unrolled, and what it addresses
-// stays in registers, as a GPU needs it; one whose length it does not know is much less to compile, which is what takes a CPU
-// adapter's time.
+// One invocation a tile and one `Channels`, which C counts.
+// Needs: winograd.wgsl
 
 struct Params { H: u32, W: u32, C: u32, TH: u32, TW: u32, tiles: u32, pad: u32 }
 @group(0) @binding(0) var<storage, read> x: array<Channels>;
 @group(0) @binding(1) var<storage, read_write> v: array<Channels>;
 @group(0) @binding(2) var<uniform> p: Params;
-
-const A = 0.625;
-const B = 1.25;
 
 /** Bᵀ·d of one column. */
 fn transform(d: array<Channels, 6>) -> array<Channels, 6> {

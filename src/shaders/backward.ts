@@ -1,7 +1,7 @@
-import { add } from '../shaders/add/add.ts';
-import { fill } from '../shaders/fill/fill.ts';
 import type { Node } from '../tensor/tape.ts';
 import { shapeError, type Tensor } from '../tensor/tensor.ts';
+import { add } from './add/add.ts';
+import { fill } from './fill/fill.ts';
 
 const sourcesOf = (node: Node): readonly (Tensor | undefined)[] => node.differentiates ?? node.inputs;
 

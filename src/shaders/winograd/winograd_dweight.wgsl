@@ -1,14 +1,12 @@
 // The gradient with respect to the weights from that with respect to Winograd's: dweight = Gᵀ·du·G; cf. winograd_weight.wgsl.
 //
 // du [36, C, O], dweight [3, 3, C, O]. One invocation one input and four output channels.
+// Needs: winograd.wgsl
 
 struct Params { quads: u32 }  // C·O / 4
 @group(0) @binding(0) var<storage, read> du: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> dweight: array<vec4f>;
 @group(0) @binding(2) var<uniform> p: Params;
-
-const A = 0.625;
-const B = 1.25;
 
 /** Gᵀ·d of one column. */
 fn transform(d: array<vec4f, 6>) -> array<vec4f, 3> {

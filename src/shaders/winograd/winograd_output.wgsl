@@ -1,25 +1,12 @@
 // Result of Winograd's F(4×4, 3×3): y = Aᵀ·m·A for every tile, with bias, residual and ReLU; cf. winograd_input.wgsl.
 //
-// m [36, tiles, O], y [N, GH, GW, O]; tile (n, ty, tx) holds the results (4·ty …, 4·tx …). One invocation a tile and as
-// many channels as `Channels` has.
-// Given: Channels and UNROLLED; cf. winograd_input.wgsl.
-
-// Bits of `epilogue`.
-const BIAS = 1u;
-const RESIDUAL = 2u;
-const RELU = 4u;
-const GATE = 8u;
+// m [36, tiles, O], y [N, GH, GW, O]; tile (n, ty, tx) holds the results (4·ty …, 4·tx …). One invocation a tile and one `Channels`,
+// which O counts.
+// Needs: winograd.wgsl, ../conv2d/epilogue.wgsl
 
 struct Params { epilogue: u32, GH: u32, GW: u32, O: u32, TH: u32, TW: u32, tiles: u32 }
-@group(0) @binding(0) var<storage, read> m: array<Channels>;
-@group(0) @binding(1) var<storage, read> bias: array<Channels>;
-@group(0) @binding(2) var<storage, read> residual: array<Channels>;
-@group(0) @binding(3) var<storage, read> gate: array<Channels>;
-@group(0) @binding(4) var<storage, read_write> y: array<Channels>;
-@group(0) @binding(5) var<uniform> p: Params;
-
-const A = 0.625;
-const B = 1.25;
+@group(0) @binding(4) var<uniform> p: Params;
+@group(0) @binding(5) var<storage, read> m: array<Channels>;
 
 /** Aᵀ·m of one column. */
 fn transform(m: array<Channels, 6>) -> array<Channels, 4> {
@@ -76,11 +63,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) num: vec3u, @
     for (var k = 0u; k < four; k++) {
       if (y0 + i >= p.GH || x0 + k >= p.GW) { continue; }
       let at = ((n * p.GH + y0 + i) * p.GW + x0 + k) * p.O + c;
-      var value = results[i * 4u + k];
-      if ((p.epilogue & RESIDUAL) != 0u) { value += residual[at]; }
-      if ((p.epilogue & RELU) != 0u) { value = select(value, Channels(), value <= Channels()); }
-      if ((p.epilogue & GATE) != 0u) { value = select(Channels(), value, gate[at] > Channels()); }
-      y[at] = value;
+      y[at] = finish(p.epilogue, results[i * 4u + k], at);
     }
   }
 }

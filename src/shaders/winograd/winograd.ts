@@ -1,7 +1,9 @@
 import { type Constants, defineKernel } from '../../gpu/kernel.ts';
 import type { LaunchContext } from '../../tensor/tape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { type Epilogue, epilogueBindings, epilogueBits } from './epilogue.ts';
+import { type Epilogue, epilogueBindings, epilogueBits } from '../conv2d/epilogue.ts';
+import epilogueCode from '../conv2d/epilogue.wgsl?raw';
+import sharedCode from './winograd.wgsl?raw';
 import dweightCode from './winograd_dweight.wgsl?raw';
 import dyCode from './winograd_dy.wgsl?raw';
 import inputCode from './winograd_input.wgsl?raw';
@@ -14,11 +16,11 @@ import weightCode from './winograd_weight.wgsl?raw';
  * network are computed once, and the profiler shows where the time goes.
  */
 
-const inputKernel = defineKernel('winograd_input', inputCode);
-const outputKernel = defineKernel('winograd_output', outputCode);
-const weightKernel = defineKernel('winograd_weight', weightCode);
-const dyKernel = defineKernel('winograd_dy', dyCode);
-const dweightKernel = defineKernel('winograd_dweight', dweightCode);
+const inputKernel = defineKernel('winograd_input', inputCode, sharedCode);
+const outputKernel = defineKernel('winograd_output', outputCode, sharedCode, epilogueCode);
+const weightKernel = defineKernel('winograd_weight', weightCode, sharedCode);
+const dyKernel = defineKernel('winograd_dy', dyCode, sharedCode);
+const dweightKernel = defineKernel('winograd_dweight', dweightCode, sharedCode);
 
 const POINTS = 36;
 

@@ -1,15 +1,13 @@
 // For the gradient with respect to the weights by Winograd's F(4×4, 3×3): A·dy·Aᵀ for every tile; cf. winograd_input.wgsl.
 //
-// dy [N, GH, GW, O], m [36, tiles, O]; tile (n, ty, tx) holds dy (4·ty …, 4·tx …). One invocation a tile and as many channels as `Channels` has.
-// Given: Channels and UNROLLED; cf. winograd_input.wgsl.
+// dy [N, GH, GW, O], m [36, tiles, O]; tile (n, ty, tx) holds dy (4·ty …, 4·tx …). One invocation a tile and one `Channels`, which O
+// counts.
+// Needs: winograd.wgsl
 
 struct Params { GH: u32, GW: u32, O: u32, TH: u32, TW: u32, tiles: u32 }
 @group(0) @binding(0) var<storage, read> dy: array<Channels>;
 @group(0) @binding(1) var<storage, read_write> m: array<Channels>;
 @group(0) @binding(2) var<uniform> p: Params;
-
-const A = 0.625;
-const B = 1.25;
 
 /** A·d of one column. */
 fn transform(d0: Channels, d1: Channels, d2: Channels, d3: Channels) -> array<Channels, 6> {
