@@ -16,6 +16,7 @@ import { createKey, parseKey, serializeKey } from '../src/marking/key.ts';
 import { leastSquares, orthonormaliseRows } from '../src/maths/linalg.ts';
 import { stratifiedSumLog10P } from '../src/maths/permutation.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
+import { nodePortableCodec } from '../src/node/images/codec.ts';
 import { sharpCodec } from '../src/node/images/sharp.ts';
 import { openGpu } from '../src/node/index.ts';
 import { derive } from '../src/random.ts';
@@ -159,8 +160,10 @@ function scoresFile(): string {
   return serializeCsv([header, ...rows]);
 }
 
+const codecs = [await sharpCodec(), nodePortableCodec()];
+
 const encoded = {
-  png: async () => encodeImage(await sharpCodec(), picture('png')),
+  png: () => encodeImage(codecs[0], picture('png')),
   jpeg: () => sharp(picture('jpeg').data, raw).jpeg({ quality: 90 }).toBuffer(),
   webp: () => sharp(picture('webp').data, raw).webp({ quality: 90 }).toBuffer(),
 };
@@ -193,15 +196,17 @@ export const hostCases: readonly HostCase[] = [
     () => serializeManifest(manifestOf(1000)),
     (text) => parseManifest(text, 'bench'),
   ),
-  ...(['png', 'jpeg', 'webp'] as const).map((format) =>
-    parser(`decode ${format} ${SIDE}x${SIDE}`, encoded[format], async (bytes) =>
-      decodeImage(await sharpCodec(), bytes, 'bench'),
+  ...codecs.flatMap((codec) => [
+    ...(['png', 'jpeg', 'webp'] as const).map((format) =>
+      parser(`decode ${format} ${SIDE}x${SIDE}, ${codec.name}`, encoded[format], (bytes) =>
+        decodeImage(codec, bytes, 'bench'),
+      ),
     ),
-  ),
-  hostCase(`encode png ${SIDE}x${SIDE}`, () => {
-    const image = picture('png');
-    return { run: async () => encodeImage(await sharpCodec(), image), bytes: image.data.length };
-  }),
+    hostCase(`encode png ${SIDE}x${SIDE}, ${codec.name}`, () => {
+      const image = picture('png');
+      return { run: () => encodeImage(codec, image), bytes: image.data.length };
+    }),
+  ]),
   ...Object.entries({ ssim, psnr }).map(([name, compare]) =>
     hostCase(`${name} ${SIDE}x${SIDE}`, () => {
       const [a, b] = [picture('a'), picture('b')];

@@ -142,7 +142,6 @@ function noise(count: number): Dataset {
   return {
     path: 'noise',
     root: '',
-    layout: 'idx',
     classes: Array.from({ length: numClasses }, (_, label) => String(label)),
     length: count,
     labels: Uint32Array.from({ length: count }, (_, index) => index % numClasses),

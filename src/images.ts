@@ -14,7 +14,8 @@ export {
   type Uniform,
   wholeImage,
 } from './images/crop.ts';
-export { checkImage, type Image8, type ImageShape } from './images/image.ts';
+export { checkImage, type Image8, type ImageShape, isGrey } from './images/image.ts';
+
 export { psnr, ssim } from './images/metrics.ts';
 export { cutRegion, type Region } from './images/region.ts';
 

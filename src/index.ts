@@ -40,7 +40,7 @@ export {
   keygen,
   vanillaSubspace,
 } from './marking/keygen.ts';
-export { type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
+export { type ProbeLayout, type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
 
 // Features and logits of a frozen network.
 
@@ -57,17 +57,9 @@ export {
 
 // Marking: images with their carriers to marked images, or one iteration recorded on a tape.
 
-export {
-  defaultMarkingRecipe,
-  Marker,
-  type MarkingJob,
-  type MarkingRecipe,
-  type MarkOptions,
-  markingRecipeFor,
-  recordMarkingStep,
-} from './marking/marker.ts';
-
+export { Marker, type MarkingJob, type MarkOptions, recordMarkingStep } from './marking/marker.ts';
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
+export { defaultMarkingRecipe, type MarkingRecipe, markingRecipeFor } from './marking/recipe.ts';
 
 // Training: a whole run, or the step recorded on a tape.
 
@@ -117,15 +109,16 @@ export {
   testScores,
 } from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
-export { type ModelScores, type ProbeLayout, probeResponse, type ScoreKind } from './detection/scores.ts';
+export { type ModelScores, probeResponse, type ScoreKind } from './detection/scores.ts';
 export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
-export type { Dataset, IdxFiles } from './datasets/dataset.ts';
+export type { Dataset, DatasetFormat, DatasetWriter, WrittenItem } from './datasets/dataset.ts';
 export { subset } from './datasets/dataset.ts';
+export { FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
 export { hashDataset } from './datasets/hash.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';

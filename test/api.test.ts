@@ -136,7 +136,6 @@ describe('the library on images in memory', () => {
   const dataset = (images: readonly Image8[]): Dataset => ({
     path: 'memory',
     root: '',
-    layout: 'folder',
     classes: ['cat', 'dog'],
     length: images.length,
     labels: Uint32Array.from(images, (_, index) => index % 2),

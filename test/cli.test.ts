@@ -381,7 +381,7 @@ describe('the built program', () => {
   it('bench does one thing at a time', async () => {
     const { exitCode, stderr } = await run('bench', ['--soak', '--first-step']);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain('error: --soak and --first-step are two runs; give one');
+    expect(stderr).toContain('error: --soak, --first-step and --host are runs of their own; give one');
   });
 
   it('bench measures operators and prints a table', async () => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -17,7 +17,7 @@ import { openDatasetWriter } from '../src/node/datasets/write.ts';
 import { fileError } from '../src/node/files/files.ts';
 import { hashFile, writeAtomic } from '../src/node/files/write.ts';
 import { derive, Random } from '../src/random.ts';
-import { pngOf } from './png.ts';
+import { pngOf, readBack } from './png.ts';
 
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';
 
@@ -225,7 +225,7 @@ describe('a folder of classes', () => {
       'Zebra/\u{ff21}.png': dot(7),
     });
     const dataset = await openDataset(root);
-    expect(dataset.layout).toBe('folder');
+    expect(dataset.format?.name).toBe('folder');
     expect(dataset.path).toBe(root);
     expect(dataset.classes).toEqual(['Zebra', 'cat', 'dog']);
     const expected = [
@@ -353,7 +353,7 @@ describe('IDX files', () => {
       't10k-labels-idx1-ubyte': labels(1, 2),
     });
     const train = await openDataset(root);
-    expect(train.layout).toBe('idx');
+    expect(train.format?.name).toBe('idx');
     expect(train.classes).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     expect([...train.labels]).toEqual([7, 0, 9]);
     expect(ids(train)).toEqual(['train/0', 'train/1', 'train/2']);
@@ -533,6 +533,7 @@ describe('dataset writer', () => {
     expect(copied).toEqual({ id: 'a/2.png', sha256: createHash('sha256').update(dot(2)).digest('hex') });
     expect((await writer.writeImage(1, flat(50))).id).toBe('a/x/1.png');
     expect(await writer.read(1)).toEqual(flat(50));
+    expect(readBack(readFileSync(join(out, 'a/x/1.png')))).toEqual(flat(50));
     await expect(writer.finish()).rejects.toThrow(IntegrityError);
     await expect(writer.finish()).rejects.toThrow(
       '1 of 3 images were not written, the first is b/3.PNG; resume the run',

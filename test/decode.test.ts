@@ -6,6 +6,7 @@ import type { ImageCodec } from '../src/images/codec.ts';
 import { type DecodeOptions, decodeImage, readImageHeader, uprightShape } from '../src/images/decode.ts';
 import { UNUSUAL } from '../src/images/header.ts';
 import { type Image8, type Orientation, orient } from '../src/images/image.ts';
+import { portableCodec } from '../src/images/portable_codec.ts';
 import { nodePortableCodec } from '../src/node/images/codec.ts';
 import { sharpCodec } from '../src/node/images/sharp.ts';
 import { chunk, png } from './png.ts';
@@ -31,6 +32,19 @@ function firstFrameOnly(bytes: Uint8Array): Uint8Array {
 }
 
 const codecs: readonly ImageCodec[] = [await sharpCodec(), nodePortableCodec()];
+
+test('a decoder that cannot be loaded damages no file', async () => {
+  const codec = portableCodec({
+    wasm: { jpeg: Uint8Array.of(1, 2, 3), webp: async () => Promise.reject(Error('offline')) },
+  });
+  for (const [name, reason] of [
+    ['grey.jpg', /^jsquash's JPEG decoder cannot be loaded \(.+\); pass its \.wasm file to portableCodec$/],
+    ['lossy.webp', /^jsquash's WebP decoder cannot be loaded \(offline\); pass its \.wasm file to portableCodec$/],
+  ] as const) {
+    const error = await decodeImage(codec, read(name), name).catch((error: unknown) => error);
+    expect(error).toMatchObject({ name: 'RadioactiveError', message: expect.stringMatching(reason) });
+  }
+});
 
 /** What the portable codec leaves to sharp. */
 const UNDECODED: Partial<Record<string, string>> = {

@@ -12,7 +12,7 @@ import { detectBlackBox, testScores } from '../src/detection/detect_blackbox.ts'
 import { parseNpy } from '../src/formats/npy.ts';
 import { hashBytes } from '../src/formats/sha256.ts';
 import { parseKey } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { parseConfig } from '../src/node/experiment/config.ts';
 import { Estimate } from '../src/node/experiment/estimate.ts';

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../src/errors.ts';
+import { fromBase64, toBase64 } from '../src/formats/base64.ts';
 import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
 import { gzip } from '../src/formats/gzip.ts';
 import { parseIdx, serializeIdx } from '../src/formats/idx.ts';
@@ -19,6 +20,22 @@ import { fuzz } from './fuzz.ts';
 
 const GOLDEN = join(import.meta.dirname, 'golden');
 const FASHION = process.env.FASHION_MNIST ?? '/usr/share/datasets/fashion-mnist';
+
+// RFC 4648, section 10, and more bytes than a call takes at a time.
+test.each([
+  ['', ''],
+  ['f', 'Zg=='],
+  ['fo', 'Zm8='],
+  ['foo', 'Zm9v'],
+  ['foob', 'Zm9vYg=='],
+  ['fooba', 'Zm9vYmE='],
+  ['foobar', 'Zm9vYmFy'],
+  ['\xff\xfe\x00'.repeat(7000), '//4A'.repeat(7000)],
+])('base64 %#', (text, base64) => {
+  const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+  expect(toBase64(bytes)).toBe(base64);
+  expect(fromBase64(base64)).toEqual(bytes);
+});
 
 describe('safetensors', () => {
   /** A file with the given header text and data size. */
@@ -384,9 +401,20 @@ describe('idx', () => {
     await refuses(Buffer.concat([packed, Buffer.from('junk')]), 'damaged gzip file');
     await refuses(gzipSync(bytes.slice(0, 30)), 'header says 2 images of 3x4 (40 bytes), unpacked it has 30 bytes');
     await refuses(gzipSync(Buffer.alloc(0)), '0 bytes are no IDX header');
+    await refuses(gzipSync(serializeIdx({ shape: [3], data: new Uint8Array(3) }).slice(0, 10)), 'header says 3 labels');
+    await refuses(Uint8Array.of(0, 0, 8, 1, 64, 0, 0, 0), 'header says 1073741824 labels');
+    await refuses(gzipSync(Uint8Array.of(0, 0, 8, 1, 64, 0, 0, 0, ...new Uint8Array(20))), 'promises 1073741832');
     await expect(parseIdx(packed, 'a.gz', { maxBytes: 39 })).rejects.toThrow(
       'promises 40 bytes, the limit for compressed files is 39',
     );
+  });
+
+  test.each([0, 1, 11, 12, 13, 5000, 3_000_000])('compressed and plain are the same: %i labels', async (length) => {
+    const data = Uint8Array.from({ length }, (_, i) => (i * 7919) >> 5);
+    const labels = { shape: [length], data };
+    const read = await parseIdx(gzipSync(serializeIdx(labels)), 'a.gz');
+    expect(read.shape).toEqual(labels.shape);
+    expect(Buffer.compare(read.data, data)).toBe(0);
   });
 
   test('a bomb is stopped early', async () => {

@@ -8,7 +8,7 @@ import { psnr, ssim } from '../src/images/metrics.ts';
 import { nodePortableCodec } from '../src/node/images/codec.ts';
 import { sharpCodec } from '../src/node/images/sharp.ts';
 import { derive } from '../src/random.ts';
-import { chunk, png, SIGNATURE } from './png.ts';
+import { chunk, png, readBack, SIGNATURE } from './png.ts';
 
 function randomImage(width: number, height: number, channels: 1 | 3): Image8 {
   const random = derive(7, 'image', width, height, channels);
@@ -39,6 +39,7 @@ describe.each(codecs)('png by $name', (codec) => {
     const image = randomImage(width, height, channels);
     const bytes = await encodePng(image);
     expect(bytes[25]).toBe(channels === 1 ? 0 : 2);
+    expect(readBack(bytes)).toEqual(image);
     expect(await decode(bytes)).toEqual(image);
     expect(await encodePng(image)).toEqual(bytes);
     // A Buffer inside a larger one, as node:fs gives small files, and bytes after the end marker.
@@ -115,6 +116,7 @@ describe.each(codecs)('png by $name', (codec) => {
       data: Uint8Array.of(1, 2, 3, 4, 5, 6),
       alpha: Uint8Array.of(254, 0),
     });
+    expect(readBack(await encodePng(image))).toEqual(image);
     expect(await decode(await encodePng(image))).toEqual(image);
     const gray = await decode(png({ width: 2, height: 1, colorType: 4, rows: [0, 9, 0, 8, 255] }));
     expect(gray).toEqual({
@@ -124,6 +126,7 @@ describe.each(codecs)('png by $name', (codec) => {
       data: Uint8Array.of(9, 8),
       alpha: Uint8Array.of(0, 255),
     });
+    expect(readBack(await encodePng(gray))).toEqual(gray);
     expect(await decode(await encodePng(gray))).toEqual(gray);
   });
 

@@ -13,8 +13,8 @@ import {
   parseKey,
   serializeKey,
 } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
 import { probeOrder } from '../src/marking/probe_order.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { multiplyTransposed, orthonormaliseRows } from '../src/maths/linalg.ts';
 
 interface Vectors {
@@ -333,6 +333,15 @@ describe('key', () => {
       [edit({ model: { ...model, sha256: 'zz' } }), 'model.sha256: expected 64'],
       [edit({ model: { ...model, featureDimension: 0 } }), 'model.featureDimension: expected 1 or more'],
       [edit({ model: { ...model, featureDimension: 2.5 } }), 'model.featureDimension: expected a whole number'],
+      [edit({ model: { ...model, featureDimension: 2 ** 40 } }), 'model.featureDimension: expected 1048576 or less'],
+      [
+        edit({
+          classes: Array.from({ length: 200 }, (_, c) => `class ${c}`),
+          model: { ...model, featureDimension: 2 ** 20 },
+          carriers: { kind: 'uniform', dimension: 2 ** 20 },
+        }),
+        'classes: expected at most 134217728 values',
+      ],
       [edit({ carriers: { kind: 'other' } }), 'carriers.kind: expected "uniform" or "subspace"'],
       [edit({ carriers: { kind: 'uniform', dimension: 5 } }), "carriers.dimension: expected 6, the model's"],
       [edit({ carriers: { kind: 'uniform' } }), 'carriers.dimension: missing'],

@@ -7,12 +7,13 @@ import { ahead, inParallel, Loader } from '../src/datasets/loader.ts';
 import { type Manifest, parseManifest } from '../src/datasets/manifest.ts';
 import { randomCrop } from '../src/images/crop.ts';
 import { encodeImage } from '../src/images/decode.ts';
-import type { Image8 } from '../src/images/image.ts';
+import { type Image8, isGrey } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { cutRegion } from '../src/images/region.ts';
 import { createKey, type Key, keyCarriers } from '../src/marking/key.ts';
-import { defaultMarkingRecipe, Marker, type MarkingRecipe } from '../src/marking/marker.ts';
+import { Marker } from '../src/marking/marker.ts';
 import { previewMarks } from '../src/marking/preview.ts';
+import { defaultMarkingRecipe, type MarkingRecipe } from '../src/marking/recipe.ts';
 import { evaluationCrop, FeatureExtractor, infer } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
@@ -202,24 +203,25 @@ describe('photographs of many sizes and formats', () => {
 });
 
 it('grey photographs stay grey among coloured ones, and move towards their carriers', async () => {
-  for (const [i, name] of ['elk/grey.png', 'elk/colour.png', 'owl/colour.png', 'owl/grey.png'].entries()) {
+  const names = ['elk/grey.png', 'elk/colour.png', 'owl/colour.png', 'owl/grey-as-rgb.png', 'owl/grey.png'];
+  for (const [i, name] of names.entries()) {
     const [width, height] = [40 + 3 * i, 52 - 2 * i];
     const picture = pictureOf(20 + i, width, height);
     const grey = name.includes('grey');
-    const data = grey ? Uint8Array.from({ length: width * height }, (_, pixel) => picture[3 * pixel]) : picture;
+    const channels = grey && !name.includes('rgb') ? 1 : 3;
+    const length = width * height * channels;
+    const data = grey ? Uint8Array.from({ length }, (_, j) => picture[3 * Math.floor(j / channels)]) : picture;
     mkdirSync(join(at('mixed'), name, '..'), { recursive: true });
-    writeFileSync(
-      join(at('mixed'), name),
-      await encodeImage(await nodeCodec(), { width, height, channels: grey ? 1 : 3, data }),
-    );
+    writeFileSync(join(at('mixed'), name), await encodeImage(await nodeCodec(), { width, height, channels, data }));
   }
   const still = { fraction: 1, recipe: { ...recipe, crop: null, learningRate: 20 } };
   const { images } = await mark(at('mixed'), at('mixed-marked'), still);
-  expect(images.map(({ gain }) => gain > 0.01)).toEqual(new Array(4).fill(true));
+  expect(images.map(({ gain }) => gain > 0.01)).toEqual(new Array(5).fill(true));
   const [source, marked] = [await openDataset(at('mixed')), await openDataset(at('mixed-marked'))];
   for (let i = 0; i < source.length; i++) {
     const [before, after] = [await source.image(i), await marked.image(i)];
-    expect(after.channels, source.id(i)).toBe(source.id(i).includes('grey') ? 1 : 3);
+    expect(after.channels, source.id(i)).toBe(before.channels);
+    expect(isGrey(after), source.id(i)).toBe(source.id(i).includes('grey'));
     expect(Buffer.from(after.data).equals(Buffer.from(before.data)), source.id(i)).toBe(false);
   }
   expect((await mark(at('mixed'), at('mixed-one'), { ...still, batchSize: 1 })).images).toEqual(images);

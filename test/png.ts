@@ -1,4 +1,5 @@
 import { crc32, deflateSync } from 'node:zlib';
+import { PNG } from 'pngjs';
 import type { Image8 } from '../src/images/image.ts';
 
 /** PNG files made by hand, valid or not. */
@@ -39,4 +40,23 @@ export function pngOf({ width, height, channels, data }: Image8): Uint8Array {
   const rows = new Uint8Array(height * (stride + 1));
   for (let y = 0; y < height; y++) rows.set(data.subarray(y * stride, (y + 1) * stride), y * (stride + 1) + 1);
   return new Uint8Array(png({ width, height, colorType: channels === 1 ? 0 : 2, rows }));
+}
+
+/**
+ * What pngjs itself reads in a PNG file: an oracle for what was written. Channels and opacity are those that the file's
+ * header names.
+ */
+export function readBack(file: Uint8Array): Image8 {
+  const { width, height, data, color, alpha } = PNG.sync.read(Buffer.from(file)) as unknown as {
+    width: number;
+    height: number;
+    data: Buffer;
+    color: boolean;
+    alpha: boolean;
+  };
+  const channels = color ? 3 : 1;
+  const pixels = Array.from({ length: width * height }, (_, i) => data.subarray(4 * i, 4 * i + 4));
+  const levels = Uint8Array.from(pixels.flatMap((rgba) => [...rgba.subarray(0, channels)]));
+  const opacity = Uint8Array.from(pixels, (rgba) => rgba[3]);
+  return { width, height, channels, data: levels, ...(alpha && { alpha: opacity }) };
 }

@@ -66,9 +66,9 @@ describe('probes', () => {
     expect(opened.manifest).toEqual(manifest);
     const images = await openProbeImages(opened);
     expect(images.length).toBe(CLASSES.length * perClass * (S + 1));
-    expect(images.layout).toBe(layout ?? (data === 'held-out' ? 'folder' : 'idx'));
+    expect(images.format?.name).toBe(layout ?? (data === 'held-out' ? 'folder' : 'idx'));
     expect(manifest.sha256).toBe(await hashDataset(images));
-    expect(manifest.source).toEqual({ layout: source.layout, count: 12, sha256: await hashDataset(source) });
+    expect(manifest.source).toEqual({ layout: source.format?.name, count: 12, sha256: await hashDataset(source) });
     expect(existsSync(`${at(out)}.partial`)).toBe(false);
     expect(readdirSync(at(out)).sort()).toEqual(['images', 'list.csv', 'probes.json']);
 

@@ -423,14 +423,14 @@ describe('replaying', () => {
 });
 
 describe('memory limit', () => {
-  const device = useDevice({ memoryLimitBytes: 100_000 });
+  const device = useDevice({ memoryLimitBytes: 400_000 });
 
   it('is kept before anything is allocated', async () => {
     const before = device().created.buffers;
     const tape = new Tape(undefined, { precision: 'f32' });
-    const y = relu(tape.input('x', [30_000]));
+    const y = relu(tape.input('x', [60_000]));
     await expect(Program.build(device(), tape, { name: 'limited', outputs: [y] })).rejects.toThrow(
-      'limited needs 240000 bytes beside 0 in use; the limit is 100000: use a smaller batch',
+      'limited needs 480000 bytes beside 0 in use; the limit is 400000: use a smaller batch',
     );
     expect(device().created.buffers).toBe(before);
   });

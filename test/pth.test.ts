@@ -122,6 +122,22 @@ it('reads what is written by hand here', async () => {
   }
 });
 
+it('looks once through what many keys hold', async () => {
+  const names = Array.from({ length: 300_000 }, (_, i) => text(`w${i}`));
+  const recalled = (index: number): Buffer[] => names.flatMap((name) => [name, op(0x68, index)]);
+  // The last entry is no tensor: all of the others are looked at before that is known. Again for every key it would take hours.
+  const mixed = [op(0x7d, 0x71, 2, 0x28), ...recalled(1), text('last'), op(0x4e, 0x75)];
+  const value = Buffer.concat([
+    tensor({}),
+    op(0x71, 1, 0x30),
+    ...mixed,
+    op(0x30, 0x7d, 0x28),
+    ...recalled(2),
+    op(0x75),
+  ]);
+  await refuses(pth(value), 'holds no state dict but');
+});
+
 it('reads deflated entries', async () => {
   const content = new Uint8Array(new Float32Array(4000).fill(1.5).buffer);
   const value = dict(text('w'), tensor({ elements: 4000, shape: [4000] }));
@@ -203,8 +219,16 @@ describe('pickles that take memory and time', () => {
       Buffer.concat([op(0x5d), repeated(op(0x85), 900_000), op(0x88, 0x93)]),
       /a name that is no text/,
     ],
-    ['two million marks', repeated(op(0x28), 2_000_000), 'its pickle has more than 2000000 instructions'],
-    ['a memo of two million', Buffer.concat([op(0x4e), repeated(op(0x94), 2_000_000)]), 'its pickle has more than'],
+    ['two million marks', repeated(op(0x28), 2_000_000), 'its pickle takes more than 2000000 steps'],
+    [
+      'a list of 20 000 that 200 calls copy',
+      Buffer.concat([
+        ...[op(0x5d, 0x71, 1, 0x28), repeated(op(0x4e, 0x4e, 0x86), 20_000), op(0x65)],
+        repeated(Buffer.concat([named('collections', 'OrderedDict'), op(0x68, 1, 0x85, 0x52, 0x30)]), 200),
+      ]),
+      'its pickle takes more than 2000000 steps',
+    ],
+    ['a memo of two million', Buffer.concat([op(0x4e), repeated(op(0x94), 2_000_000)]), 'its pickle takes more than'],
     [
       'a memo at the end of numbers',
       Buffer.concat([op(0x4e), op(0x72, 255, 255, 255, 255)]),

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Loader } from '../src/datasets/loader.ts';
 import { wholeImage } from '../src/images/crop.ts';
 import { createKey, type Key } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { infer, networkInput } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import { openDataset } from '../src/node/datasets/open.ts';

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -560,6 +560,31 @@ describe('from a test to its report', () => {
       'time stamp',
     ]);
     expect(commands[1].command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);
+  });
+
+  it('of images among which some could not be marked: verify and report take what mark wrote', async () => {
+    writeFolder(at('mixed'), 12);
+    writeFileSync(at('mixed/ape/666.png'), '');
+    writeFileSync(at('mixed/bee/667.gif'), 'GIF89a');
+    symlinkSync(at('owner.key'), at('mixed/bee/668.png'));
+    const marked = await run(
+      markCommand,
+      '--key @owner.key --model @marker.safetensors --data @mixed --fraction 1 --iterations 3 -o @mixed-marked',
+    );
+    expect(marked.exitCode).toBe(3);
+    const { json } = await run(verifyCommand, '--key @owner.key --marked @mixed-marked --original @mixed');
+    const said = new Map((json as Verification).checks.map(({ check, ok }) => [check, ok]));
+    for (const check of ['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'])
+      expect([check, said.get(check)]).toEqual([check, true]);
+    const made = await report('@evidence --marked @mixed-marked --original @mixed -o @mixed.json');
+    expect(made.marked).toMatchObject({ marked: 12, of: 15 });
+    // What was changed since is found, and does not keep the rest from being checked.
+    const { images } = JSON.parse(readFileSync(at('mixed-marked/manifest.json'), 'utf8'));
+    writeFileSync(at(`mixed-marked/${images[0].id}`), '');
+    const again = await run(verifyCommand, '--key @owner.key --marked @mixed-marked --original @mixed');
+    const failed = (again.json as Verification).checks.filter(({ ok }) => ok === false);
+    expect(failed.map(({ check }) => check)).toEqual(['marked images', 'change and PSNR']);
+    expect(failed[1].detail).toContain(`${images[0].id}: `);
   });
 
   it('from the result alone', async () => {

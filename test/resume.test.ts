@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createKey, type Key, serializeKey } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import type { Model } from '../src/nn/model.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { makeProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';
@@ -225,8 +225,8 @@ describe('killed at every change to a file', () => {
       expect(listing(out)).toEqual(whole);
       rmSync(out, { recursive: true });
     }
-    // Journal, two images with a line each, two copies, manifest.
-    expect(failures).toBe(8);
+    // Lock, journal, two images with a line each, two copies, manifest.
+    expect(failures).toBe(9);
   });
 
   it('a full disk stops train with nothing half-written under a final name, and it goes on', async () => {
@@ -262,8 +262,8 @@ describe('killed at every change to a file', () => {
         expect(readFileSync(out + extension).equals(readFileSync(whole + extension))).toBe(true);
       for (const extension of ['', '.json']) rmSync(out + extension);
     }
-    // Two checkpoints, the report, the model.
-    expect(failures).toBe(4);
+    // The lock, two checkpoints, the report, the model.
+    expect(failures).toBe(5);
   });
 
   it('train stopped by its signal loses no step', async () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { serializeIdx } from '../src/formats/idx.ts';
 import { frequencyModel } from '../src/marking/frequency_model.ts';
-import { markingRecipeFor } from '../src/marking/marker.ts';
+import { markingRecipeFor } from '../src/marking/recipe.ts';
 import { serializeModelFile } from '../src/nn/model_file.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { parseConfig } from '../src/node/experiment/config.ts';

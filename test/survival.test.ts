@@ -16,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Manifest, parseManifest } from '../src/datasets/manifest.ts';
 import { DeviceError } from '../src/errors.ts';
 import { createKey, type Key, serializeKey } from '../src/marking/key.ts';
-import { defaultMarkingRecipe } from '../src/marking/marker.ts';
+import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { openDevice } from '../src/node/device.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';

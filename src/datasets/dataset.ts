@@ -1,18 +1,7 @@
 import { InputError } from '../errors.ts';
+import type { ImageCodec } from '../images/codec.ts';
 import type { Image8, ImageShape } from '../images/image.ts';
-
-/** What distinguishes an IDX data set: its two files, to be written again in the same form. */
-export interface IdxFiles {
-  readonly imagesName: string;
-  readonly labelsName: string;
-  /** Whether each file is compressed, whatever its name says. */
-  readonly imagesGzip: boolean;
-  readonly labelsGzip: boolean;
-  /** [height, width] or [height, width, channels], as the images file has them. */
-  readonly imageShape: readonly number[];
-  /** Whether class names come from a `classes.txt` or the caller, rather than being the default digits. */
-  readonly namedClasses: boolean;
-}
+import type { FormatName, FormatTraits } from './format.ts';
 
 /** Labelled images in a fixed order. Opening one reads names and labels; pixels are decoded item by item. */
 export interface Dataset {
@@ -20,7 +9,8 @@ export interface Dataset {
   readonly path: string;
   /** The folder that holds its files. */
   readonly root: string;
-  readonly layout: 'folder' | 'idx';
+  /** The form it is stored in, in which data sets made from it are written; absent for images in memory. */
+  readonly format?: DatasetFormat;
   readonly classes: readonly string[];
   readonly length: number;
   /** Class index per item. */
@@ -30,8 +20,8 @@ export interface Dataset {
    * `OpenDatasetOptions.keepFaults` asks for it; `bytes` of those that cannot be read or may not be followed rejects.
    */
   readonly faults?: ReadonlyMap<number, string>;
-  /** The files of an IDX data set; absent for folders. */
-  readonly idx?: IdxFiles;
+  /** Files in its folder that are none of its items, by their paths in it; without hidden ones and those of file managers. */
+  readonly otherFiles?: readonly string[];
   /**
    * Stable identity of an item: `cat/001.png` in a folder, `train/123` in IDX files, where 123 counts the whole file's
    * images, whatever range is opened.
@@ -43,6 +33,49 @@ export interface Dataset {
   image(index: number): Promise<Image8>;
   /** What is stored for an item: the bytes of its file in a folder, its pixels in IDX files. */
   bytes(index: number): Promise<Uint8Array>;
+}
+
+/** The form of one data set, with what is particular to it, such as the names of its files. */
+export interface DatasetFormat extends FormatTraits {
+  readonly name: FormatName;
+  /**
+   * Opens a writer for a data set of this form, with the items of `source`, in a folder that is there; what was written in it before
+   * is kept. Image files are encoded by `codec`, or by what the runtime has. Throws InputError where two items would get one name.
+   */
+  openWriter(source: Dataset, out: string, codec?: ImageCodec): Promise<DatasetWriter>;
+}
+
+/** One item as written. */
+export interface WrittenItem {
+  /** Its id in the new data set. */
+  readonly id: string;
+  /** SHA-256 of what is stored for it (see `Dataset.bytes`), 64 hex digits. */
+  readonly sha256: string;
+}
+
+/**
+ * Writes a data set of the same form, classes and order as another, item by item in any order. Everything written
+ * survives the process: a writer opened again on the same folder goes on from there.
+ */
+export interface DatasetWriter {
+  readonly root: string;
+  /** Whether it begins as a copy of the source: then only what changes need be written. */
+  readonly beginsAsCopy: boolean;
+  /** Writes new pixels for an item. Throws InputError if they have not the shape that the form needs. */
+  writeImage(index: number, image: Image8): Promise<WrittenItem>;
+  /** Copies an item as it is stored. */
+  copy(index: number): Promise<WrittenItem>;
+  /** The pixels now stored for an item, read back and decoded. */
+  read(index: number): Promise<Image8>;
+  /** What is now stored for an item; undefined where there is nothing. */
+  stored(index: number): Promise<WrittenItem | undefined>;
+  /**
+   * Completes the files. Throws IntegrityError if an item was never written and is not to be left out, unless the writer began as a
+   * copy.
+   */
+  finish(leftOut?: ReadonlySet<number>): Promise<void>;
+  /** Closes open files; call it also after an error. Writing can go on later with a writer opened with `resume`. */
+  close(): Promise<void>;
 }
 
 /**

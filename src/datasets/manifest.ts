@@ -1,13 +1,15 @@
 import * as v from 'valibot';
 import { checkDocument, type DocumentKind, readDocument } from '../formats/document.ts';
 import { count, finite, hex32, text } from '../formats/fields.ts';
+import { FORMAT_NAMES } from './format.ts';
 
 /** Ids are used as paths inside the data set: none may lead out of it. */
 const id = v.pipe(
   text,
   v.check(
     (path) =>
-      !/[\p{Cc}\\]/u.test(path) && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..'),
+      // A backslash may be part of a name, or part two names: neither way may the path lead out.
+      !/\p{Cc}/u.test(path) && path.split(/[\\/]/).every((part) => part !== '' && part !== '.' && part !== '..'),
     'expected a path inside the data set, like cat/001.png',
   ),
 );
@@ -32,6 +34,10 @@ const image = v.strictObject({
   sha256: hex32,
 });
 
+/** A marked image as it was saved and measured. */
+export const SavedMarkSchema = v.omit(image, ['source', 'class']);
+export type SavedMark = v.InferOutput<typeof SavedMarkSchema>;
+
 /** The id is that of the unmarked data set and may have any characters a file system allows. */
 const skipped = v.strictObject({ id: text, reason: text });
 
@@ -41,7 +47,7 @@ const manifest = v.pipe(
     version: v.literal(2),
     source: v.strictObject({
       path: v.optional(v.string()),
-      layout: v.picklist(['folder', 'idx']),
+      layout: v.picklist(FORMAT_NAMES),
       /** Items in the data set, marked or not. */
       count,
       /** Of the listing of the unmarked data set, see `hashDataset`. */
@@ -56,6 +62,8 @@ const manifest = v.pipe(
     summary: record,
     /** Files that looked like images and could not be marked, in the order of the data set: why, and what to do. */
     skipped: v.optional(v.array(skipped)),
+    /** Classes of which no image is marked: they add nothing but noise to a test. Absent where there are none. */
+    unmarkedClasses: v.optional(v.array(text)),
     /** Of the images below, see `merkleRoot`. */
     merkleRoot: hex32,
     /** The marked images, in the order of the data set. */
@@ -82,6 +90,9 @@ export interface Manifest extends v.InferOutput<typeof manifest> {}
 export interface ManifestImage extends v.InferOutput<typeof image> {}
 /** An image that could not be marked, and why. */
 export interface SkippedImage extends v.InferOutput<typeof skipped> {}
+
+/** Whether a manifest can name an item by an id. */
+export const isManifestId = (value: string): boolean => v.is(id, value);
 
 export const MANIFEST_NAME = 'manifest.json';
 

@@ -1,6 +1,7 @@
 /** From what a model says of probe images to its response to each carrier set (docs/method.md, 6). */
 
 import { InputError } from '../errors.ts';
+import type { ProbeLayout } from '../marking/probe_manifest.ts';
 import type { Elements } from '../maths/linalg.ts';
 import { argmaxRows } from '../nn/inference.ts';
 
@@ -19,16 +20,6 @@ export type ModelScores =
 
 /** How scores were understood. */
 export type ScoreKind = 'logits' | 'probabilities' | 'labels';
-
-/** How the rows of scores go together: each vanilla image is followed by its marked versions, in the order of the sets. */
-export interface ProbeLayout {
-  /** [B] class of each vanilla image */
-  readonly labels: ArrayLike<number>;
-  /** K */
-  readonly classCount: number;
-  /** S, marked versions of each: the true set and its decoys */
-  readonly sets: number;
-}
 
 /** Rows whose sum is this close to 1 are probabilities, if all are: those of an API are rounded. */
 const SUM_TOLERANCE = 0.01;

@@ -7,3 +7,8 @@ export function toBase64(bytes: Uint8Array): string {
   for (let at = 0; at < bytes.length; at += PIECE) characters += String.fromCharCode(...bytes.subarray(at, at + PIECE));
   return btoa(characters);
 }
+
+/** The bytes of base64. */
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}

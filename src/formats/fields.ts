@@ -34,3 +34,22 @@ export const time = v.pipe(v.string(), v.isoTimestamp());
 
 /** A list that nobody changes. */
 export const list = <T extends v.GenericSchema>(entry: T) => v.pipe(v.array(entry), v.readonly());
+
+/** Two numbers, the smaller first. */
+const range = v.pipe(
+  v.strictTuple([notNegative, positive], 'expected two numbers'),
+  v.check(([from, to]) => from <= to, 'expected the smaller number first'),
+  v.readonly(),
+);
+
+/** `RandomCropOptions`: shares of the area, ratios of width and height, whether half of them are mirrored. */
+export const randomCrop = v.strictObject(
+  { scale: range, ratio: range, flip: v.boolean() },
+  'expected an object or null',
+);
+
+/** The same fields, of which each may be left out. */
+export const optionalFields = <E extends v.ObjectEntries>(entries: E) =>
+  Object.fromEntries(Object.entries(entries).map(([field, schema]) => [field, v.exactOptional(schema)])) as {
+    [Field in keyof E]: v.ExactOptionalSchema<E[Field], undefined>;
+  };

@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import { concatBytes, gunzip, isGzip } from './gzip.ts';
+import { gunzip, isGzip } from './gzip.ts';
 import { elementCount } from './shape.ts';
 
 /**
@@ -13,7 +13,7 @@ export interface IdxArray {
 
 /** Options of {@link parseIdx}. */
 export interface ParseIdxOptions {
-  /** Largest unpacked size in bytes that a gzip-compressed file may promise; default 4 GiB. */
+  /** Largest unpacked size in bytes that a gzip-compressed file may promise; default 1 GiB. */
   maxBytes?: number;
 }
 
@@ -37,7 +37,7 @@ const MAX_HEADER_BYTES = 20;
  */
 export async function parseIdx(bytes: Uint8Array, fileName: string, options: ParseIdxOptions = {}): Promise<IdxArray> {
   const packed = isGzip(bytes);
-  const content = packed ? await unpack(bytes, fileName, options.maxBytes ?? 2 ** 32) : bytes;
+  const content = packed ? await unpack(bytes, fileName, options.maxBytes ?? 2 ** 30) : bytes;
   const { shape, headerBytes, totalBytes } = parseHeader(content, fileName);
   if (content.length !== totalBytes) throw wrongSize(fileName, shape, totalBytes, content.length, packed);
   return { shape, data: content.subarray(headerBytes) };
@@ -100,29 +100,37 @@ function wrongSize(fileName: string, shape: readonly number[], expected: number,
   return new InputError(`${fileName}: ${what}: header says ${items} (${expected} bytes), ${has}; download it again`);
 }
 
+/** Unpacks into one buffer, of the size that the header promises. */
 async function unpack(bytes: Uint8Array, fileName: string, maxBytes: number): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
+  let content = new Uint8Array(MAX_HEADER_BYTES);
   let size = 0;
   let header: IdxHeader | undefined;
   try {
-    for await (const part of gunzip(bytes)) {
-      parts.push(part);
-      size += part.length;
-      if (header === undefined && size >= MAX_HEADER_BYTES) {
-        header = parseHeader(concatBytes(parts), fileName);
-        if (header.totalBytes > maxBytes) {
+    for await (let part of gunzip(bytes)) {
+      if (header === undefined) {
+        const missing = Math.min(MAX_HEADER_BYTES - size, part.length);
+        content.set(part.subarray(0, missing), size);
+        size += missing;
+        part = part.subarray(missing);
+        if (size < MAX_HEADER_BYTES) continue;
+        header = parseHeader(content, fileName);
+        if (header.totalBytes > maxBytes)
           throw new InputError(
             `${fileName}: its header promises ${header.totalBytes} bytes, the limit for compressed files is ${maxBytes}; unpack it with gunzip first`,
           );
-        }
+        if (size > header.totalBytes) throw wrongSize(fileName, header.shape, header.totalBytes, size, true);
+        const beginning = content;
+        content = new Uint8Array(header.totalBytes);
+        content.set(beginning);
       }
-      if (header !== undefined && size > header.totalBytes) {
-        throw wrongSize(fileName, header.shape, header.totalBytes, size, true);
-      }
+      if (size + part.length > header.totalBytes)
+        throw wrongSize(fileName, header.shape, header.totalBytes, size + part.length, true);
+      content.set(part, size);
+      size += part.length;
     }
   } catch (error) {
     if (error instanceof InputError) throw error;
     throw new InputError(`${fileName}: damaged gzip file: ${(error as Error).message}; download it again`);
   }
-  return concatBytes(parts);
+  return content.subarray(0, size);
 }

@@ -29,8 +29,11 @@ export class PickledObject {
   }
 }
 
-/** Bounds memory and time: each instruction makes one value at most. Checkpoints have some dozens for each tensor. */
-const MAX_INSTRUCTIONS = 2_000_000;
+/**
+ * Bounds memory and time, in instructions and in the values that a call is given, which it may look at or copy every time: apart
+ * from calls each instruction makes one value at most. Checkpoints have some dozens for each tensor.
+ */
+const MAX_STEPS = 2_000_000;
 const MAX_PROTOCOL = 5;
 /** Far beyond any number in a checkpoint. */
 const MAX_INTEGER_BYTES = 32;
@@ -44,7 +47,7 @@ const MARK = Symbol('mark');
  * what `options` say, and calls are made by `options` alone. Returns the value and where the pickle ends.
  *
  * @throws InputError if it is truncated or damaged, uses a name, call or reference that is refused, an instruction that no state
- * dict needs, or more than two million instructions.
+ * dict needs, or more than two million instructions and values given to calls.
  */
 export function readPickle(
   bytes: Uint8Array,
@@ -52,7 +55,8 @@ export function readPickle(
   options: PickleOptions,
 ): { value: PickleValue; end: number } {
   const machine = new Machine(bytes, start, options);
-  for (let count = 0; count < MAX_INSTRUCTIONS; count++) {
+  for (;;) {
+    machine.spend(1);
     const code = machine.byte();
     if (code === STOP) return { value: machine.finish(), end: machine.at };
     const execute = INSTRUCTIONS.get(code);
@@ -62,7 +66,6 @@ export function readPickle(
     }
     execute(machine);
   }
-  return machine.fail(`its pickle has more than ${MAX_INSTRUCTIONS} instructions`, 'save model.state_dict() alone');
 }
 
 /** The stack, the memo and what is left to read. */
@@ -73,6 +76,7 @@ class Machine {
   readonly view: DataView;
   readonly #bytes: Uint8Array;
   readonly #options: PickleOptions;
+  #steps = 0;
 
   constructor(bytes: Uint8Array, start: number, options: PickleOptions) {
     this.#bytes = bytes;
@@ -83,6 +87,13 @@ class Machine {
 
   fail(what: string, cure = 'save model.state_dict() with torch.save, or convert it to safetensors'): never {
     throw new InputError(`${this.#options.fileName}: ${what}; ${cure}`);
+  }
+
+  /** Counts what is about to be done. */
+  spend(steps: number): void {
+    this.#steps += steps;
+    if (this.#steps > MAX_STEPS)
+      this.fail(`its pickle takes more than ${MAX_STEPS} steps`, 'save model.state_dict() alone');
   }
 
   #underflow(): never {
@@ -215,6 +226,8 @@ class Machine {
   }
 
   pushCall(callee: PickleValue, args: PickleValue): void {
+    if (Array.isArray(args))
+      for (const arg of args) this.spend(Array.isArray(arg) ? arg.length : arg instanceof Map ? arg.size : 1);
     const value = Array.isArray(args) ? this.#options.call(callee, args) : undefined;
     if (value === undefined) this.fail('its pickle calls something that no state dict needs and that is not run here');
     this.push(value);

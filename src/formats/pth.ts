@@ -281,6 +281,13 @@ const USUAL_ENTRIES = ['state_dict', 'model', 'model_state_dict', 'model_state',
 
 /** The state dict itself, or the one in a checkpoint. */
 function findStateDict(value: PickleValue, fail: Fail) {
+  // Many keys may hold the same dictionary: each is looked through once.
+  const verdicts = new Map<PickleValue, boolean>();
+  const isStateDict = (entry: PickleValue): entry is Map<string, StoredTensor> => {
+    const found = verdicts.get(entry) ?? holdsTensors(entry);
+    verdicts.set(entry, found);
+    return found;
+  };
   if (isStateDict(value)) return { entry: null, tensors: value, beside: {} };
   const cure = 'save model.state_dict() with torch.save';
   if (!(value instanceof Map)) return fail(`holds ${describe(value)}, no state dict`, cure);
@@ -308,7 +315,7 @@ function findStateDict(value: PickleValue, fail: Fail) {
   };
 }
 
-function isStateDict(value: PickleValue): value is Map<string, StoredTensor> {
+function holdsTensors(value: PickleValue): value is Map<string, StoredTensor> {
   if (!(value instanceof Map) || value.size === 0) return false;
   for (const [key, entry] of value) if (typeof key !== 'string' || !(entry instanceof StoredTensor)) return false;
   return true;

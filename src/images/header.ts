@@ -2,6 +2,7 @@ import type { Orientation } from './image.ts';
 
 /** What is refused unless it is asked for: CMYK colours, 16 bits a channel, more than one frame. */
 export const UNUSUAL = ['CMYK', '16-bit', 'animated'] as const;
+/** One of `UNUSUAL`. */
 export type Unusual = (typeof UNUSUAL)[number];
 
 /** The formats that are decoded. */

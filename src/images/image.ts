@@ -42,6 +42,13 @@ export function sameShape(a: Image8, b: Image8): boolean {
   return a.width === b.width && a.height === b.height && a.channels === b.channels;
 }
 
+/** Whether an image has no colours, also where it is stored as RGB. */
+export function isGrey({ channels, data }: Image8): boolean {
+  if (channels === 1) return true;
+  for (let i = 0; i < data.length; i += 3) if (data[i] !== data[i + 1] || data[i] !== data[i + 2]) return false;
+  return true;
+}
+
 /** How a camera held sideways says so (EXIF 2.32, tag 0x0112): 1 as stored, 2 mirrored, 3 turned by half, … 8. */
 export type Orientation = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
 

@@ -2,6 +2,7 @@ import type { ImageCodec } from './codec.ts';
 import { Jsquash, type WasmSources } from './jsquash.ts';
 import { decodePng, encodePng } from './pngjs.ts';
 
+/** What `portableCodec` is given. */
 export interface PortableCodecOptions {
   /**
    * jsquash's decoders, if they are not found without help. A bundler for browsers brings their files along by itself, and Deno

@@ -5,18 +5,25 @@
 
 import * as v from 'valibot';
 import { InputError, IntegrityError } from '../errors.ts';
+import { fromBase64, toBase64 } from '../formats/base64.ts';
 import { canonicalJson } from '../formats/canonical.ts';
 import { checkDocument, type DocumentKind, parseJson } from '../formats/document.ts';
-import { hex32, name, notNegative, positiveCount } from '../formats/fields.ts';
+import { hex32, name, positiveCount } from '../formats/fields.ts';
 import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../maths/linalg.ts';
 import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
 import { probeOrder } from './probe_order.ts';
+import { MarkingRecipeSchema } from './recipe.ts';
 
 /** What is hashed begins with it: no other use of SHA-256 here hashes the same bytes. */
 const commitmentPrefix = (version: Key['version']): string => `radioactive-key-commitment/v${version}`;
 
 /** By so much may the basis rows' scalar products differ from those of orthonormal ones. */
 const ORTHONORMALITY = 1e-9;
+
+/** What memory is set aside for: far more than any network or test has. */
+const size = v.pipe(positiveCount, v.maxValue(2 ** 20));
+/** Classes times features, and classes times carrier sets. */
+const MOST_VALUES = 2 ** 27;
 
 const HeldOutSchema = v.variant('kind', [
   v.strictObject({ kind: v.literal('content'), count: positiveCount, sha256: hex32 }),
@@ -33,31 +40,16 @@ const WhiteBoxSchema = v.strictObject({
   ),
 });
 
-const range = v.pipe(v.strictTuple([notNegative, notNegative], 'expected two numbers'), v.readonly());
-
-/** Every field of a `MarkingRecipe`. */
-const RecipeSchema = v.strictObject({
-  radiusLevels: v.pipe(notNegative, v.maxValue(255, 'expected 255 or less')),
-  iterations: positiveCount,
-  learningRate: notNegative,
-  lambdaFeatures: notNegative,
-  lambdaImage: notNegative,
-  roundEvery: positiveCount,
-  crop: v.nullable(v.strictObject({ scale: range, ratio: range, flip: v.boolean() }, 'expected an object or null')),
-  vanillaCrop: v.picklist(['same', 'evaluation']),
-  seed: v.pipe(notNegative, v.safeInteger()),
-});
-
 const BlackBoxSchema = v.strictObject({
   kind: v.literal('black-box'),
   /** How the classes' evidence becomes one p-value. */
   combine: v.picklist(['sum', 'fisher']),
   /** Carrier sets that the true one is compared with. */
-  decoys: positiveCount,
+  decoys: size,
   /** Held-out images of each class that are marked towards every set. */
   perClass: positiveCount,
   /** How they are marked. */
-  recipe: RecipeSchema,
+  recipe: MarkingRecipeSchema,
   /** SHA-256 of the reference models' files; null: left open. */
   references: v.nullable(v.array(hex32, 'expected a list or null')),
 });
@@ -75,7 +67,7 @@ const KeySchema = v.strictObject({
   model: v.strictObject({
     sha256: hex32,
     architecture: name,
-    featureDimension: positiveCount,
+    featureDimension: size,
     /** What was said of the network beside its file, by flags. Of version 2. */
     network: v.exactOptional(
       v.record(
@@ -85,10 +77,10 @@ const KeySchema = v.strictObject({
     ),
   }),
   carriers: v.variant('kind', [
-    v.strictObject({ kind: v.literal('uniform'), dimension: positiveCount }),
+    v.strictObject({ kind: v.literal('uniform'), dimension: size }),
     v.strictObject({
       kind: v.literal('subspace'),
-      dimension: positiveCount,
+      dimension: size,
       basis: v.pipe(v.string(), v.base64()),
       basisSha256: hex32,
     }),
@@ -197,6 +189,9 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
   if (key.version === 1 && key.model.network) fail('model.network: unknown field');
   const d = key.model.featureDimension;
   const k = key.carriers.dimension;
+  const sets = key.statistic.kind === 'black-box' ? key.statistic.decoys + 1 : 1;
+  if (key.classes.length * Math.max(d, sets) > MOST_VALUES)
+    fail(`classes: expected at most ${MOST_VALUES} values for all of them, of carriers or of sets`);
   if (key.carriers.kind === 'uniform') {
     if (k !== d) fail(`carriers.dimension: expected ${d}, the model's feature dimension`);
     return key;
@@ -351,12 +346,4 @@ function toHex(bytes: Uint8Array): string {
 
 function fromHex(hex: string): Uint8Array {
   return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
-}
-
-function toBase64(bytes: Uint8Array): string {
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
-}
-
-function fromBase64(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

@@ -1,11 +1,10 @@
 import { toChannels } from '../datasets/loader.ts';
 import { DeviceError } from '../errors.ts';
 import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
-import type { Image8 } from '../images/image.ts';
+import { type Image8, isGrey } from '../images/image.ts';
 import { packLevels } from '../images/region.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import type { NetworkConfig } from '../nn/networks.ts';
 import { derive } from '../random.ts';
 import { backward } from '../shaders/backward.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
@@ -15,74 +14,7 @@ import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
 import { bytesOf, sizeOf, type Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
-
-/** How images are marked ("Radioactive data", section 3; docs/method.md, 2). */
-export interface MarkingRecipe {
-  /** L∞ bound of the mark, in 8-bit levels. */
-  readonly radiusLevels: number;
-  readonly iterations: number;
-  /** Step of the gradient descent, in normalised pixel units ((x/255 − mean)/std). */
-  readonly learningRate: number;
-  /** Weight of ‖φ(x̃) − φ(x)‖. */
-  readonly lambdaFeatures: number;
-  /** Weight of ‖x̃ − x‖², in normalised pixel units. */
-  readonly lambdaImage: number;
-  /** Iterations between roundings to whole levels; the last iteration always rounds. */
-  readonly roundEvery: number;
-  /** Random crops, a fresh one an image and iteration; null: the crop that evaluation uses. */
-  readonly crop: RandomCropOptions | null;
-  /** What φ(x) is taken of: the same crop as φ(x̃), or the evaluation crop, as the authors' code does. */
-  readonly vanillaCrop: 'same' | 'evaluation';
-  readonly seed: number;
-}
-
-/** The published recipe; for small images without random crops, which cost power there and protect against nothing used. */
-export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
-  return {
-    radiusLevels: 10,
-    iterations: inputSize <= 64 ? 60 : 90,
-    learningRate: 1,
-    lambdaFeatures: 0.01,
-    lambdaImage: 0.0005,
-    roundEvery: 10,
-    crop: inputSize <= 64 ? null : { scale: [0.08, 1], ratio: [3 / 4, 4 / 3], flip: true },
-    vanillaCrop: 'same',
-    seed: 0,
-  };
-}
-
-/** A recipe as plain values, for manifests, keys' options and reports. */
-export function recipeRecord({ crop, ...rest }: MarkingRecipe): Record<string, string | number> {
-  return {
-    ...rest,
-    crop: crop ? `scale ${crop.scale.join('-')} ratio ${crop.ratio.join('-')}${crop.flip ? ' flip' : ''}` : 'none',
-  };
-}
-
-/** RMS of a mark along a pattern of the network `frequencies` where nothing cuts it off, in 8-bit levels. */
-const PATTERN_LEVELS = 10;
-
-/**
- * How images are marked with a network: the recipe above, but for `frequencies`. There the features are linear, the loss has its
- * minimum at the pattern times 1/(2 λ_img), and a mark is within 1 % of it after 10 iterations at a learning rate of 1/(4 λ_img).
- */
-export function markingRecipeFor(
-  config: Pick<NetworkConfig, 'architecture' | 'inputSize' | 'channels' | 'std'>,
-): MarkingRecipe {
-  const recipe = defaultMarkingRecipe(config.inputSize);
-  if (config.architecture !== 'frequencies') return recipe;
-  const meanStd = config.std.reduce((sum, std) => sum + std, 0) / config.std.length;
-  const pixels = Math.sqrt(config.channels) * config.inputSize;
-  const lambdaImage = (255 * meanStd) / (2 * PATTERN_LEVELS * pixels);
-  return {
-    ...recipe,
-    iterations: 10,
-    learningRate: 1 / (4 * lambdaImage),
-    lambdaFeatures: 0,
-    lambdaImage,
-    crop: null,
-  };
-}
+import type { MarkingRecipe } from './recipe.ts';
 
 /**
  * Records one iteration on images in 8-bit levels, pixels [..., C] one after another: φ of both crops, the loss, its gradient to
@@ -113,7 +45,7 @@ export function recordMarkingStep(
 export interface MarkingJob {
   /** Names its stream of random crops. */
   readonly id: string;
-  /** With the network's channels, or grey: a grey image stays grey, whatever the network sees. */
+  /** With the network's channels, or grey: a grey image stays grey, also where it is stored as RGB. */
   readonly image: Image8;
   /** The carrier of its class in feature space, [d]. */
   readonly direction: Float32Array;
@@ -222,9 +154,8 @@ export class Marker {
   async mark(all: readonly MarkingJob[], options: MarkOptions = {}): Promise<Image8[]> {
     const recipe = this.#recipe;
     const { channels } = this.#model.config;
-    const staysGrey = ({ image }: MarkingJob): boolean => image.channels < channels;
-    const grey = all.filter(staysGrey);
-    const jobs = [...grey, ...all.filter((job) => !staysGrey(job))];
+    const grey = channels === 3 ? all.filter(({ image }) => isGrey(image)) : [];
+    const jobs = [...grey, ...all.filter((job) => !grey.includes(job))];
     const images = jobs.map(({ id, image }) => toChannels(image, channels, id));
     const pack = (crops: readonly Crop[]): Uint32Array => packCrops(crops, images, this.batchSize);
     const levels = packLevels(
@@ -250,7 +181,7 @@ export class Marker {
       options.onIteration?.(iteration);
     }
     const marked = new Map(cutApart(images, await this.program.read(this.#marked)).map((image, i) => [jobs[i], image]));
-    return all.map((job) => (staysGrey(job) ? firstChannel(marked.get(job)!) : marked.get(job)!));
+    return all.map((job) => (job.image.channels < channels ? firstChannel(marked.get(job)!) : marked.get(job)!));
   }
 
   /** Gives the memory on the device back; the model stays. */

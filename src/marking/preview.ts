@@ -10,7 +10,8 @@ import { cutMiddle, cutRegion } from '../images/region.ts';
 import { evaluationCrop, FeatureExtractor, type OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { type Key, keyCarriers } from './key.ts';
-import { Marker, type MarkingRecipe } from './marker.ts';
+import { Marker } from './marker.ts';
+import type { MarkingRecipe } from './recipe.ts';
 
 /** Which images {@link previewMarks} marks, and with which radii. */
 export interface PreviewOptions {
@@ -56,7 +57,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
   const { key, model, dataset, codec, radii, recipe, signal } = options;
   const { directions, featureDimension: d } = await keyCarriers(key);
   const { config } = model;
-  const chosen = await chooseImages(options);
+  const chosen = await choosePreviewed(options);
   if (chosen.length === 0) throw new InputError(`${dataset.path}: no image of it can be marked; give another data set`);
   const marks: PreviewedMark[] = [];
   const rows: PictureRow[] = [];
@@ -111,7 +112,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
 }
 
 /** Images that a run with this seed marks before others, the classes in turn; damaged ones are passed over. */
-async function chooseImages({
+async function choosePreviewed({
   dataset,
   model,
   count,

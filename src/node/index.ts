@@ -11,7 +11,7 @@ export { listAdapters, type NodeDeviceOptions, openDevice, openGpu } from './dev
 // Data sets on disk.
 
 export { type OpenDatasetOptions, openDataset } from './datasets/open.ts';
-export { type DatasetWriter, type OpenWriterOptions, openDatasetWriter, type WrittenItem } from './datasets/write.ts';
+export { type OpenWriterOptions, openDatasetWriter } from './datasets/write.ts';
 export { hashFile, writeAtomic } from './files/write.ts';
 
 // What decodes and encodes image files in Node.

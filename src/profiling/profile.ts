@@ -124,7 +124,7 @@ export function groupLaunches(
   by: 'kernel' | 'layer',
   ceilings: Ceilings,
 ): ProfileRow[] {
-  const groups = groupBy(launches, by === 'layer' ? ({ layer }) => layer : variantOf);
+  const groups = groupBy(launches, by === 'layer' ? ({ layer }) => layer : launchVariant);
   const allMs = total(launches, 'timeMs');
   const rows = groups.map((group): ProfileRow => {
     const [flops, bytes, timeMs] = [total(group, 'flops'), total(group, 'bytes'), total(group, 'timeMs')];
@@ -132,7 +132,7 @@ export function groupLaunches(
     const [computeShare, bandwidthShare] = [gflops / ceilings.gflops, gbps / ceilings.gbps];
     return {
       name: group[0][by],
-      kernels: groupBy(group, variantOf)
+      kernels: groupBy(group, launchVariant)
         .sort((a, b) => total(b, 'timeMs') - total(a, 'timeMs'))
         .map(([{ kernel, variant }]) => ({ kernel, variant })),
       calls: group.length,
@@ -153,7 +153,7 @@ export function groupLaunches(
 
 type Group = [ProfiledLaunch, ...ProfiledLaunch[]];
 
-const variantOf = ({ kernel, variant }: ProfiledLaunch): string => `${kernel} ${variant}`;
+const launchVariant = ({ kernel, variant }: ProfiledLaunch): string => `${kernel} ${variant}`;
 
 /** Launches with the same key together, in the order of their first. */
 function groupBy(launches: readonly ProfiledLaunch[], keyOf: (launch: ProfiledLaunch) => string): Group[] {

@@ -1,5 +1,6 @@
 import { wholeImage } from '../images/crop.ts';
-import { defaultMarkingRecipe, Marker } from '../marking/marker.ts';
+import { Marker } from '../marking/marker.ts';
+import { defaultMarkingRecipe } from '../marking/recipe.ts';
 import { networkInput } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';

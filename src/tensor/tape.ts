@@ -70,7 +70,9 @@ export interface Node extends NodeSpec {
   readonly finishing?: Finish;
 }
 
+/** What a tape is recorded with. */
 export interface TapeOptions {
+  /** What its matrix products and convolutions round their factors to. */
   readonly precision: Precision;
 }
 

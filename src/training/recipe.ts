@@ -1,26 +1,30 @@
-import type { RandomCropOptions } from '../images/crop.ts';
+import * as v from 'valibot';
+import { count, notNegative, positive, positiveCount, randomCrop } from '../formats/fields.ts';
 import type { NetworkConfig } from '../nn/networks.ts';
 
-/** Everything that decides a training run besides the data and the initial weights. */
-export interface Recipe {
-  readonly epochs: number;
-  readonly batchSize: number;
+/** The one place that says which fields a training recipe has: the configuration of experiments and the flags follow from it. */
+export const TrainingRecipeSchema = v.strictObject({
+  epochs: positiveCount,
+  batchSize: positiveCount,
   /** Peak learning rate: reached after the warm-up, then following half a cosine down to 0. */
-  readonly learningRate: number;
-  readonly warmupEpochs: number;
-  readonly momentum: number;
-  readonly weightDecay: number;
-  readonly nesterov: boolean;
+  learningRate: positive,
+  warmupEpochs: notNegative,
+  momentum: notNegative,
+  weightDecay: notNegative,
+  nesterov: v.boolean(),
   /** Random crops of the training images; null: the evaluation crop. */
-  readonly crop: RandomCropOptions | null;
-  readonly seed: number;
+  crop: v.nullable(randomCrop),
+  seed: count,
   /** Train the last layer only, on features computed once (the paper's linear setting). */
-  readonly freezeFeatures: boolean;
+  freezeFeatures: v.boolean(),
   /** Begin the last layer anew where weights are given; always so where features are frozen or the classes are not as many. */
-  readonly newLastLayer: boolean;
+  newLastLayer: v.boolean(),
   /** Of a teacher's outputs, and of the network's that learn them: the higher, the softer. Nothing without a teacher. */
-  readonly temperature: number;
-}
+  temperature: positive,
+});
+
+/** Everything that decides a training run besides the data and the initial weights. */
+export type Recipe = Readonly<v.InferOutput<typeof TrainingRecipeSchema>>;
 
 /** How a network comes about: a new last layer on features that stay, everything from fresh weights, or from weights that are there. */
 export type Setting = 'linear' | 'from scratch' | 'fine-tuning';

@@ -50,7 +50,7 @@ export interface TrainOptions {
 }
 
 /** A training step made ready: `step` trains on one batch, `loss` reads its loss. */
-interface Step {
+interface TrainingStep {
   readonly program: Program;
   readonly learningRate: Tensor;
   readonly loss: Tensor;
@@ -77,7 +77,7 @@ export async function train(model: Model, loader: Loader, options: TrainOptions)
   const stepsPerEpoch = Math.floor(count / batchSize);
   const total = stepsPerEpoch * recipe.epochs;
   const momenta = await createMomenta(model, recipe.freezeFeatures, options.resume?.momenta);
-  let step: Step | undefined;
+  let step: TrainingStep | undefined;
   try {
     step = recipe.freezeFeatures
       ? await linearStep(model, loader, momenta, batchSize, options)
@@ -191,7 +191,7 @@ async function fullStep(
   momenta: ReadonlyMap<string, Parameter>,
   batchSize: number,
   { recipe, teacher }: TrainOptions,
-): Promise<Step> {
+): Promise<TrainingStep> {
   const { channels } = model.config;
   const watching = teacher && 'model' in teacher ? teacher.model : undefined;
   // Regions hold what the one that takes more pixels needs.
@@ -241,7 +241,7 @@ async function linearStep(
   momenta: ReadonlyMap<string, Parameter>,
   batchSize: number,
   { recipe, teacher, signal, features: known }: TrainOptions,
-): Promise<Step> {
+): Promise<TrainingStep> {
   const all = known ?? (await infer(model, loader, { signal })).features;
   // Nothing is random here: a teacher says the same of an image every time.
   const scores =

@@ -24,7 +24,7 @@ const key: Key = await createKey({
   classes: ['a'], model: { sha256: 'ab'.repeat(32), architecture: 'resnet18', featureDimension: 8 }, basis: null, centre: true,
 });
 const { directions } = await keyCarriers({ ...key, secret: '01'.repeat(32) });
-const tape = new Tape();
+const tape = new Tape(undefined, { precision: 'f32' });
 const config: NetworkConfig = {
   architecture: 'resnet18', width: 1, stem: 'small', numClasses: 2, inputSize: 8, channels: 1, mean: [0], std: [1],
 };

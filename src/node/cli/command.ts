@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util';
+import type * as v from 'valibot';
 import { UsageError } from '../../errors.ts';
 import type { Device } from '../../gpu/device.ts';
+import { outputPath } from '../files/files.ts';
 import type { Progress } from './progress.ts';
 
 interface Described {
@@ -21,6 +23,8 @@ interface StringOption extends Described {
   readonly default?: string;
   /** Given by itself, without a flag. */
   readonly positional?: true;
+  /** A file or folder to write: separators at its end are taken off. So is what `-o` names. */
+  readonly writes?: true;
   /** The only values allowed. */
   readonly choices?: readonly string[];
 }
@@ -31,7 +35,7 @@ interface BytesOption extends Described {
   readonly value: string;
 }
 
-interface NumberOption extends Described {
+export interface NumberOption extends Described {
   readonly type: 'number' | 'integer';
   readonly value: string;
   readonly required?: true;
@@ -98,6 +102,35 @@ export interface Command<T extends Options = Options> {
 export function defineCommand<const T extends Options>(command: Command<T>): Command {
   return command as unknown as Command;
 }
+
+/**
+ * An option for a number of which a schema says what it may be: whole or not, and its bounds. `more` describes it, and may be
+ * stricter.
+ */
+export function numberOption<const More extends Described & Partial<NumberOption>>(
+  schema: v.GenericSchema<number>,
+  more: More,
+): { readonly type: NumberOption['type']; readonly value: string } & More {
+  const rules = rulesOf(schema);
+  const bound = (type: string): number | undefined => rules.findLast((rule) => rule.type === type)?.requirement;
+  const [minimum, maximum] = [bound('min_value'), bound('max_value')];
+  const whole = rules.some(({ type }) => type === 'safe_integer');
+  return {
+    ...(whole ? { type: 'integer', value: 'N' } : { type: 'number', value: 'X' }),
+    ...(minimum !== undefined && { minimum }),
+    ...(maximum !== undefined && { maximum }),
+    ...more,
+  };
+}
+
+interface Rule {
+  readonly type: string;
+  readonly requirement?: number;
+}
+
+/** What a number must be, in the order in which it is checked; a schema may be made of others. */
+const rulesOf = (schema: object): Rule[] =>
+  'pipe' in schema ? (schema.pipe as object[]).flatMap(rulesOf) : [schema as Rule];
 
 /** Options that every command has. */
 export const commonOptions = {
@@ -193,7 +226,7 @@ function readValue(
   if (option.type === 'string') {
     if (option.choices && !option.choices.includes(value))
       throw new UsageError(`${rawName} ${value}: must be one of ${option.choices.join(', ')}`);
-    return value;
+    return option.writes || option.short === 'o' ? outputPath(value) : value;
   }
   if (option.type === 'bytes') return readByteCount(rawName, value);
   const number = Number(value);

@@ -45,11 +45,13 @@ const detectOptions = {
   output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the result, as --json prints it' },
   save: {
     type: 'string',
+    writes: true,
     value: 'DIR',
     description: 'new folder for the result and the arrays it was made from, for verify',
   },
   report: {
     type: 'string',
+    writes: true,
     value: 'FILE.html',
     description: 'also write a page with the result; report makes one with more in it',
   },

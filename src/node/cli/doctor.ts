@@ -1,6 +1,7 @@
 import { AdapterError } from '../../errors.ts';
 import { selfTest } from '../../shaders/selftest.ts';
 import { listAdapters, openGpu } from '../device.ts';
+import { nodeCodec } from '../images/codec.ts';
 import { columns, defineCommand } from './command.ts';
 
 const FEATURES = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
@@ -11,8 +12,9 @@ export const doctor = defineCommand({
   options: {},
   examples: ['', '--device llvmpipe --json'],
   async run({ openDevice, log }) {
-    const runtime = { node: process.versions.node, platform: `${process.platform} ${process.arch}` };
-    const runtimeText = `Node ${runtime.node} on ${runtime.platform}`;
+    const { name: images } = await nodeCodec();
+    const runtime = { node: process.versions.node, platform: `${process.platform} ${process.arch}`, images };
+    const runtimeText = `Node ${runtime.node} on ${runtime.platform}, images by ${images}`;
     // Where there is no adapter, the error says what to install, and this line on what.
     const device = await openDevice().catch((error: unknown) => {
       if (error instanceof AdapterError) log(runtimeText);

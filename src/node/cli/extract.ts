@@ -23,8 +23,8 @@ export const extract = defineCommand({
     model: { type: 'string', value: 'MODEL', required: true, description: 'a model file' },
     data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
     output: { type: 'string', short: 'o', value: 'FILE', required: true, description: 'the .npy file to write' },
-    labels: { type: 'string', value: 'FILE', description: 'also write the labels, int64 [N]' },
-    logits: { type: 'string', value: 'FILE', description: 'also write the logits, float32 [N, K]' },
+    labels: { type: 'string', writes: true, value: 'FILE', description: 'also write the labels, int64 [N]' },
+    logits: { type: 'string', writes: true, value: 'FILE', description: 'also write the logits, float32 [N, K]' },
     batch: {
       type: 'integer',
       value: 'N',

@@ -141,9 +141,8 @@ export async function openForMarking(
   options: { readonly split: 'train' | 'test' } & Parameters<typeof decodeOptions>[0],
 ): Promise<Dataset> {
   const dataset = await openDataset(path, { split: options.split, decode: decodeOptions(options), keepFaults: true });
-  return dataset.layout === 'folder' && dataset.classes.length < key.classes.length
-    ? amongClasses(dataset, key.classes)
-    : dataset;
+  const some = dataset.format?.classesBy === 'name' && dataset.classes.length < key.classes.length;
+  return some ? amongClasses(dataset, key.classes) : dataset;
 }
 
 /**

@@ -15,10 +15,15 @@ import {
   splitOption,
 } from './inputs.ts';
 import { describeTiming } from './output.ts';
-import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
+import { lateProgress } from './progress.ts';
+import { markingRecipe, radiusOption, recipeOptions, UNCHANGED } from './recipe.ts';
 
 /** Skipped images that are named on the terminal; the manifest has all. */
 const SHOWN = 20;
+
+/** Some of many names, quoted: they come from files. */
+const named = (names: readonly string[]): string =>
+  [...names.slice(0, 3).map((name) => JSON.stringify(name)), ...(names.length > 3 ? ['…'] : [])].join(', ');
 
 export const mark = defineCommand({
   name: 'mark',
@@ -49,14 +54,7 @@ export const mark = defineCommand({
       required: true,
       description: 'the new folder; OUT.partial until it is complete',
     },
-    radius: {
-      type: 'number',
-      value: 'R',
-      default: DEFAULT_RADIUS,
-      minimum: 1,
-      maximum: 255,
-      description: 'largest change of a pixel, in 8-bit levels',
-    },
+    radius: radiusOption,
     ...recipeOptions,
     batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
     split: splitOption,
@@ -80,9 +78,9 @@ export const mark = defineCommand({
         const opened = await openNetwork(context, options.hardest);
         hardest = { classifier: opened.model, sha256: opened.sha256 };
       }
-      const reading = progress(`reading ${dataset.path}`, dataset.length, 'images');
-      const display = { current: undefined as ReturnType<typeof progress> | undefined };
-      let choosing: ReturnType<typeof progress> | undefined;
+      const reading = lateProgress(progress, `reading ${dataset.path}`, 'images', { endsFull: true });
+      const choosing = lateProgress(progress, 'choosing', 'images', { endsFull: true });
+      const marking = lateProgress(progress, 'marking', 'images');
       const stopwatch = new Stopwatch();
       let resumed = 0;
       let warned = false;
@@ -96,15 +94,8 @@ export const mark = defineCommand({
         out: options.output,
         ...(options.batch !== undefined && { batchSize: options.batch }),
         stopwatch,
-        onRead: (done, total) => {
-          reading.update(done);
-          if (done === total) reading.done();
-        },
-        onChoose: (done, total) => {
-          choosing ??= progress('choosing', total, 'images');
-          choosing.update(done);
-          if (done === total) choosing.done();
-        },
+        onRead: reading.update,
+        onChoose: choosing.update,
         onResume: (done) => {
           resumed = done;
           log(`${options.output}.partial: going on after ${done} images`);
@@ -113,19 +104,25 @@ export const mark = defineCommand({
           warned = true;
           log(`the first ${count} images are as they were: ${UNCHANGED}`);
         },
-        onProgress: (done, total) => {
-          display.current ??= progress('marking', total, 'images');
-          display.current.update(done);
-        },
+        onProgress: marking.update,
         signal,
       });
-      display.current?.done();
+      marking.done();
       const published = datasetCommitment(await openMarked(options.output));
       const { marked, psnrMedian, ssimMean, gainMean, maxChangeLevels } = manifest.summary;
-      const { skipped = [] } = manifest;
+      const { skipped = [], unmarkedClasses = [] } = manifest;
+      const { otherFiles = [] } = dataset;
       const timing = stopwatch.report();
       for (const { id, reason } of skipped.slice(0, SHOWN)) log(`skipped ${JSON.stringify(id)}: ${reason}`);
       if (skipped.length > SHOWN) log(`skipped ${skipped.length - SHOWN} more: see ${options.output}/${MANIFEST_NAME}`);
+      if (otherFiles.length > 0)
+        log(
+          `left behind ${otherFiles.length} files that are no images: ${named(otherFiles)}; copy those that belong to what you publish`,
+        );
+      if (unmarkedClasses.length > 0)
+        log(
+          `no image is marked of ${unmarkedClasses.length} of ${manifest.classes.length} classes: ${named(unmarkedClasses)}; they weaken the test: give a larger --fraction, or a key without them`,
+        );
       const unchanged = manifest.images.filter(({ maxChangeLevels }) => maxChangeLevels === 0).length;
       if (unchanged > 0 && !warned) log(`${unchanged} marked images are as they were: ${UNCHANGED}`);
       log(describeTiming(timing, Number(marked) - resumed));
@@ -135,6 +132,8 @@ export const mark = defineCommand({
           options: manifest.options,
           summary: manifest.summary,
           skipped,
+          unmarkedClasses,
+          leftBehind: otherFiles,
           timing,
           keyCommitment: manifest.keyCommitment,
           merkleRoot: manifest.merkleRoot,

@@ -14,6 +14,7 @@ import {
   openMarkingNetwork,
   splitOption,
 } from './inputs.ts';
+import { lateProgress } from './progress.ts';
 import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
 
 export const preview = defineCommand({
@@ -53,7 +54,7 @@ export const preview = defineCommand({
     const dataset = await openForMarking(key, options.data, options);
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
-      const display = { current: undefined as ReturnType<typeof progress> | undefined };
+      const display = lateProgress(progress, 'preview', 'marks');
       const { marks, svg } = await previewMarks({
         key,
         model,
@@ -62,13 +63,10 @@ export const preview = defineCommand({
         radii,
         count: options.images,
         recipe: markingRecipe(options, model.config),
-        onProgress: (done, total) => {
-          display.current ??= progress('preview', total, 'marks');
-          display.current.update(done);
-        },
+        onProgress: display.update,
         signal,
       });
-      display.current?.done();
+      display.done();
       await writeAtomic(options.output, new TextEncoder().encode(svg));
       const unchanged = marks.filter(({ psnr }) => psnr === Number.POSITIVE_INFINITY).length;
       if (unchanged > 0) log(`${unchanged} of ${marks.length} marks change nothing: ${UNCHANGED}`);

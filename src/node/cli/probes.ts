@@ -1,14 +1,6 @@
-import { UsageError } from '../../errors.ts';
-import type { MarkingRecipe } from '../../marking/marker.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { openDataset } from '../datasets/open.ts';
-import {
-  DEFAULT_DECOYS,
-  DEFAULT_PROBES_PER_CLASS,
-  LIST_NAME,
-  makeProbes,
-  probeRecipeFor,
-} from '../runs/make_probes.ts';
+import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, LIST_NAME, makeProbes, probeDefaults } from '../runs/make_probes.ts';
 import { defineCommand } from './command.ts';
 import {
   decodeOptions,
@@ -82,15 +74,11 @@ export const probes = defineCommand({
       decode: decodeOptions(options),
     });
     await requireVanilla(dataset);
-    if (options.format === 'idx' && dataset.layout !== 'idx')
-      throw new UsageError('--format idx needs a data set of IDX files');
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
-      const { statistic } = key;
-      const fixed = statistic.kind === 'black-box' ? statistic : undefined;
-      const decoys = options.decoys ?? fixed?.decoys ?? DEFAULT_DECOYS;
-      const perClass = options.perClass ?? fixed?.perClass ?? DEFAULT_PROBES_PER_CLASS;
-      const recipe: MarkingRecipe = probeRecipe(options, fixed?.recipe ?? probeRecipeFor(model.config));
+      const usual = probeDefaults(key, model.config);
+      const { decoys = usual.decoys, perClass = usual.perClass } = options;
+      const recipe = probeRecipe(options, usual.recipe);
       const total = key.classes.length * perClass * (decoys + 1);
       log(
         `${total} images: ${perClass} of each of ${key.classes.length} classes towards ${decoys + 1} carrier sets, ${recipe.iterations} iterations each`,

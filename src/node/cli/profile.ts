@@ -31,7 +31,7 @@ export const profile = defineCommand({
     batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a step; default by image size' },
     repeat: { type: 'integer', value: 'N', minimum: 1, default: 9, description: 'replays whose median counts' },
     layers: { type: 'flag', description: 'group by layer instead of kernel' },
-    trace: { type: 'string', value: 'FILE', description: 'also write the launches for ui.perfetto.dev' },
+    trace: { type: 'string', writes: true, value: 'FILE', description: 'also write the launches for ui.perfetto.dev' },
     ...precisionOption,
     remeasure: { type: 'flag', description: 'measure anew what the adapter can do at most; it is kept for next time' },
   },

@@ -64,7 +64,7 @@ export const report = defineCommand({
     const result = await openEvidence(options.evidence);
     const { classes } = result.value.key;
     const decode = decodeOptions(options);
-    const open = (path: string) => openDataset(path, { split: options.split, classes, decode });
+    const open = (path: string) => openDataset(path, { split: options.split, classes, decode, keepFaults: true });
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
     const { report, page } = await assembleReport({
       result,

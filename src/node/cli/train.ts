@@ -3,6 +3,8 @@ import { openDataset } from '../datasets/open.ts';
 import { runTraining } from '../runs/training_run.ts';
 import { defineCommand, precisionOption } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { lateProgress } from './progress.ts';
+import { trainingOptions, trainingRecipe } from './recipe.ts';
 
 export const train = defineCommand({
   name: 'train',
@@ -23,27 +25,7 @@ export const train = defineCommand({
     },
     val: { type: 'string', value: 'DATASET', description: 'images to measure the accuracy on' },
     valSplit: { ...splitOption, default: 'test', description: 'which IDX files of --val' },
-    epochs: {
-      type: 'integer',
-      value: 'N',
-      minimum: 1,
-      description: 'default 10 for images up to 64 pixels, else 90, or 30 with --init; 30 with --freeze-features',
-    },
-    batchSize: { type: 'integer', value: 'N', minimum: 2, description: 'default 128' },
-    lr: { type: 'number', value: 'X', minimum: 0, description: 'peak learning rate; default 0.1, or 0.01 with --init' },
-    weightDecay: {
-      type: 'number',
-      value: 'X',
-      minimum: 0,
-      description: 'default 5e-4 for images up to 64 pixels, else 1e-4',
-    },
-    seed: {
-      type: 'integer',
-      value: 'N',
-      default: 0,
-      minimum: 0,
-      description: 'of the initial weights, the order and the crops',
-    },
+    ...trainingOptions,
     init: {
       type: 'string',
       value: 'MODEL',
@@ -66,12 +48,6 @@ export const train = defineCommand({
       type: 'string',
       value: 'FILE',
       description: 'likewise, from logits or probabilities of any classifier, .npy [N, K] in the order of --data',
-    },
-    temperature: {
-      type: 'number',
-      value: 'T',
-      minimum: 0.01,
-      description: "divides the teacher's logits and those that learn them; default 1",
     },
     resume: { type: 'flag', description: 'go on from MODEL.checkpoint, where there is one' },
     checkpointSteps: {
@@ -114,7 +90,7 @@ export const train = defineCommand({
     if (options.newLastLayer && options.init === undefined) throw new UsageError('--new-last-layer goes with --init');
     if (options.temperature !== undefined && !teacher)
       throw new UsageError('--temperature goes with --teacher or --teacher-scores');
-    const display = { current: undefined as ReturnType<typeof progress> | undefined };
+    const display = lateProgress(progress, 'training', 'images');
     const report = await runTraining({
       device: await openDevice(),
       dataset,
@@ -126,24 +102,16 @@ export const train = defineCommand({
       recipe: {
         freezeFeatures: options.freezeFeatures,
         newLastLayer: options.freezeFeatures || options.newLastLayer,
-        seed: options.seed,
-        ...(options.epochs !== undefined && { epochs: options.epochs }),
-        ...(options.batchSize !== undefined && { batchSize: options.batchSize }),
-        ...(options.lr !== undefined && { learningRate: options.lr }),
-        ...(options.temperature !== undefined && { temperature: options.temperature }),
-        ...(options.weightDecay !== undefined && { weightDecay: options.weightDecay }),
+        ...trainingRecipe(options),
       },
       resume: options.resume,
       checkpointSteps: options.checkpointSteps,
-      onProgress: (done, total) => {
-        display.current ??= progress('training', total, 'images');
-        display.current.update(done);
-      },
+      onProgress: display.update,
       onRemark: log,
       onEpoch: (epoch, loss) => log(`epoch ${epoch}: loss ${loss.toFixed(4)}`),
       signal,
     });
-    display.current?.done();
+    display.done();
     const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
     const { training, validation: held } = report.accuracy;
     return {

@@ -74,7 +74,8 @@ export const verify = defineCommand({
       throw new UsageError('--original goes with --marked');
     const key = await openKey(options.key);
     const decode = decodeOptions(options);
-    const open = (path: string, split: 'train' | 'test') => openDataset(path, { split, classes: key.classes, decode });
+    const open = (path: string, split: 'train' | 'test', keepFaults = false) =>
+      openDataset(path, { split, classes: key.classes, decode, keepFaults });
     const result = options.result === undefined ? undefined : await readResult(options.result);
     const beside = registerPath(options.key);
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
@@ -89,8 +90,9 @@ export const verify = defineCommand({
       marked:
         options.marked === undefined
           ? undefined
-          : { folder: await openMarked(options.marked), dataset: await open(options.marked, options.split) },
-      original: options.original === undefined ? undefined : await open(options.original, options.split),
+          : { folder: await openMarked(options.marked), dataset: await open(options.marked, options.split, true) },
+      // As mark opens it: a file that it could not mark is part of the data set.
+      original: options.original === undefined ? undefined : await open(options.original, options.split, true),
       probes: options.probes === undefined ? undefined : await openProbeFolder(options.probes),
       sample: options.sample,
       heldOut: options.data === undefined ? undefined : await open(options.data, options.dataSplit),

@@ -1,6 +1,6 @@
 import type { Dirent } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { compareCodePoints, foldCase } from '../../datasets/names.ts';
 import { InputError } from '../../errors.ts';
@@ -14,9 +14,13 @@ import {
 } from '../../images/decode.ts';
 import { fileError, isInside, readBytes, readHead } from '../files/files.ts';
 import { nodeCodec } from '../images/codec.ts';
-import type { OpenDatasetOptions } from './open.ts';
+import { folderFormat } from './folder_writer.ts';
+import type { DatasetForm, OpenDatasetOptions } from './form.ts';
 
-const IMAGE_EXTENSION = /\.(png|jpe?g|webp|gif|tiff?|bmp|ppm|pgm|avif|heic)$/i;
+/** Of photographs and pictures; those of programs, as .ico and .svg, are other files. */
+const IMAGE_EXTENSION = /\.(png|jpe?g|webp|gif|tiff?|bmp|ppm|pgm|tga|avif|hei[cf]|hif|jxl|jp2|j2k)$/i;
+/** What file managers leave: Windows' caches, macOS' icons of folders. */
+const LEFTOVER = /(?:^|\/)(?:Thumbs\.db|desktop\.ini|Icon\r)$/i;
 /** Control characters, and what stands for bytes that are not UTF-8. */
 const ODD_NAME = /[\p{Cc}\u{FFFD}]/u;
 /** Files that are looked into at one time: enough to keep a disk busy, far below the limit on open files. */
@@ -36,10 +40,16 @@ interface Fault {
   readonly format?: string;
 }
 
-/** Opens a folder of class sub-folders; see `openDataset`. */
-export async function openFolder(root: string, path: string, options: OpenDatasetOptions): Promise<Dataset> {
+/** A folder with a sub-folder of image files per class. */
+export const folderForm: DatasetForm = {
+  isAt: ({ names }) => names !== undefined,
+  open: (location, path, options) => openFolder(location.path, path, options),
+  begin: () => ({ format: folderFormat, id: (_, path) => `${path}.png`, file: (id) => id }),
+};
+
+async function openFolder(root: string, path: string, options: OpenDatasetOptions): Promise<Dataset> {
   const realRoot = await realpath(root);
-  const names = await classNames(root, path, realRoot);
+  const { names, files: otherFiles } = await classNames(root, path, realRoot);
   const classes = options.classes ?? names;
   const classIndex = new Map(classes.map((name, index) => [name, index]));
   const candidates: Candidate[] = [];
@@ -51,7 +61,8 @@ export async function openFolder(root: string, path: string, options: OpenDatase
         `${path}: sub-folder ${name} is none of the ${classes.length} classes; remove it or name it as a class`,
       );
     }
-    const found = await findImages(root, name, realRoot);
+    const { images: found, others } = await findImages(root, name, realRoot);
+    otherFiles.push(...others);
     if (found.length === 0) {
       throw new InputError(`${path}: class ${name} has no images; add some or remove the sub-folder`);
     }
@@ -75,10 +86,11 @@ export async function openFolder(root: string, path: string, options: OpenDatase
   return {
     path,
     root,
-    layout: 'folder',
+    format: folderFormat,
     classes,
     length: items.length,
     labels: Uint32Array.from(labels),
+    otherFiles: otherFiles.filter((id) => !LEFTOVER.test(id)).sort(compareCodePoints),
     ...(options.keepFaults && {
       faults: new Map(items.flatMap(({ fault }, index) => (fault ? [[index, fault.reason] as const] : []))),
     }),
@@ -89,18 +101,24 @@ export async function openFolder(root: string, path: string, options: OpenDatase
   };
 }
 
-/** The class folders' names in order. What is wrong with one of them is always refused: it would change the classes. */
-async function classNames(root: string, path: string, realRoot: string): Promise<string[]> {
+/**
+ * The class folders' names in order, and the files beside them. What is wrong with a class folder is always refused: it would change
+ * the classes.
+ */
+async function classNames(root: string, path: string, realRoot: string): Promise<{ names: string[]; files: string[] }> {
   const names: string[] = [];
+  const files: string[] = [];
   for (const entry of await list(root)) {
+    const kind = await kindOf(join(root, entry.name), entry, realRoot);
+    if (kind === 'file') files.push(entry.name);
+    if (kind === 'file' || kind === 'other') continue;
     if (ODD_NAME.test(entry.name)) {
       throw new InputError(
         `${path}: ${root} has a name that is not UTF-8 or has control characters: ${JSON.stringify(entry.name)}; rename it`,
       );
     }
-    const kind = await kindOf(join(root, entry.name), entry, realRoot);
     if (typeof kind === 'object') throw new InputError(`${join(root, entry.name)}: ${kind.reason}`);
-    if (kind === 'folder') names.push(entry.name);
+    names.push(entry.name);
   }
   names.sort(compareCodePoints);
   if (names.length === 0) {
@@ -110,7 +128,7 @@ async function classNames(root: string, path: string, realRoot: string): Promise
   }
   const twin = markCaseTwins(names.map((id) => ({ id }))).find(({ fault }) => fault);
   if (twin) throw new InputError(`${path}: ${twin.id}: ${twin.fault!.reason}`);
-  return names;
+  return { names, files };
 }
 
 /** A folder's entries without hidden ones. Throws InputError where it cannot be read. */
@@ -123,8 +141,12 @@ async function list(folder: string): Promise<Dirent[]> {
   }
 }
 
-/** The images of a class in order, and all that looks like one. */
-async function findImages(root: string, name: string, realRoot: string): Promise<Candidate[]> {
+/** The images of a class in order, with all that looks like one, and its other files. */
+async function findImages(
+  root: string,
+  name: string,
+  realRoot: string,
+): Promise<{ images: Candidate[]; others: string[] }> {
   const folders = new Map<string, Candidate[]>();
   const pending = [name];
   for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
@@ -137,8 +159,10 @@ async function findImages(root: string, name: string, realRoot: string): Promise
     }
     for (const entry of entries) {
       const id = `${folder}/${entry.name}`;
-      const kind = ODD_NAME.test(entry.name) ? oddName(entry.name) : await kindOf(join(root, id), entry, realRoot);
-      if (typeof kind === 'object') files.push({ id, fault: kind });
+      const kind = await kindOf(join(root, id), entry, realRoot);
+      const odd = ODD_NAME.test(entry.name);
+      if (typeof kind === 'object') files.push({ id, fault: odd ? oddName(entry.name) : kind });
+      else if (kind === 'folder' && odd) files.push({ id, fault: oddName(entry.name) });
       else if (kind === 'folder') pending.push(id);
       else if (kind === 'file') files.push({ id });
     }
@@ -149,24 +173,31 @@ async function findImages(root: string, name: string, realRoot: string): Promise
   const all = sorted.flatMap(([, files]) => files);
 
   const images: Candidate[] = [];
+  const others: string[] = [];
   for (let start = 0; start < all.length; start += CONCURRENCY) {
     const looked = all.slice(start, start + CONCURRENCY).map((candidate) => lookInto(root, candidate));
-    for (const candidate of await Promise.all(looked)) if (candidate) images.push(candidate);
+    (await Promise.all(looked)).forEach((candidate, i) => {
+      if (candidate) images.push(candidate);
+      else others.push(all[start + i].id);
+    });
   }
-  return images;
+  return { images, others };
 }
 
 /** A candidate with what its first bytes tell; undefined for a file that is no image and is not called one. */
 async function lookInto(root: string, candidate: Candidate): Promise<Candidate | undefined> {
   const { id } = candidate;
   if (candidate.fault) return candidate;
+  const odd = ODD_NAME.test(id);
   let head: Uint8Array;
   try {
     head = await readHead(join(root, id), SNIFF_BYTES);
   } catch (error) {
-    return { id, fault: faultOf(error, join(root, id)) };
+    return { id, fault: odd ? oddName(basename(id)) : faultOf(error, join(root, id)) };
   }
   const format = imageFormat(head);
+  // An odd name counts for what looks like an image alone.
+  if (odd) return format || IMAGE_EXTENSION.test(id) ? { id, fault: oddName(basename(id)) } : undefined;
   if (format?.decodable) return { id };
   if (format === undefined && !IMAGE_EXTENSION.test(id)) return undefined;
   const what = format?.name ?? (head.length === 0 ? 'empty' : 'no image');

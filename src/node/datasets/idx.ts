@@ -1,31 +1,50 @@
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { InputError } from '../../errors.ts';
 import { isGzip } from '../../formats/gzip.ts';
 import { parseIdx } from '../../formats/idx.ts';
 import { exists, readBytes } from '../files/files.ts';
-import type { OpenDatasetOptions } from './open.ts';
-
-export const CLASSES_NAME = 'classes.txt';
+import type { DatasetForm, OpenDatasetOptions } from './form.ts';
+import { CLASSES_NAME, idxFormat } from './idx_writer.ts';
 
 const IMAGES_NAME = /^(.*)-images([-.])idx[34]-ubyte(\.gz)?$/;
 const DIGITS = Array.from({ length: 10 }, (_, digit) => String(digit));
 
-/** Whether a file name is that of IDX images. */
-export function isIdxImagesName(name: string): boolean {
+/** Names of IDX files that are made anew. */
+const NEW = { imagesName: 'test-images-idx3-ubyte', labelsName: 'test-labels-idx1-ubyte' } as const;
+
+/** IDX files in a folder, or the images file among them. */
+export const idxForm: DatasetForm = {
+  isAt: ({ names }) => names === undefined || names.some(isImagesName),
+  open: ({ path: location, names }, path, options) =>
+    names === undefined
+      ? openIdx(dirname(location), basename(location), path, options)
+      : openIdx(location, undefined, path, options),
+  begin([{ width, height, channels }, ...others]) {
+    if (others.some((shape) => shape.width !== width || shape.height !== height))
+      throw new InputError('its images differ in size, which IDX files cannot hold; write PNG files');
+    const imageShape = channels === 1 ? [height, width] : [height, width, channels];
+    return {
+      format: idxFormat({ ...NEW, imagesGzip: false, labelsGzip: false, imageShape, namedClasses: true }),
+      id: (index) => `test/${index}`,
+      file: () => NEW.imagesName,
+    };
+  },
+};
+
+function isImagesName(name: string): boolean {
   return IMAGES_NAME.test(name);
 }
 
-/** Opens the IDX files of a folder, or one images file of it; see `openDataset`. */
-export async function openIdx(
+async function openIdx(
   root: string,
   given: string | undefined,
   path: string,
   options: OpenDatasetOptions,
 ): Promise<Dataset> {
   const names = await readdir(root);
-  const imagesName = given ?? chooseImages(names, path, options.split ?? 'train');
+  const imagesName = given ?? chooseImagesFile(names, path, options.split ?? 'train');
   const parts = IMAGES_NAME.exec(imagesName);
   if (parts === null) {
     throw new InputError(`${path}: not named like IDX images; give a folder, or a file named *-images-idx3-ubyte[.gz]`);
@@ -76,18 +95,17 @@ export async function openIdx(
   return {
     path,
     root,
-    layout: 'idx',
     classes,
     length,
     labels: Uint32Array.from(labels),
-    idx: {
+    format: idxFormat({
       imagesName,
       labelsName,
       imagesGzip: isGzip(imagesBytes),
       labelsGzip: isGzip(labelsBytes),
       imageShape: images.shape.slice(1),
       namedClasses: named !== undefined,
-    },
+    }),
     id: (index) => `${split}/${index}`,
     shape: async () => ({ width, height, channels }),
     image: async (index) => ({ width, height, channels, data: bytes(index) }),
@@ -101,8 +119,8 @@ function splitOf(prefix: string): string {
   return last === 't10k' ? 'test' : (last ?? prefix);
 }
 
-function chooseImages(names: readonly string[], path: string, split: 'train' | 'test'): string {
-  const all = names.filter(isIdxImagesName).sort();
+function chooseImagesFile(names: readonly string[], path: string, split: 'train' | 'test'): string {
+  const all = names.filter(isImagesName).sort();
   const inSplit = all.filter((name) => splitOf(IMAGES_NAME.exec(name)![1]) === split);
   // Sorted, a compressed file comes right after the same one uncompressed.
   const distinct = inSplit.filter((name, i) => name !== `${inSplit[i - 1]}.gz`);

@@ -1,32 +1,16 @@
 import { readdir, stat } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
 import { type Dataset, subset } from '../../datasets/dataset.ts';
+import type { FormatName } from '../../datasets/format.ts';
 import { InputError } from '../../errors.ts';
-import type { ImageCodec } from '../../images/codec.ts';
-import type { DecodeOptions } from '../../images/decode.ts';
 import { fileError } from '../files/files.ts';
-import { openFolder } from './folder.ts';
-import { isIdxImagesName, openIdx } from './idx.ts';
+import { folderForm } from './folder.ts';
+import type { DatasetForm, OpenDatasetOptions } from './form.ts';
+import { idxForm } from './idx.ts';
 
-/** How {@link openDataset} reads a folder. */
-export interface OpenDatasetOptions {
-  /** Which IDX files of a folder that has both; default `train`. */
-  split?: 'train' | 'test';
-  /**
-   * Class names in the order of their indices. In a folder they number the sub-folders, of which none may be missing from
-   * the list, while a class without a sub-folder is allowed; the items' order stays that of the sub-folders' names. For IDX
-   * files they name the labels.
-   */
-  classes?: readonly string[];
-  decode?: DecodeOptions;
-  /** What decodes the image files of a folder; default `nodeCodec()`. */
-  codec?: ImageCodec;
-  /**
-   * Keep files of a folder that cannot be used as items with `faults`, instead of refusing the folder. Every item then has its
-   * place whether or not another is damaged.
-   */
-  keepFaults?: boolean;
-}
+export type { OpenDatasetOptions } from './form.ts';
+
+/** All forms; of those that could be meant, the first. */
+export const DATASET_FORMS: Readonly<Record<FormatName, DatasetForm>> = { idx: idxForm, folder: folderForm };
 
 /**
  * Opens a data set.
@@ -70,9 +54,9 @@ async function openWhole(location: string, path: string, options: OpenDatasetOpt
     throw fileError(path, error);
   }
   if (options.classes !== undefined) checkClasses(path, options.classes);
-  if (names === undefined) return openIdx(dirname(location), basename(location), path, options);
-  if (!names.some(isIdxImagesName)) return openFolder(location, path, options);
-  return openIdx(location, undefined, path, options);
+  const found = { path: location, ...(names && { names }) };
+  const form = Object.values(DATASET_FORMS).find((each) => each.isAt(found))!;
+  return form.open(found, path, options);
 }
 
 function checkClasses(path: string, classes: readonly string[]): void {

@@ -11,7 +11,7 @@ import { psnr } from '../../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../../images/picture.ts';
 import { commitment, createKey, type Key, serializeKey } from '../../marking/key.ts';
 import { vanillaSubspace } from '../../marking/keygen.ts';
-import { markingRecipeFor } from '../../marking/marker.ts';
+import { markingRecipeFor } from '../../marking/recipe.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from '../datasets/fashion_mnist.ts';
 import { openDataset } from '../datasets/open.ts';

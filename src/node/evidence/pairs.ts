@@ -1,6 +1,7 @@
 /** Marked images beside what they were made from. */
 
 import type { Dataset } from '../../datasets/dataset.ts';
+import { FORMATS } from '../../datasets/format.ts';
 import type { Manifest, ManifestImage } from '../../datasets/manifest.ts';
 import { type Image8, sameShape } from '../../images/image.ts';
 import { psnr } from '../../images/metrics.ts';
@@ -18,11 +19,11 @@ export function pairFinder(
   original: Dataset,
 ): (claim: ManifestImage) => PairPlaces | undefined {
   const byId = (of: Dataset) => new Map(Array.from({ length: of.length }, (_, index) => [of.id(index), index]));
+  const { pairedBy } = FORMATS[manifest.source.layout];
   const [markedIndex, originalIndex] = [byId(marked), byId(original)];
   return (claim) => {
     const at = markedIndex.get(claim.id);
-    // Items of IDX files are counted anew where a part of a file was marked: they go by position.
-    const from = manifest.source.layout === 'idx' ? at : originalIndex.get(claim.source ?? claim.id);
+    const from = pairedBy === 'position' ? at : originalIndex.get(claim.source ?? claim.id);
     return at === undefined || from === undefined || from >= original.length
       ? undefined
       : { marked: at, original: from };

@@ -7,7 +7,7 @@ import { count, hex32, list, real, time } from '../../formats/fields.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { commitment, type Key, keyAlignment, keyCarriers } from '../../marking/key.ts';
-import { recipeRecord } from '../../marking/marker.ts';
+import { recipeRecord } from '../../marking/recipe.ts';
 import { readBytes } from '../files/files.ts';
 import { appendLook, bonferroni, type Register } from './register.ts';
 

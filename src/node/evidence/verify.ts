@@ -5,7 +5,7 @@ import { hashDataset } from '../../datasets/hash.ts';
 import { merkleRoot } from '../../datasets/merkle.ts';
 import { testFeatures } from '../../detection/detect.ts';
 import { testScores } from '../../detection/detect_blackbox.ts';
-import { IntegrityError } from '../../errors.ts';
+import { InputError, IntegrityError } from '../../errors.ts';
 import { stampedHash, verifyReply } from '../../evidence/timestamp.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
@@ -150,7 +150,8 @@ async function checkMarked(options: VerifyOptions, keyCommitment: string): Promi
     options.signal?.throwIfAborted();
     const index = indexOf.get(id);
     if (index === undefined) wrong.push(`${id} is missing`);
-    else if (hashBytes(await dataset.bytes(index)) !== sha256) wrong.push(`${id} was changed`);
+    else if ((await unlessUnreadable(async () => hashBytes(await dataset.bytes(index)))) !== sha256)
+      wrong.push(`${id} was changed`);
   }
   const root = merkleRoot(manifest.images);
   return [
@@ -174,6 +175,17 @@ async function checkMarked(options: VerifyOptions, keyCommitment: string): Promi
     ),
     ...(await checkClaims(options, marked)),
   ];
+}
+
+/** What `read` gives; undefined for a file that is no image any more: that fails a check and ends none. */
+async function unlessUnreadable<T>(read: () => Promise<T>, tell?: (reason: string) => void): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    tell?.(error.message);
+    return undefined;
+  }
 }
 
 /** The manifest's figures, measured again on files and originals. */
@@ -204,7 +216,11 @@ async function checkClaims(
       wrong.push(`${claim.id} is missing`);
       continue;
     }
-    const measured = measureChange(await original.image(places.original), await dataset.image(places.marked));
+    const measured = await unlessUnreadable(
+      async () => measureChange(await original.image(places.original), await dataset.image(places.marked)),
+      (reason) => wrong.push(`${claim.id}: ${reason}`),
+    );
+    if (!measured) continue;
     largest = Math.max(largest, measured.changeLevels);
     const differs = contradiction(claim, measured);
     if (differs !== undefined) wrong.push(differs);

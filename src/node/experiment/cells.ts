@@ -16,14 +16,14 @@ import type { NetworkConfig } from '../../nn/networks.ts';
 import { exists, readBytes } from '../files/files.ts';
 import { openModel } from '../runs/open_model.ts';
 import { runTraining } from '../runs/training_run.ts';
-import type { ExperimentConfig, Setting } from './config.ts';
+import type { ExperimentConfig, ExperimentSetting } from './config.ts';
 import { type Materials, readMatrix, writeNew } from './materials.ts';
 import { spread } from './results.ts';
 import { type Keyed, type ModelOnDisk, statistics } from './statistics.ts';
 
 /** One model that is trained: on data with a share marked by a key, or, with share 0 and key 0, on the unmarked data. */
 export interface Cell {
-  readonly setting: Setting;
+  readonly setting: ExperimentSetting;
   readonly fraction: number;
   readonly key: number;
   readonly seed: number;
@@ -184,7 +184,7 @@ export async function trainCell(shop: Shop, cell: Cell, onProgress: OnProgress):
 /** Trains a model of a setting, or takes the one that is there. Seconds are null where the run was not a single one. */
 export async function train(
   { device, materials, signal }: Shop,
-  setting: Setting,
+  setting: ExperimentSetting,
   run: {
     readonly dataset: Materials['owner']['dataset'];
     readonly teacher?: { readonly model: string } | undefined;
@@ -244,7 +244,7 @@ async function sharedFeatures({ materials }: Shop, { setting }: Cell) {
 }
 
 /** Models that never saw a mark, for the statistics that compare with some: path, and setting, data and seed of each. */
-export function referencesOf(setting: Setting, config: ExperimentConfig, out: string) {
+export function referencesOf(setting: ExperimentSetting, config: ExperimentConfig, out: string) {
   const { references } = setting;
   if (!references) return [];
   const { data, seeds, setting: like = setting.name } = references;

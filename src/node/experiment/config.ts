@@ -3,8 +3,10 @@
 import * as v from 'valibot';
 import { InputError } from '../../errors.ts';
 import { type DocumentKind, readDocument } from '../../formats/document.ts';
-import { count, notNegative, positive, positiveCount, text } from '../../formats/fields.ts';
+import { count, optionalFields, positive, positiveCount, text } from '../../formats/fields.ts';
+import { MarkingRecipeSchema } from '../../marking/recipe.ts';
 import { networkOf, optionsOf } from '../../nn/networks.ts';
+import { TrainingRecipeSchema } from '../../training/recipe.ts';
 import { statistics } from './statistics.ts';
 
 /** Names become folders. */
@@ -19,12 +21,8 @@ const list = <T extends v.GenericSchema>(entry: T) =>
     v.minLength(1, 'expected at least one entry'),
     v.check((values) => distinct(values), 'expected every entry once'),
   );
-const range = v.pipe(
-  v.tuple([notNegative, positive], 'expected two numbers'),
-  v.check(([from, to]) => from <= to, 'expected the smaller number first'),
-);
-
-const crop = v.nullable(v.strictObject({ scale: range, ratio: range, flip: v.boolean() }));
+/** The seed is each cell's own. */
+const { seed: _, ...trainingFields } = TrainingRecipeSchema.entries;
 
 /** A data set below the data folder: a sub-folder, IDX files of a split, a range of their items. */
 const images = v.strictObject({
@@ -46,22 +44,7 @@ const setting = v.pipe(
     network: v.exactOptional(
       v.record(v.string(), v.union([v.string(), v.number()], 'expected a text or a number'), 'expected fields'),
     ),
-    recipe: v.exactOptional(
-      v.strictObject({
-        epochs: v.exactOptional(positiveCount),
-        batchSize: v.exactOptional(positiveCount),
-        learningRate: v.exactOptional(positive),
-        warmupEpochs: v.exactOptional(notNegative),
-        momentum: v.exactOptional(notNegative),
-        weightDecay: v.exactOptional(notNegative),
-        nesterov: v.exactOptional(v.boolean()),
-        crop: v.exactOptional(crop),
-        freezeFeatures: v.exactOptional(v.boolean()),
-        newLastLayer: v.exactOptional(v.boolean()),
-        temperature: v.exactOptional(positive),
-      }),
-      {},
-    ),
+    recipe: v.exactOptional(v.strictObject(optionalFields(trainingFields)), {}),
     /** Shares of each class that are marked; 0, the control, is always there. */
     fractions: list(
       v.pipe(positive, v.maxValue(1, 'expected at most 1; 0, nothing marked, is always measured besides')),
@@ -110,15 +93,7 @@ const ConfigSchema = v.pipe(
       dimension: v.nullable(v.pipe(positiveCount, v.minValue(2, 'expected at least 2'))),
       /** Mark what this classifier finds hardest: `marker`, or a model file beside the configuration. Default: images at random. */
       hardest: v.exactOptional(text),
-      radiusLevels: v.exactOptional(v.pipe(positive, v.maxValue(255, 'expected at most 255'))),
-      iterations: v.exactOptional(positiveCount),
-      learningRate: v.exactOptional(positive),
-      lambdaFeatures: v.exactOptional(notNegative),
-      lambdaImage: v.exactOptional(notNegative),
-      roundEvery: v.exactOptional(positiveCount),
-      crop: v.exactOptional(crop),
-      vanillaCrop: v.exactOptional(v.picklist(['same', 'evaluation'], 'expected "same" or "evaluation"')),
-      seed: v.exactOptional(count),
+      ...optionalFields(MarkingRecipeSchema.entries),
     }),
     /** Of the black-box test: carrier sets beside the true one, and images of each class. */
     probes: v.exactOptional(
@@ -177,7 +152,7 @@ const ConfigSchema = v.pipe(
 );
 
 export type ExperimentConfig = v.InferOutput<typeof ConfigSchema>;
-export type Setting = ExperimentConfig['settings'][number];
+export type ExperimentSetting = ExperimentConfig['settings'][number];
 export type ImagesOf = v.InferOutput<typeof images>;
 
 /** What keeps fields from being a network's: its architecture and options, and `inputSize`. */

@@ -11,7 +11,7 @@ import type { Device } from '../../gpu/device.ts';
 import { hardness } from '../../marking/hardness.ts';
 import type { Key } from '../../marking/key.ts';
 import { serializeKey } from '../../marking/key.ts';
-import { type MarkingRecipe, markingRecipeFor } from '../../marking/marker.ts';
+import { type MarkingRecipe, markingRecipeFor } from '../../marking/recipe.ts';
 import { classIrrelevantSubspace } from '../../marking/subspace.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES } from '../datasets/fashion_mnist.ts';
@@ -285,11 +285,11 @@ export class Materials {
     const there = this.#marked.get(index);
     if (there) return there;
     const folder = this.markedFolder(index);
-    const { classes, layout } = this.owner.dataset;
+    const { classes } = this.owner.dataset;
     const split = this.#options.config.data.owner.split;
     const path = join(folder, MANIFEST_NAME);
     const opened = {
-      marked: await openDataset(folder, { classes, ...(layout === 'idx' && split && { split }) }),
+      marked: await openDataset(folder, { classes, ...(split && { split }) }),
       manifest: parseManifest(new TextDecoder().decode(await readBytes(path)), path),
     };
     this.#marked.set(index, opened);

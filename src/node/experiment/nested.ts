@@ -49,9 +49,10 @@ export function nestedDataset(
       ...original,
       path,
       root: marked.root,
-      // Items of IDX files are numbered anew, marked or not.
       id: (index) =>
-        original.layout === 'idx' ? marked.id(index) : pick(index, (dataset, position) => dataset.id(position)),
+        original.format?.pairedBy === 'position'
+          ? marked.id(index)
+          : pick(index, (dataset, position) => dataset.id(position)),
       shape: (index) => pick(index, (dataset, position) => dataset.shape(position)),
       image: (index) => pick(index, (dataset, position) => dataset.image(position)),
       bytes: (index) => pick(index, (dataset, position) => dataset.bytes(position)),

@@ -8,7 +8,7 @@ import type { ModelScores } from '../../detection/scores.ts';
 import type { Statistic } from '../../detection/statistic.ts';
 import { serializeNpy } from '../../formats/npy.ts';
 import type { Key } from '../../marking/key.ts';
-import type { MarkingRecipe } from '../../marking/marker.ts';
+import type { MarkingRecipe } from '../../marking/recipe.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { exists } from '../files/files.ts';

@@ -1,5 +1,5 @@
 import { access, constants, open, readFile } from 'node:fs/promises';
-import { dirname, isAbsolute, relative, sep } from 'node:path';
+import { dirname, isAbsolute, join, parse, relative, sep } from 'node:path';
 import { InputError, RadioactiveError } from '../../errors.ts';
 
 const REASONS: Record<string, string> = {
@@ -23,6 +23,12 @@ export function fileError(path: string, error: unknown): RadioactiveError {
   const text = `${path}: ${REASONS[code] ?? `${message}; check the path and the disk`}`;
   const outOfSpace = code === 'ENOSPC' || code === 'EDQUOT';
   return outOfSpace ? new RadioactiveError(text, 5, { cause: error }) : new InputError(text, { cause: error });
+}
+
+/** A path to write to, without separators at its end: names that are made of it, `<out>.partial`, are then beside it, not inside. */
+export function outputPath(path: string): string {
+  const { dir, base, root } = parse(path);
+  return base === '' ? root || path : join(dir, base);
 }
 
 /**

@@ -1,23 +1,32 @@
-import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Dataset, subset } from '../../datasets/dataset.ts';
+import { type Dataset, type DatasetWriter, subset, type WrittenItem } from '../../datasets/dataset.ts';
+import { FORMATS, type FormatName } from '../../datasets/format.ts';
 import { hashDataset, hashListing } from '../../datasets/hash.ts';
 import { inParallel, Loader } from '../../datasets/loader.ts';
+import type { SavedMark } from '../../datasets/manifest.ts';
 import { selectStratified } from '../../datasets/select.ts';
 import { InputError } from '../../errors.ts';
 import { serializeCsv } from '../../formats/csv.ts';
 import { hashBytes } from '../../formats/sha256.ts';
+import type { ImageShape } from '../../images/image.ts';
 import { commitment, type Key, keyCarriers, keyProbeOrders } from '../../marking/key.ts';
-import { type MarkingRecipe, markingRecipeFor, recipeRecord } from '../../marking/marker.ts';
-import { PROBES_NAME, type ProbeManifest, parseProbeManifest } from '../../marking/probe_manifest.ts';
+import {
+  PROBES_NAME,
+  type ProbeManifest,
+  parseProbeManifest,
+  serializeProbeManifest,
+} from '../../marking/probe_manifest.ts';
+import { type MarkingRecipe, markingRecipeFor, recipeRecord } from '../../marking/recipe.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import { openDataset } from '../datasets/open.ts';
-import { createOutputFolder, type DatasetWriter, openDatasetWriter, type WrittenItem } from '../datasets/write.ts';
-import { exists, readBytes } from '../files/files.ts';
+import type { NewDataset } from '../datasets/form.ts';
+import { DATASET_FORMS, openDataset } from '../datasets/open.ts';
+import { formatOf, openDatasetWriter } from '../datasets/write.ts';
+import { readBytes } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
-import { JOURNAL_NAME, markImages, type Outcome, readJournal, type SavedMark } from './marking_run.ts';
+import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages } from './marking_run.ts';
+import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
 /** Decoys that the true set is compared with: a class alone can reach p = 0.01. */
 export const DEFAULT_DECOYS = 99;
@@ -27,9 +36,6 @@ export const DEFAULT_PROBES_PER_CLASS = 30;
 /** Table of all images, for whoever runs a model on them. */
 export const LIST_NAME = 'list.csv';
 const IMAGES_NAME = 'images';
-/** The IDX files are those of a data set's split `test`. */
-const IDX_IMAGES_NAME = 'test-images-idx3-ubyte';
-const IDX_LABELS_NAME = 'test-labels-idx1-ubyte';
 
 /** Iterations that probes are marked with at most. */
 const PROBE_ITERATIONS = 30;
@@ -45,6 +51,16 @@ export const probeRecipeOf = (recipe: MarkingRecipe): MarkingRecipe => ({
 export const probeRecipeFor = (config: Parameters<typeof markingRecipeFor>[0]): MarkingRecipe =>
   probeRecipeOf(markingRecipeFor(config));
 
+/** What a key fixes of its probes, and what else is usual with its marking network. */
+export function probeDefaults({ statistic }: Key, config: Parameters<typeof markingRecipeFor>[0]) {
+  const fixed = statistic.kind === 'black-box' ? statistic : undefined;
+  return {
+    decoys: fixed?.decoys ?? DEFAULT_DECOYS,
+    perClass: fixed?.perClass ?? DEFAULT_PROBES_PER_CLASS,
+    recipe: fixed?.recipe ?? probeRecipeFor(config),
+  };
+}
+
 /** What {@link makeProbes} makes probes from, and where. */
 export interface MakeProbesOptions {
   readonly key: Key;
@@ -58,7 +74,7 @@ export interface MakeProbesOptions {
   readonly perClass: number;
   readonly recipe: MarkingRecipe;
   /** PNG files, or IDX files, which need images of one size. Default: as the data set. */
-  readonly layout?: 'folder' | 'idx' | undefined;
+  readonly layout?: FormatName | undefined;
   /** The new folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;
   /** Images a batch; halved until it fits. */
@@ -87,51 +103,50 @@ export interface MakeProbesOptions {
  * cannot be marked; IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManifest> {
-  const { key, model, dataset, decoys, perClass, recipe, out, signal } = options;
+  const folder = await ResumableFolder.open(options.out, options.dataset);
+  try {
+    return await makeInto(folder, options);
+  } finally {
+    await folder.close();
+  }
+}
+
+async function makeInto(folder: ResumableFolder, options: MakeProbesOptions): Promise<ProbeManifest> {
+  const { key, model, dataset, decoys, perClass, recipe, signal } = options;
+  const { partial } = folder;
   const stopwatch = options.stopwatch ?? new Stopwatch();
-  const partial = `${out}.partial`;
-  if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder, or remove it`);
   const S = decoys + 1;
-  const chosen = chooseImages(dataset, perClass, recipe.seed);
+  const { name } = formatOf(dataset);
+  const chosen = chooseVanilla(dataset, perClass, recipe.seed);
   const head = {
     format: 'radioactive-probes' as const,
     version: 1 as const,
-    source: { layout: dataset.layout, count: dataset.length, sha256: await hashDataset(dataset) },
+    source: { layout: name, count: dataset.length, sha256: await hashDataset(dataset) },
     keyCommitment: await commitment(key),
     options: { decoys, perClass, ...recipeRecord(recipe), modelSha256: key.model.sha256 },
     classes: [...dataset.classes],
     sets: S,
-    layout: options.layout ?? dataset.layout,
+    layout: options.layout ?? name,
     images: chosen.map((index) => ({ class: dataset.classes[dataset.labels[index]], id: dataset.id(index) })),
   };
+  // What the manifest cannot say is found before the work.
+  const nothing = classesBySets(head.classes.length, S);
+  serializeProbeManifest({ ...head, sha256: hashListing([]), marks: { changeLevels: nothing, gain: nothing } });
 
-  const journalPath = join(partial, JOURNAL_NAME);
-  const journal = await readJournal(journalPath);
-  const finished = journal ? undefined : await readFinished(partial);
-  const begun = journal?.head ?? finished?.head;
-  if (begun !== undefined && JSON.stringify(begun) !== JSON.stringify(head)) {
-    throw new InputError(
-      `${partial}: was begun with another key, data set or options; finish it with those, or remove it`,
-    );
+  const begun = await folder.begin(head, PROBE_FOLDER);
+  if (begun.last) {
+    await folder.complete();
+    return begun.last;
   }
-  if (finished) {
-    await rename(partial, out);
-    return finished.manifest;
-  }
-  const done = new Map<number, Outcome>(journal?.entries ?? []);
-  if (journal) options.onResume?.(done.size);
-  else {
-    const names = await createOutputFolder(dataset, partial);
-    if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
-    await writeAtomic(journalPath, encode(`${JSON.stringify(head)}\n`));
-  }
-
+  const { done } = begun;
   const loader = await Loader.open(subset(dataset, chosen), model.config.channels);
-  const grid = await gridOf(loader, dataset, head.layout, S);
+  const { grid, fileOf } = await gridOf(loader, dataset, head.layout, S);
   const writer = await openDatasetWriter(grid, join(partial, IMAGES_NAME), { resume: true });
   try {
-    const vanilla = await stopwatch.time('vanilla images', writeVanilla(loader, writer, S));
     const marked = Array.from({ length: grid.length }, (_, row) => row).filter((row) => row % (S + 1) > 0);
+    await leaveOutChanged(done, marked, writer);
+    if (begun.resumed) options.onResume?.(done.size);
+    const vanilla = await stopwatch.time('vanilla images', writeVanilla(loader, writer, S));
     await markImages(
       {
         model,
@@ -141,7 +156,7 @@ export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManif
         cropStreamOf: (row) => loader.dataset.id(Math.floor(row / (S + 1))),
         pixels: await pixelsOf(grid, marked, S),
         writer,
-        journalPath,
+        folder,
         done,
         batchSize: options.batchSize,
         onProgress: options.onProgress,
@@ -160,21 +175,26 @@ export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManif
     const manifest: ProbeManifest = {
       ...head,
       sha256: hashListing(listing),
-      marks: summarise(grid, done as ReadonlyMap<number, SavedMark>, head.classes.length, S),
+      marks: meanMarks(grid, done as ReadonlyMap<number, SavedMark>, head.classes.length, S),
     };
     await writer.finish();
-    await writeAtomic(join(partial, LIST_NAME), encode(listOf(manifest, items)));
-    await writeAtomic(join(partial, PROBES_NAME), encode(`${JSON.stringify(manifest, null, 1)}\n`));
-    await rm(journalPath, { force: true });
-    await rename(partial, out);
+    await writeAtomic(join(partial, LIST_NAME), encode(listOf(manifest, items, fileOf)));
+    await folder.complete({ name: PROBES_NAME, text: serializeProbeManifest(manifest) });
     return manifest;
   } finally {
     await writer.close().catch(() => undefined);
   }
 }
 
+const PROBE_FOLDER: FolderKind<MarkOutcome, ProbeManifest> = {
+  entry: MarkOutcomeSchema,
+  lastName: PROBES_NAME,
+  readLast: parseProbeManifest,
+  headOf: ({ sha256, marks, ...head }) => head,
+};
+
 /** Indices of the vanilla images, class by class. */
-function chooseImages(dataset: Dataset, perClass: number, seed: number): number[] {
+function chooseVanilla(dataset: Dataset, perClass: number, seed: number): number[] {
   const sizes = new Array<number>(dataset.classes.length).fill(0);
   for (const label of dataset.labels) sizes[label]++;
   const few = sizes.findIndex((size) => size < perClass);
@@ -190,50 +210,46 @@ function chooseImages(dataset: Dataset, perClass: number, seed: number): number[
  * The probes as a data set: row b(S + 1) is vanilla image b of the loader, the S rows after it the same image again, each to be marked
  * towards a carrier of its own. Folders are named by the class's number, so that their order is the key's.
  */
-async function gridOf(loader: Loader, source: Dataset, layout: 'folder' | 'idx', S: number): Promise<Dataset> {
+async function gridOf(
+  loader: Loader,
+  source: Dataset,
+  layout: FormatName,
+  S: number,
+): Promise<{ grid: Dataset; fileOf: NewDataset['file'] }> {
   const base = loader.dataset;
   const vanillaOf = (row: number): number => Math.floor(row / (S + 1));
   const perClass = base.length / base.classes.length;
   // Names of one length each, so that their order as texts is that of the rows.
   const pad = (value: number, end: number): string => String(value).padStart(Math.max(4, String(end - 1).length), '0');
+  const pathOf = (row: number): string => {
+    const b = vanillaOf(row);
+    return `${pad(base.labels[b], base.classes.length)}/${pad(b % perClass, perClass)}-${pad(row % (S + 1), S + 1)}`;
+  };
   // Decodes every image once: a damaged one is found before the long work.
-  const first = await loader.image(0);
+  const shapes: ImageShape[] = new Array(base.length);
   await inParallel(base.length, async (b) => {
-    const { width, height } = await loader.image(b);
-    if (layout === 'idx' && (width !== first.width || height !== first.height))
-      throw new InputError(`${source.path}: its images differ in size, which IDX files cannot hold; write PNG files`);
+    const { width, height, channels } = await loader.image(b);
+    shapes[b] = { width, height, channels };
   });
-  const { width, height, channels } = first;
-  return {
+  let made: NewDataset;
+  try {
+    made = DATASET_FORMS[layout].begin(shapes);
+  } catch (error) {
+    throw error instanceof InputError ? new InputError(`${source.path}: ${error.message}`, { cause: error }) : error;
+  }
+  const grid: Dataset = {
     path: source.path,
     root: source.root,
-    layout,
+    format: made.format,
     classes: base.classes,
     length: base.length * (S + 1),
     labels: Uint32Array.from({ length: base.length * (S + 1) }, (_, row) => base.labels[vanillaOf(row)]),
-    ...(layout === 'idx' && {
-      idx: {
-        imagesName: IDX_IMAGES_NAME,
-        labelsName: IDX_LABELS_NAME,
-        imagesGzip: false,
-        labelsGzip: false,
-        imageShape: channels === 1 ? [height, width] : [height, width, channels],
-        namedClasses: true,
-      },
-    }),
-    id: (row) => (layout === 'idx' ? `test/${row}` : fileOf(row)),
-    shape: async (row) => {
-      const image = await loader.image(vanillaOf(row));
-      return { width: image.width, height: image.height, channels: image.channels };
-    },
+    id: (row) => made.id(row, pathOf(row)),
+    shape: async (row) => shapes[vanillaOf(row)],
     image: (row) => loader.image(vanillaOf(row)),
     bytes: async (row) => (await loader.image(vanillaOf(row))).data,
   };
-
-  function fileOf(row: number): string {
-    const b = vanillaOf(row);
-    return `${pad(base.labels[b], base.classes.length)}/${pad(b % perClass, perClass)}-${pad(row % (S + 1), S + 1)}.png`;
-  }
+  return { grid, fileOf: made.file };
 }
 
 async function writeVanilla(loader: Loader, writer: DatasetWriter, S: number): Promise<WrittenItem[]> {
@@ -270,10 +286,9 @@ async function pixelsOf(grid: Dataset, rows: readonly number[], S: number): Prom
 }
 
 /** Means over the images of a class, sets in the order of the list. */
-function summarise(grid: Dataset, done: ReadonlyMap<number, SavedMark>, K: number, S: number): ProbeManifest['marks'] {
+function meanMarks(grid: Dataset, done: ReadonlyMap<number, SavedMark>, K: number, S: number): ProbeManifest['marks'] {
   const perClass = grid.length / (S + 1) / K;
-  const zeros = (): number[][] => Array.from({ length: K }, () => new Array<number>(S).fill(0));
-  const [changeLevels, gain] = [zeros(), zeros()];
+  const [changeLevels, gain] = [classesBySets(K, S), classesBySets(K, S)];
   for (let row = 0; row < grid.length; row++) {
     if (row % (S + 1) === 0) continue;
     const [c, s] = [grid.labels[row], (row % (S + 1)) - 1];
@@ -284,24 +299,18 @@ function summarise(grid: Dataset, done: ReadonlyMap<number, SavedMark>, K: numbe
   return { changeLevels, gain };
 }
 
-function listOf({ images, sets, layout }: ProbeManifest, items: readonly WrittenItem[]): string {
+/** Zeros [K][S]. */
+const classesBySets = (K: number, S: number): number[][] =>
+  Array.from({ length: K }, () => new Array<number>(S).fill(0));
+
+function listOf({ images, sets }: ProbeManifest, items: readonly WrittenItem[], fileOf: NewDataset['file']): string {
   return serializeCsv([
     ['index', 'file', 'class', 'image', 'version'],
     ...items.map(({ id }, row) => {
       const image = images[Math.floor(row / (sets + 1))];
-      const file = `${IMAGES_NAME}/${layout === 'idx' ? IDX_IMAGES_NAME : id}`;
-      return [String(row), file, image.class, image.id, String(row % (sets + 1))];
+      return [String(row), `${IMAGES_NAME}/${fileOf(id)}`, image.class, image.id, String(row % (sets + 1))];
     }),
   ]);
-}
-
-/** A run that was killed when everything was there but the folder's name. */
-async function readFinished(partial: string): Promise<{ head: object; manifest: ProbeManifest } | undefined> {
-  const path = join(partial, PROBES_NAME);
-  if (!(await exists(path))) return undefined;
-  const manifest = parseProbeManifest(new TextDecoder().decode(await readBytes(path)), path);
-  const { sha256: _, marks: __, ...head } = manifest;
-  return { head, manifest };
 }
 
 /** A folder of probes. */
@@ -322,10 +331,9 @@ export async function openProbes(path: string): Promise<OpenedProbes> {
 /** The images of a folder of probes, in the order of its list. Throws InputError where there are others, or not so many. */
 export async function openProbeImages({ path, manifest }: OpenedProbes): Promise<Dataset> {
   const root = join(path, IMAGES_NAME);
-  const images =
-    manifest.layout === 'idx'
-      ? await openDataset(join(root, IDX_IMAGES_NAME), { classes: manifest.classes })
-      : await openDataset(root);
+  // Class folders have the classes' numbers for names.
+  const numbered = FORMATS[manifest.layout].classesBy === 'number';
+  const images = await openDataset(root, { split: 'test', ...(numbered && { classes: manifest.classes }) });
   const rows = manifest.images.length * (manifest.sets + 1);
   if (images.length !== rows)
     throw new InputError(`${root}: has ${images.length} images, ${rows} belong there; copy the folder again`);

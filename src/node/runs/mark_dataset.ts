@@ -1,10 +1,9 @@
-import { readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Dataset } from '../../datasets/dataset.ts';
+import type { Dataset, DatasetWriter } from '../../datasets/dataset.ts';
 import { unlessFaulty } from '../../datasets/faults.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { checkChannels, inParallel } from '../../datasets/loader.ts';
 import {
+  isManifestId,
   MANIFEST_NAME,
   type Manifest,
   type ManifestImage,
@@ -17,14 +16,13 @@ import { InputError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { hardness } from '../../marking/hardness.ts';
 import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
-import { type MarkingRecipe, recipeRecord } from '../../marking/marker.ts';
+import { type MarkingRecipe, recipeRecord } from '../../marking/recipe.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import { createOutputFolder, type DatasetWriter, openDatasetWriter } from '../datasets/write.ts';
-import { exists } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
-import { type Begun, JOURNAL_NAME, markImages, type Outcome, readJournal } from './marking_run.ts';
+import { formatOf, openDatasetWriter } from '../datasets/write.ts';
+import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages } from './marking_run.ts';
+import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
 /** What {@link markDataset} marks, how, and where the marked data set goes. */
 export interface MarkDatasetOptions {
@@ -74,10 +72,17 @@ export interface MarkDatasetOptions {
  * IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function markDataset(options: MarkDatasetOptions): Promise<Manifest> {
-  const { key, model, dataset, fraction, hardest, recipe, out, signal } = options;
+  const folder = await ResumableFolder.open(options.out, options.dataset);
+  try {
+    return await markInto(folder, options);
+  } finally {
+    await folder.close();
+  }
+}
+
+async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): Promise<Manifest> {
+  const { key, model, dataset, fraction, hardest, recipe, signal } = options;
   const stopwatch = options.stopwatch ?? new Stopwatch();
-  const partial = `${out}.partial`;
-  if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder, or remove it`);
   const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
   const { selected, rest } = await stopwatch.time('choosing', choose(options, faults));
   if (selected.length === 0)
@@ -85,7 +90,7 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
   const head = {
     format: 'radioactive-manifest' as const,
     version: 2 as const,
-    source: { layout: dataset.layout, count: dataset.length, sha256 },
+    source: { layout: formatOf(dataset).name, count: dataset.length, sha256 },
     keyCommitment: await commitment(key),
     options: {
       fraction,
@@ -98,26 +103,21 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
     },
     classes: [...dataset.classes],
   };
+  // What a manifest cannot say is found before the work.
+  serializeManifest({ ...head, summary: {}, merkleRoot: merkleRoot([]), images: [] });
 
-  const journalPath = join(partial, JOURNAL_NAME);
-  const found =
-    (await readJournal(journalPath)) ?? (await readFinished(join(partial, MANIFEST_NAME), dataset, selected));
-  if (found && JSON.stringify(found.head) !== JSON.stringify(head)) {
-    throw new InputError(
-      `${partial}: was begun with another key, data set or options; finish it with those, or remove it`,
-    );
+  const begun = await folder.begin(head, MARKED_FOLDER);
+  if (begun.last) {
+    options.onResume?.(begun.last.images.length);
+    await folder.complete();
+    return begun.last;
   }
-  const done = new Map<number, Outcome>(found?.entries ?? []);
-  if (found) options.onResume?.(done.size);
-  else {
-    // The journal comes before everything else: what a killed run leaves in the folder is always known to be its own.
-    const names = await createOutputFolder(dataset, partial);
-    if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
-    await writeAtomic(journalPath, encode(`${JSON.stringify(head)}\n`));
-  }
-  const writer = await openDatasetWriter(dataset, partial, { resume: true });
+  const { done } = begun;
+  const writer = await openDatasetWriter(dataset, folder.partial, { resume: true });
   try {
     const sound = [...selected].filter((index) => !faults.has(index));
+    await leaveOutChanged(done, sound, writer);
+    if (begun.resumed) options.onResume?.(done.size);
     if (sound.some((index) => !done.has(index))) {
       const { directions, featureDimension: d } = await keyCarriers(key);
       const carriers = dataset.classes.map((_, c) => directions.slice(c * d, (c + 1) * d));
@@ -130,7 +130,7 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
           cropStreamOf: (index) => dataset.id(index),
           pixels,
           writer,
-          journalPath,
+          folder,
           done,
           batchSize: options.batchSize,
           onProgress: options.onProgress,
@@ -162,21 +162,33 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
         `${dataset.path}: none of the selected images can be marked: ${dataset.id(index)}: ${reason}`,
       );
     }
-    const unmarked = dataset.layout === 'folder' ? [...rest, ...selected.filter((index) => faults.has(index))] : [];
+    const unmarked = writer.beginsAsCopy ? [] : [...rest, ...selected.filter((index) => faults.has(index))];
     const leftOut = await stopwatch.time('copying', copyAll(dataset, writer, unmarked, signal));
     const skipped = [...faults].sort(([a], [b]) => a - b).map(([index, reason]) => ({ id: dataset.id(index), reason }));
-    const summary = summarise(images, dataset.length);
-    const root = merkleRoot(images);
-    const manifest: Manifest = { ...head, summary, ...(skipped.length > 0 && { skipped }), merkleRoot: root, images };
+    const marked = new Set(images.map((image) => image.class));
+    const unmarkedClasses = dataset.classes.filter((name) => !marked.has(name));
+    const manifest: Manifest = {
+      ...head,
+      summary: summariseMarks(images, dataset.length),
+      ...(skipped.length > 0 && { skipped }),
+      ...(unmarkedClasses.length > 0 && { unmarkedClasses }),
+      merkleRoot: merkleRoot(images),
+      images,
+    };
     await writer.finish(leftOut);
-    await writeAtomic(join(partial, MANIFEST_NAME), encode(serializeManifest(manifest)));
-    await rm(journalPath, { force: true });
-    await rename(partial, out);
+    await folder.complete({ name: MANIFEST_NAME, text: serializeManifest(manifest) });
     return manifest;
   } finally {
     await writer.close().catch(() => undefined);
   }
 }
+
+const MARKED_FOLDER: FolderKind<MarkOutcome, Manifest> = {
+  entry: MarkOutcomeSchema,
+  lastName: MANIFEST_NAME,
+  readLast: parseManifest,
+  headOf: ({ summary, skipped, unmarkedClasses, merkleRoot, images, ...head }) => head,
+};
 
 /** What is known of a data set's files before anything is decoded. */
 interface Survey {
@@ -197,6 +209,8 @@ async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<S
       const shape = await unlessFaulty(dataset, index, faults, async () => {
         const found = await dataset.shape(index);
         checkChannels(found.channels, model.config.channels, dataset.id(index));
+        if (!isManifestId(dataset.id(index)))
+          throw new InputError(`${dataset.id(index)}: a name that no manifest can hold; rename it`);
         return found;
       });
       if (shape) pixels.set(index, shape.width * shape.height);
@@ -234,22 +248,7 @@ async function copyAll(
   return leftOut;
 }
 
-/** The manifest where it has outlived the journal: a run was killed between removing that and naming the folder. */
-async function readFinished(path: string, dataset: Dataset, selected: Uint32Array): Promise<Begun | undefined> {
-  if (!(await exists(path))) return undefined;
-  const { summary, skipped = [], merkleRoot: _, images, ...head } = parseManifest(await readFile(path, 'utf8'), path);
-  const outcomes = new Map<string, Outcome>([
-    ...skipped.map(({ id, reason }) => [id, { skipped: reason }] as const),
-    ...images.map(({ source, class: _, ...mark }) => [source ?? mark.id, mark] as const),
-  ]);
-  const entries = [...selected].flatMap((index) => {
-    const outcome = outcomes.get(dataset.id(index));
-    return outcome ? [[index, outcome] as const] : [];
-  });
-  return { head, entries };
-}
-
-function summarise(images: readonly ManifestImage[], count: number): Record<string, number> {
+function summariseMarks(images: readonly ManifestImage[], count: number): Record<string, number> {
   const ratios = images.flatMap(({ psnr }) => (psnr === null ? [] : [psnr])).sort((a, b) => a - b);
   const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
   return {

@@ -1,29 +1,25 @@
 /** Marks any number of images of a data set into a writer: in batches, verified on what was saved, journalled, resumable. */
 
-import { type FileHandle, open, readFile, truncate } from 'node:fs/promises';
-import type { Dataset } from '../../datasets/dataset.ts';
+import * as v from 'valibot';
+import type { Dataset, DatasetWriter } from '../../datasets/dataset.ts';
 import { unlessFaulty } from '../../datasets/faults.ts';
 import { ahead, checkChannels, chunks, inParallel, toChannels } from '../../datasets/loader.ts';
-import type { ManifestImage } from '../../datasets/manifest.ts';
+import { SavedMarkSchema } from '../../datasets/manifest.ts';
 import { DeviceError, InputError, IntegrityError } from '../../errors.ts';
+import { text } from '../../formats/fields.ts';
 import type { Image8 } from '../../images/image.ts';
 import { psnr, ssim } from '../../images/metrics.ts';
 import { cutRegion } from '../../images/region.ts';
-import { Marker, type MarkingJob, type MarkingRecipe } from '../../marking/marker.ts';
+import { Marker, type MarkingJob } from '../../marking/marker.ts';
+import type { MarkingRecipe } from '../../marking/recipe.ts';
 import { defaultBatchSize, evaluationCrop, FeatureExtractor, fitBatch, type OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import type { Stopwatch } from '../../stopwatch.ts';
-import type { DatasetWriter } from '../datasets/write.ts';
-import { exists, fileError } from '../files/files.ts';
-
-/** Name of the file, in a folder that is not complete, that lists the images done so far. */
-export const JOURNAL_NAME = '.journal.ndjson';
-
-/** A marked image as it was saved and measured. */
-export type SavedMark = Pick<ManifestImage, 'id' | 'psnr' | 'ssim' | 'maxChangeLevels' | 'gain' | 'sha256'>;
+import type { ResumableFolder } from './resumable_folder.ts';
 
 /** What became of an image that was to be marked. */
-export type Outcome = SavedMark | { readonly skipped: string };
+export const MarkOutcomeSchema = v.union([SavedMarkSchema, v.strictObject({ skipped: text })]);
+export type MarkOutcome = v.InferOutput<typeof MarkOutcomeSchema>;
 
 /** What all batches of a run share. */
 export interface MarkingRun {
@@ -38,9 +34,10 @@ export interface MarkingRun {
   /** Pixels of each item. */
   readonly pixels: ReadonlyMap<number, number>;
   readonly writer: DatasetWriter;
-  readonly journalPath: string;
+  /** Where outcomes are noted. */
+  readonly folder: ResumableFolder;
   /** Outcomes so far, by index; grows. */
-  readonly done: Map<number, Outcome>;
+  readonly done: Map<number, MarkOutcome>;
   /** Images a batch; halved until it fits. */
   readonly batchSize?: number | undefined;
   /** Counts images to be marked: all of them, and those that the device is through with, now or in an earlier run. */
@@ -55,9 +52,8 @@ export interface MarkingRun {
 /** Images from which it is told that marking changes nothing. */
 const ENOUGH = 8;
 
-/** A run with its journal open. */
+/** A run that has begun. */
 interface Underway extends MarkingRun {
-  readonly journal: FileHandle;
   readonly counts: { readonly total: number; passed: number };
 }
 
@@ -72,16 +68,11 @@ export async function markImages(run: MarkingRun, indices: readonly number[]): P
   if (indices.every((index) => done.has(index))) return;
   const sorted = indices.toSorted((a, b) => pixels.get(a)! - pixels.get(b)! || a - b);
   const counts = { total: indices.length, passed: done.size };
-  const journal = await open(run.journalPath, 'a');
-  try {
-    run.onProgress?.(counts.passed, counts.total);
-    while (sorted.length > 0) {
-      const most = 2 * pixels.get(sorted[0])!;
-      const end = sorted.findIndex((index) => pixels.get(index)! > most);
-      await markSimilar({ ...run, journal, counts }, sorted.splice(0, end < 0 ? sorted.length : end));
-    }
-  } finally {
-    await journal.close();
+  run.onProgress?.(counts.passed, counts.total);
+  while (sorted.length > 0) {
+    const most = 2 * pixels.get(sorted[0])!;
+    const end = sorted.findIndex((index) => pixels.get(index)! > most);
+    await markSimilar({ ...run, counts }, sorted.splice(0, end < 0 ? sorted.length : end));
   }
 }
 
@@ -151,15 +142,15 @@ async function markSimilar(run: Underway, indices: readonly number[]): Promise<v
 }
 
 /** Images of a batch, decoded, and those that turned out to be damaged. */
-interface Decoded {
+interface DecodedBatch {
   readonly jobs: readonly { readonly index: number; readonly carrier: Float64Array; readonly job: MarkingJob }[];
-  readonly skipped: readonly (readonly [index: number, outcome: Outcome])[];
+  readonly skipped: readonly (readonly [index: number, outcome: MarkOutcome])[];
 }
 
-async function decode(run: Underway, batch: readonly number[]): Promise<Decoded> {
+async function decode(run: Underway, batch: readonly number[]): Promise<DecodedBatch> {
   const { dataset, model } = run;
   const faults = new Map<number, string>();
-  const found: (Decoded['jobs'][number] | undefined)[] = new Array(batch.length);
+  const found: (DecodedBatch['jobs'][number] | undefined)[] = new Array(batch.length);
   await inParallel(batch.length, async (row) => {
     const index = batch[row];
     const image = await unlessFaulty(dataset, index, faults, async () => {
@@ -181,7 +172,7 @@ async function decode(run: Underway, batch: readonly number[]): Promise<Decoded>
 async function save(
   run: Underway,
   extractor: FeatureExtractor,
-  { jobs, skipped }: Decoded,
+  { jobs, skipped }: DecodedBatch,
   marked: readonly Image8[],
 ): Promise<void> {
   const { model, recipe, stopwatch, writer } = run;
@@ -200,7 +191,7 @@ async function save(
     jobs.length === 0
       ? []
       : [await features(jobs.map(({ job }) => job.image)), await features(saved.map(({ image }) => image))];
-  const outcomes: (readonly [number, Outcome])[] = [...skipped];
+  const outcomes: (readonly [number, MarkOutcome])[] = [...skipped];
   for (const [row, { index, carrier, job }] of jobs.entries()) {
     const { id, sha256, image } = saved[row];
     const maxChangeLevels = largestChange(job.image, image);
@@ -211,6 +202,10 @@ async function save(
     }
     let gain = 0;
     for (let i = 0; i < d; i++) gain += (after![row * d + i] - before![row * d + i]) * carrier[i];
+    if (!Number.isFinite(gain))
+      throw new InputError(
+        `${id}: the marking network's features are not finite; use another network or --precision f32`,
+      );
     const ratio = psnr(job.image, image);
     // It takes a while: the device is given its next iteration in between.
     const similarity = await stopwatch.time(
@@ -227,15 +222,10 @@ async function save(
 
 /** Journals what became of images. Only then does a run that is started again count them as done. */
 async function note(
-  { journal, journalPath, done, onUnchanged }: Underway,
-  outcomes: readonly (readonly [number, Outcome])[],
+  { folder, done, onUnchanged }: Underway,
+  outcomes: readonly (readonly [number, MarkOutcome])[],
 ): Promise<void> {
-  try {
-    await journal.writeFile(outcomes.map((outcome) => `${JSON.stringify(outcome)}\n`).join(''));
-    await journal.datasync();
-  } catch (error) {
-    throw fileError(journalPath, error);
-  }
+  await folder.note(outcomes);
   const before = done.size;
   for (const [index, outcome] of outcomes) done.set(index, outcome);
   if (before < ENOUGH && done.size >= ENOUGH) {
@@ -244,25 +234,29 @@ async function note(
   }
 }
 
-/** What an earlier run left: what it was begun with, and the images that are done. */
-export interface Begun {
-  readonly head: unknown;
-  readonly entries: readonly (readonly [index: number, outcome: Outcome])[];
-}
-
-/** The journal; undefined where there is none. A last line that was cut off is removed, for the next to begin a line of its own. */
-export async function readJournal(path: string): Promise<Begun | undefined> {
-  if (!(await exists(path))) return undefined;
-  const bytes = await readFile(path);
-  const end = bytes.lastIndexOf('\n') + 1;
-  if (end < bytes.length) await truncate(path, end);
-  const lines = bytes.toString('utf8', 0, end).trimEnd().split('\n');
-  try {
-    const [head, ...entries] = lines.map((line) => JSON.parse(line) as unknown);
-    return { head, entries: entries as [number, Outcome][] };
-  } catch {
-    throw new InputError(`${path}: damaged; remove the folder and mark again`);
-  }
+/**
+ * Of what an earlier run noted, leaves out what is not so: items that this run does not mark, and images of which something else is
+ * stored now than was then. They are marked again. Returns how many.
+ */
+export async function leaveOutChanged(
+  done: Map<number, MarkOutcome>,
+  wanted: Iterable<number>,
+  writer: DatasetWriter,
+): Promise<number> {
+  const known = new Set(wanted);
+  const noted = [...done];
+  let left = 0;
+  await inParallel(noted.length, async (i) => {
+    const [index, outcome] = noted[i];
+    if (known.has(index)) {
+      if ('skipped' in outcome) return;
+      const stored = await writer.stored(index);
+      if (stored?.id === outcome.id && stored.sha256 === outcome.sha256) return;
+    }
+    done.delete(index);
+    left++;
+  });
+  return left;
 }
 
 function largestChange(a: Image8, b: Image8): number {

@@ -18,8 +18,9 @@ import { describeInferred, parseModelFile, serializeModel } from '../../nn/model
 import { type NetworkConfig, networkOf, optionsOf } from '../../nn/networks.ts';
 import { defaultRecipe, type Recipe } from '../../training/recipe.ts';
 import { type TrainingState, train } from '../../training/train.ts';
-import { exists, readBytes, requireNewFile } from '../files/files.ts';
+import { exists, outputPath, readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
+import { lockOutput } from './lock.ts';
 import { type OpenedTeacher, openTeacher, type TeacherFile } from './teacher.ts';
 
 /** What {@link runTraining} trains, on what, and where the model goes. */
@@ -76,9 +77,19 @@ const MOMENTUM_PREFIX = 'momentum.';
  * Throws InputError where `out` or a checkpoint exists already, the checkpoint belongs to another run, or training diverges.
  */
 export async function runTraining(options: TrainingRunOptions): Promise<TrainingReport> {
-  const { device, dataset, out, signal } = options;
-  const checkpointPath = `${out}.checkpoint`;
+  const out = outputPath(options.out);
   await requireNewFile(out);
+  const release = await lockOutput(out);
+  try {
+    return await trainInto(out, options);
+  } finally {
+    await release();
+  }
+}
+
+async function trainInto(out: string, options: TrainingRunOptions): Promise<TrainingReport> {
+  const { device, dataset, signal } = options;
+  const checkpointPath = `${out}.checkpoint`;
   const begun = await exists(checkpointPath);
   if (!options.resume && begun) {
     throw new InputError(`${checkpointPath}: a run was interrupted here; go on with --resume, or remove it`);

@@ -1,0 +1,21 @@
+/** The forms that data sets are stored in. What other code needs to know of a form it asks here, and never by its name. */
+
+/** What there is to know of a form. */
+export interface FormatTraits {
+  /**
+   * How an item is found in a data set that was written like another: by its id, which changes at most its extension, or by its
+   * position, since ids count anew where only a part was written.
+   */
+  readonly pairedBy: 'id' | 'position';
+  /** What a class is in it: a name, so that some of a key's classes may be missing, or a number, so that none may. */
+  readonly classesBy: 'name' | 'number';
+}
+
+/** All forms, by their names in manifests. */
+export const FORMATS = {
+  folder: { pairedBy: 'id', classesBy: 'name' },
+  idx: { pairedBy: 'position', classesBy: 'number' },
+} as const satisfies Record<string, FormatTraits>;
+
+export type FormatName = keyof typeof FORMATS;
+export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[];

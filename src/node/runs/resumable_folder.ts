@@ -1,0 +1,168 @@
+/** Folders that take long to make: under another name until they are complete, with a journal of what is done, by one run at a time. */
+
+import { type FileHandle, mkdir, open, readFile, rename, rm, truncate } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import type { Dataset } from '../../datasets/dataset.ts';
+import { InputError } from '../../errors.ts';
+import { canonicalJson } from '../../formats/canonical.ts';
+import { parseJson } from '../../formats/document.ts';
+import { count } from '../../formats/fields.ts';
+import { createOutputFolder, requireOutside } from '../datasets/write.ts';
+import { exists, fileError, outputPath } from '../files/files.ts';
+import { writeAtomic } from '../files/write.ts';
+import { lockOutput } from './lock.ts';
+
+/** The file, in a folder that is not complete, that tells what it was begun with and which items are done. */
+const JOURNAL_NAME = '.journal.ndjson';
+
+/** What a kind of folder consists of. */
+export interface FolderKind<Entry, Last> {
+  /** What is noted of an item. */
+  readonly entry: v.GenericSchema<unknown, Entry>;
+  /** Name of the file that is written last: with it the folder is complete. */
+  readonly lastName: string;
+  /** Reads that file. Throws InputError if it is none. */
+  readonly readLast: (text: string, fileName: string) => Last;
+  /** What the folder was begun with, from that file. */
+  readonly headOf: (last: Last) => object;
+}
+
+/** What an earlier run has left. */
+export type Begun<Entry, Last> =
+  | { readonly last: Last }
+  | { readonly last?: undefined; readonly resumed: boolean; readonly done: Map<number, Entry> };
+
+/**
+ * A folder in the making: `<out>.partial` with a journal, and beside it `<out>.lock`. Killed at any moment, it can be opened again
+ * and gone on with.
+ */
+export class ResumableFolder {
+  readonly out: string;
+  /** Where its files are until it is complete. */
+  readonly partial: string;
+  readonly #source: Dataset;
+  readonly #release: () => Promise<void>;
+  #journal: FileHandle | undefined;
+
+  private constructor(out: string, source: Dataset, release: () => Promise<void>) {
+    this.out = out;
+    this.partial = `${out}.partial`;
+    this.#source = source;
+    this.#release = release;
+  }
+
+  /**
+   * Opens the folder for this run alone; end with `close`.
+   *
+   * @throws InputError if `out` exists, is the folder of its source or inside it, or another run is writing there
+   */
+  static async open(out: string, source: Dataset): Promise<ResumableFolder> {
+    const path = outputPath(out);
+    await requireNewFolder(path);
+    await requireOutside(source, path);
+    try {
+      await mkdir(dirname(path), { recursive: true });
+    } catch (error) {
+      throw fileError(path, error);
+    }
+    const release = await lockOutput(path);
+    try {
+      // Another run may just have completed it.
+      await requireNewFolder(path);
+    } catch (error) {
+      await release();
+      throw error;
+    }
+    return new ResumableFolder(path, source, release);
+  }
+
+  /**
+   * Begins the folder, or finds what was done. Entries that are no longer what they should be are left out.
+   *
+   * @param head everything that decides what will be in it
+   * @throws InputError if the partial folder was begun with another head, or is of something else
+   */
+  async begin<Entry, Last>(head: object, kind: FolderKind<Entry, Last>): Promise<Begun<Entry, Last>> {
+    const { partial } = this;
+    const journalPath = join(partial, JOURNAL_NAME);
+    const lastPath = join(partial, kind.lastName);
+    const check = (found: unknown): void => {
+      if (canonicalJson(found) !== canonicalJson(head))
+        throw new InputError(
+          `${partial}: was begun with another key, data set or options; finish it with those, or remove it`,
+        );
+    };
+    const journal = await readJournal(journalPath, kind.entry);
+    if (journal) check(journal.head);
+    else if (await exists(lastPath)) {
+      // Killed when everything was there but the folder's name.
+      const last = kind.readLast(await readFile(lastPath, 'utf8'), lastPath);
+      check(kind.headOf(last));
+      return { last };
+    } else {
+      // The journal comes before everything else: what a killed run leaves in the folder is always known to be its own.
+      const names = await createOutputFolder(this.#source, partial);
+      if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
+      await writeAtomic(journalPath, new TextEncoder().encode(`${JSON.stringify(head)}\n`));
+    }
+    this.#journal = await open(journalPath, 'a');
+    return { resumed: journal !== undefined, done: new Map(journal?.entries) };
+  }
+
+  /** Notes what became of items, once it is safely written. Only then does a run that is started again count them as done. */
+  async note(entries: readonly (readonly [index: number, entry: unknown])[]): Promise<void> {
+    try {
+      await this.#journal!.writeFile(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+      await this.#journal!.datasync();
+    } catch (error) {
+      throw fileError(join(this.partial, JOURNAL_NAME), error);
+    }
+  }
+
+  /** Writes the last file, if it is not there, and gives the folder its name. */
+  async complete(last?: { readonly name: string; readonly text: string }): Promise<void> {
+    if (last) await writeAtomic(join(this.partial, last.name), new TextEncoder().encode(last.text));
+    await this.#journal?.close();
+    this.#journal = undefined;
+    await rm(join(this.partial, JOURNAL_NAME), { force: true });
+    await rename(this.partial, this.out);
+  }
+
+  /** Lets others write there; call it also after an error. */
+  async close(): Promise<void> {
+    await this.#journal?.close().catch(() => undefined);
+    await this.#release();
+  }
+}
+
+async function requireNewFolder(path: string): Promise<void> {
+  if (await exists(path)) throw new InputError(`${path}: exists already; choose another folder, or remove it`);
+}
+
+/**
+ * The journal; undefined where there is none. A last line that was cut off is removed, for the next to begin a line of its own. Other
+ * lines that are damaged are passed over: their items are done again.
+ */
+async function readJournal<Entry>(path: string, entry: v.GenericSchema<unknown, Entry>) {
+  if (!(await exists(path))) return undefined;
+  const bytes = await readFile(path);
+  const end = bytes.lastIndexOf('\n') + 1;
+  if (end < bytes.length) await truncate(path, end);
+  const [first, ...lines] = bytes.toString('utf8', 0, end).split('\n');
+  const head = parseJson(first, path, 'remove the folder and start again');
+  const schema = v.strictTuple([count, entry]);
+  const entries = lines.flatMap((line) => {
+    const parsed = v.safeParse(schema, jsonOf(line));
+    return parsed.success ? [parsed.output as [number, Entry]] : [];
+  });
+  return { head, entries };
+}
+
+function jsonOf(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
