@@ -3,16 +3,19 @@
  * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter or a module missing, 5 device lost, out of memory or disk full, 6 integrity.
  */
 export class RadioactiveError extends Error {
+  // Written out in each class: minifiers of pages rename classes.
+  override readonly name: string = 'RadioactiveError';
   readonly exitCode: number;
   constructor(message: string, exitCode: number, options?: ErrorOptions) {
     super(message, options);
-    this.name = new.target.name;
     this.exitCode = exitCode;
   }
 }
 
 /** The command line was used wrongly. */
 export class UsageError extends RadioactiveError {
+  override readonly name: string = 'UsageError';
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, 2, options);
   }
@@ -20,6 +23,8 @@ export class UsageError extends RadioactiveError {
 
 /** A file, a data set or an argument holds something that cannot be worked with. */
 export class InputError extends RadioactiveError {
+  override readonly name: string = 'InputError';
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, 3, options);
   }
@@ -27,6 +32,8 @@ export class InputError extends RadioactiveError {
 
 /** No usable WebGPU adapter. */
 export class AdapterError extends RadioactiveError {
+  override readonly name: string = 'AdapterError';
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, 4, options);
   }
@@ -34,6 +41,8 @@ export class AdapterError extends RadioactiveError {
 
 /** A module that only some uses need, as `webgpu` or `sharp`, is not installed or cannot be loaded on this machine. */
 export class MissingModuleError extends RadioactiveError {
+  override readonly name: string = 'MissingModuleError';
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, 4, options);
   }
@@ -41,6 +50,8 @@ export class MissingModuleError extends RadioactiveError {
 
 /** The device was lost or has too little memory: the same command can be tried again (on another device, or with less). */
 export class DeviceError extends RadioactiveError {
+  override readonly name: string = 'DeviceError';
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, 5, options);
   }
@@ -48,6 +59,8 @@ export class DeviceError extends RadioactiveError {
 
 /** Two things that must belong together do not: a key and its marking network, a manifest and its images. */
 export class IntegrityError extends RadioactiveError {
+  override readonly name: string = 'IntegrityError';
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, 6, options);
   }

@@ -11,7 +11,9 @@ async function open() {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) throw new Error('this browser has no WebGPU here');
   const device = await openCheckedDevice(adapter);
-  const bytes = new Uint8Array(await (await fetch('./marker.safetensors')).arrayBuffer());
+  const response = await fetch('/marker.safetensors');
+  if (!response.ok) throw new Error('there is no marker.safetensors: put one into public/');
+  const bytes = new Uint8Array(await response.arrayBuffer());
   const { config, tensors } = await parseModelFile(bytes, 'marker.safetensors');
   const model = await Model.load(device, config, tensors, 'marker.safetensors');
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));

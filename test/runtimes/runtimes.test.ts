@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,7 +13,7 @@ import type { Marked } from './programs/marking.ts';
 import type { Refused } from './programs/refused.ts';
 import type { SelfTested } from './programs/self_test.ts';
 import type { Trained } from './programs/training.ts';
-import { node, others, type RuntimeUnderTest, type Started } from './runtimes.ts';
+import { missing, node, others, type Started } from './runtimes.ts';
 import { decodeResult } from './wire.ts';
 
 const inputs = fileURLToPath(new URL('../golden', import.meta.url));
@@ -35,21 +35,15 @@ function expected<T>(program: ProgramName): Promise<T> {
   return result as Promise<T>;
 }
 
-/** Why a runtime's tests are left out. Where all are wanted (`CI=true`) none are: they fail. */
-function missing({ executable }: RuntimeUnderTest): string {
-  if (existsSync(executable) || process.env.CI) return '';
-  return `: not run, ${executable} is not there; sh scripts/setup.sh --runtimes`;
-}
-
-describe.each([node, ...others].map((runtime) => ({ runtime, name: runtime.name + missing(runtime) })))(
+describe.each([node, ...others].map((runtime) => ({ runtime, name: runtime.name + missing(runtime.executable) })))(
   '$name',
   ({ runtime }) => {
     let started: Started;
     beforeAll(async () => {
-      if (!missing(runtime)) started = await runtime.start(folder, inputs);
+      if (!missing(runtime.executable)) started = await runtime.start(folder, inputs);
     });
     afterAll(() => started?.stop());
-    const test = it.skipIf(missing(runtime) !== '');
+    const test = it.skipIf(missing(runtime.executable) !== '');
     async function resultOf<T>(program: ProgramName): Promise<T> {
       if (runtime === node) return await expected(program);
       return decodeResult(await started.run(program)) as T;

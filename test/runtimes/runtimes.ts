@@ -23,6 +23,12 @@ export const DENO = join(
 export const NODE_24 = join(modules, `node-${process.platform}-${process.arch}`, 'bin/node');
 export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
+/** Why tests that need an executable are left out. Where all are wanted (`CI=true`) none are: they fail. */
+export function missing(executable: string): string {
+  if (existsSync(executable) || process.env.CI) return '';
+  return `: not run, ${executable} is not there; sh scripts/setup.sh --runtimes`;
+}
+
 /** A runtime that was started with the programs at hand. */
 export interface Started {
   /** Runs a program to its result, as `wire.ts` encodes it. Rejects with what went wrong there. */
