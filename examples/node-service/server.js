@@ -51,7 +51,8 @@ async function answer(request, response) {
   if (pathname !== '/mark') throw new Refusal(404, 'there are /mark and /health');
   if (request.method !== 'POST') throw new Refusal(405, 'POST an image');
   const className = searchParams.get('class') ?? '';
-  if (!marking.classes.includes(className)) throw new Refusal(400, `class must be one of: ${marking.classes.join(', ')}`);
+  if (!marking.classes.includes(className))
+    throw new Refusal(400, `class must be one of: ${marking.classes.join(', ')}`);
   // Before the body is read: who sends more than is marked has to wait.
   if (stopping || queue.full) throw new Refusal(503, stopping ? 'stopping' : 'busy');
   // A client that goes away takes its job along.

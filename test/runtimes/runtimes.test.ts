@@ -11,6 +11,7 @@ import type { DecodedFiles } from './programs/image_files.ts';
 import type { ProgramName } from './programs/index.ts';
 import type { Marked } from './programs/marking.ts';
 import type { Refused } from './programs/refused.ts';
+import type { Reported } from './programs/report.ts';
 import type { SelfTested } from './programs/self_test.ts';
 import type { Trained } from './programs/training.ts';
 import { missing, node, others, type Started } from './runtimes.ts';
@@ -115,6 +116,15 @@ describe.each([node, ...others].map((runtime) => ({ runtime, name: runtime.name 
       expectAlike([detected.golden.log10p], log10p('centred/fisher_log10p'), 'log10 p of all classes');
       expect(detected.blackBox.log10p).toBeLessThan(-2);
       expectAlike(detected, await expected<Detected>('detection'), 'detection');
+    });
+
+    test(`a report is made, and says what it says in ${node.name}`, async () => {
+      const { page, ...report } = await resultOf<Reported>('report');
+      const { page: _, ...reference } = await expected<Reported>('report');
+      expect(page).toMatch(/^<!DOCTYPE html>\n/);
+      expect(page).toContain('</html>');
+      expect(report.corrected.looks).toBe(1);
+      expectAlike(report, reference, 'report');
     });
   },
 );

@@ -1,19 +1,12 @@
 import { MANIFEST_NAME } from '../../datasets/manifest.ts';
+import { datasetCommitment } from '../../evidence/commitment.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import { datasetCommitment, openMarked } from '../evidence/commitment.ts';
+import { openMarked } from '../evidence/marked.ts';
+import { openKey, openMarkingNetwork, openNetwork } from '../runs/inputs.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { defineCommand, precisionOption } from './command.ts';
-import {
-  imageOptions,
-  networkOptions,
-  networkOverrides,
-  openForMarking,
-  openKey,
-  openMarkingNetwork,
-  openNetwork,
-  splitOption,
-} from './inputs.ts';
+import { imageOptions, networkOptions, networkOverrides, openForMarking, splitOption } from './inputs.ts';
 import { describeTiming } from './output.ts';
 import { lateProgress } from './progress.ts';
 import { markingRecipe, radiusOption, recipeOptions, UNCHANGED } from './recipe.ts';

@@ -3,17 +3,9 @@ import { previewMarks } from '../../marking/preview.ts';
 import { requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
+import { openKey, openMarkingNetwork } from '../runs/inputs.ts';
 import { columns, defineCommand } from './command.ts';
-import {
-  imageOptions,
-  networkOptions,
-  networkOverrides,
-  numberList,
-  openForMarking,
-  openKey,
-  openMarkingNetwork,
-  splitOption,
-} from './inputs.ts';
+import { imageOptions, networkOptions, networkOverrides, numberList, openForMarking, splitOption } from './inputs.ts';
 import { lateProgress } from './progress.ts';
 import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
 

@@ -26,6 +26,7 @@ import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
 /** What {@link markDataset} marks, how, and where the marked data set goes. */
 export interface MarkDatasetOptions {
+  /** Whose carriers the images are marked towards. */
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
@@ -35,6 +36,7 @@ export interface MarkDatasetOptions {
   readonly fraction: number;
   /** Mark the images that this classifier of the same classes finds hardest, see `hardness`; absent: images at random. */
   readonly hardest?: { readonly classifier: Model; readonly sha256: string } | undefined;
+  /** How they are marked. */
   readonly recipe: MarkingRecipe;
   /** The new data set's folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;

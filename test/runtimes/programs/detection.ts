@@ -1,28 +1,32 @@
 import {
-  type BlackBoxDetection,
+  type BlackBoxFinding,
+  ClassMapping,
   commitment,
   createKey,
-  type DetectionResult,
+  type Dataset,
   defaultMarkingRecipe,
   type Key,
   keyProbeOrders,
+  ModelScores,
   parseProbeManifest,
   testFeatures,
   testScores,
+  VanillaImages,
+  type WhiteBoxFinding,
   type WhiteBoxResult,
   whiteBoxTest,
 } from 'radioactive';
 import { derive } from 'radioactive/statistics';
-import { golden } from './golden.ts';
+import { type GoldenFile, golden } from './golden.ts';
 import type { Runtime } from './program.ts';
 
 export interface Detected {
   /** The white-box test on the features, carriers and classifier of test/golden. */
   readonly golden: WhiteBoxResult;
   /** The same features and classifier under a key, beside fresh keys. */
-  readonly whiteBox: DetectionResult;
+  readonly whiteBox: WhiteBoxFinding;
   /** Scores on probes with a trace in them. */
-  readonly blackBox: BlackBoxDetection;
+  readonly blackBox: BlackBoxFinding;
 }
 
 /** Both tests from numbers that are the same everywhere: what features and scores a device gives is tested elsewhere. */
@@ -44,13 +48,47 @@ export default async function program({ load }: Runtime): Promise<Detected> {
       carriers: { classCount: K, dimension: d, featureDimension: d, coordinates: directions, basis: null, directions },
       centre: true,
     }),
-    whiteBox: await testFeatures(await fixedKey(K, d), featuresMarking, { features, weight }),
+    whiteBox: await whiteBox(file),
     blackBox: await blackBox(),
   };
 }
 
+/** The white-box test of the features and the classifier of test/golden, under a key. */
+export async function whiteBox(file: GoldenFile): Promise<WhiteBoxFinding> {
+  const [n, d] = file.shape('features_marking');
+  const [K] = file.shape('weight');
+  const key = await fixedKey(K, d);
+  return await testFeatures(key, {
+    images: VanillaImages.check(nothingButNames(n, key.classes), []),
+    marking: file.float64('features_marking'),
+    suspect: {
+      classes: ClassMapping.ownOrder(key.classes, K, 'the suspect'),
+      features: file.float64('features_suspect'),
+      weight: file.float64('weight'),
+    },
+  });
+}
+
+/** The images that the features are of, which nobody looks at again. */
+function nothingButNames(length: number, classes: readonly string[]): Dataset {
+  const gone = (): never => {
+    throw new Error('there are only features');
+  };
+  return {
+    path: 'held-out',
+    root: '',
+    classes,
+    length,
+    labels: Uint32Array.from({ length }, (_, i) => i % classes.length),
+    id: (index) => `${index}.png`,
+    shape: gone,
+    image: gone,
+    bytes: gone,
+  };
+}
+
 /** A key that is the same at every run. */
-async function fixedKey(classCount: number, featureDimension: number, decoys?: number): Promise<Key> {
+export async function fixedKey(classCount: number, featureDimension: number, decoys?: number): Promise<Key> {
   const key = await createKey({
     classes: Array.from({ length: classCount }, (_, c) => `class ${c}`),
     model: { sha256: 'ab'.repeat(32), architecture: 'resnet18', featureDimension },
@@ -66,7 +104,7 @@ async function fixedKey(classCount: number, featureDimension: number, decoys?: n
 const [CLASSES, SETS, PER_CLASS] = [5, 20, 3];
 
 /** A suspect that answers a little more for the true set's images, and a reference that shares the rest of what it says. */
-async function blackBox(): Promise<BlackBoxDetection> {
+async function blackBox(): Promise<BlackBoxFinding> {
   const key = await fixedKey(CLASSES, 8, SETS - 1);
   const random = derive(0, 'scores');
   const matrix = (): number[][] =>
@@ -97,5 +135,6 @@ async function blackBox(): Promise<BlackBoxDetection> {
     const place = orders[c].indexOf(0);
     for (let i = 0; i < PER_CLASS; i++) suspect[((c * PER_CLASS + i) * (SETS + 1) + 1 + place) * CLASSES + c] += 0.5;
   }
-  return await testScores(key, probes, { kind: 'scores', scores: suspect }, [{ kind: 'scores', scores: reference }]);
+  const [tested, innocent] = [suspect, reference].map((scores) => ModelScores.ofScores(scores, CLASSES));
+  return await testScores(key, probes, tested, [innocent]);
 }

@@ -9,6 +9,7 @@ export const programs = {
   refused: async () => (await import('./refused.ts')).default,
   'image files': async () => (await import('./image_files.ts')).default,
   detection: async () => (await import('./detection.ts')).default,
+  report: async () => (await import('./report.ts')).default,
 } satisfies Record<string, () => Promise<Program>>;
 
 export type ProgramName = keyof typeof programs;
