@@ -8,12 +8,13 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseSafetensors, serializeNpy, toFloat32 } from '../src/formats.ts';
 import { decodeImage, type Image8, portableCodec } from '../src/images.ts';
 import { createKey, parseKey, serializeKey } from '../src/index.ts';
 import { packedInto } from './package/packed.ts';
 import { pngOf } from './png.ts';
 import { CHROMIUM, DENO, missing, openPage, serve } from './runtimes/runtimes.ts';
-import { smallNetwork, writeModel } from './small_data.ts';
+import { smallNetwork, writeFolder, writeModel } from './small_data.ts';
 
 /** Each example as it stands, beside the packed package and what else its package.json asks for. */
 const examples = fileURLToPath(new URL('../examples/', import.meta.url));
@@ -117,6 +118,35 @@ it.skipIf(noDeno !== '')(`deno-marking${noDeno}`, async () => {
   await expectMarked(readFileSync(join(folder, '1.png.marked.png')), image);
   await parseKey(readFileSync(join(folder, 'owner.key'), 'utf8'), 'owner.key');
   await expect(run(DENO, args, { cwd: folder })).rejects.toThrow('AlreadyExists');
+});
+
+it('foreign-suspect: the p-value that the command line finds, counted in the register', async () => {
+  const folder = install('foreign-suspect');
+  await typeCheck(folder, forNode);
+  const cli = async (line: string) => {
+    const words = ['node_modules/radioactive/dist/cli.js', ...line.split(' '), '--json', '--quiet'];
+    return JSON.parse((await run(process.execPath, words, { cwd: folder })).stdout);
+  };
+  writeFolder(join(folder, 'held-out'), 60);
+  for (const [name, seed] of [
+    ['marker', 0],
+    ['suspect', 1],
+  ] as const) {
+    writeModel(join(folder, `${name}.safetensors`), { seed });
+    await cli(`extract --model ${name}.safetensors --data held-out -o ${name}.npy`);
+  }
+  const fc = parseSafetensors(readFileSync(join(folder, 'suspect.safetensors')), 'suspect').tensors.get('fc.weight')!;
+  writeFileSync(join(folder, 'weight.npy'), serializeNpy(fc.shape, toFloat32(fc)));
+  await cli('keygen --classes held-out --dimension 4 --model marker.safetensors -o owner.key');
+  const key = '--key owner.key --model marker.safetensors --data held-out';
+  const own = await cli(`detect ${key} --suspect suspect.safetensors`);
+  const args = ['detect.js', 'owner.key', 'held-out', 'marker.npy', 'suspect.npy', 'weight.npy'];
+  const { stdout } = await run(process.execPath, args, { cwd: folder });
+  const result = JSON.parse(readFileSync(join(folder, 'result.json'), 'utf8'));
+  expect(result.log10p).toBe(own.log10p);
+  expect(result.register).toMatchObject({ entry: 2, looks: 2, withKey: true });
+  expect(result.data).toEqual(own.data);
+  expect(stdout).toBe(`log10 p ${own.log10p}, corrected for 2 tests ${result.register.log10pBonferroni}\n`);
 });
 
 const noChromium = missing(CHROMIUM);
