@@ -36,9 +36,9 @@ function expected<T>(program: ProgramName): Promise<T> {
   return result as Promise<T>;
 }
 
-describe.each([node, ...others].map((runtime) => ({ runtime, name: runtime.name + missing(runtime.executable) })))(
-  '$name',
-  ({ runtime }) => {
+describe.each([node, ...others].map((runtime) => [runtime.name + missing(runtime.executable), runtime] as const))(
+  '%s',
+  (_name, runtime) => {
     let started: Started;
     beforeAll(async () => {
       if (!missing(runtime.executable)) started = await runtime.start(folder, inputs);
