@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseSafetensors, serializeNpy, toFloat32 } from '../src/formats.ts';
 import { decodeImage, type Image8, portableCodec } from '../src/images.ts';
 import { createKey, parseKey, serializeKey } from '../src/index.ts';
+import { nodePortableCodec } from '../src/node/images/codec.ts';
 import { packedInto } from './package/packed.ts';
 import { pngOf } from './png.ts';
 import { CHROMIUM, DENO, missing, openPage, serve } from './runtimes/runtimes.ts';
@@ -110,12 +111,15 @@ it.skipIf(noDeno !== '')(`deno-marking${noDeno}`, async () => {
   writeFileSync(join(folder, '1.png'), pngOf(image));
   await run(DENO, ['check', '--no-remote', 'main.ts'], { cwd: folder });
   const permissions = ['--allow-read', '--allow-write', '--allow-env', '--no-remote'];
-  const args = ['run', '--no-prompt', ...permissions, 'main.ts', 'marker.safetensors', 'cat=1.png'];
+  cpSync('test/golden/images/sampling-2x2.jpg', join(folder, '2.jpg'));
+  const args = ['run', '--no-prompt', ...permissions, 'main.ts', 'marker.safetensors', 'cat=1.png', 'dog=2.jpg'];
   const { stdout } = await run(DENO, args, { cwd: folder });
   expect(stdout).toMatch(
     /^owner.key: keep it secret; publish its commitment [0-9a-f]{64}\n1.png.marked.png: cat, PSNR /,
   );
   await expectMarked(readFileSync(join(folder, '1.png.marked.png')), image);
+  const photograph = await decodeImage(nodePortableCodec(), readFileSync(join(folder, '2.jpg')), '2.jpg');
+  await expectMarked(readFileSync(join(folder, '2.jpg.marked.png')), photograph);
   await parseKey(readFileSync(join(folder, 'owner.key'), 'utf8'), 'owner.key');
   await expect(run(DENO, args, { cwd: folder })).rejects.toThrow('AlreadyExists');
 });

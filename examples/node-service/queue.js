@@ -1,38 +1,43 @@
-/** Runs jobs one after another; takes no more than so many. */
+/** Jobs that run one after another. It takes no more than so many: who asks for more is told, and comes again. */
 export class Queue {
-  #jobs = 0;
+  /** @type {Set<Promise<unknown>>} */
+  #jobs = new Set();
   /** @type {Promise<unknown>} */
   #last = Promise.resolve();
 
-  /** @param {number} capacity jobs that run and wait together */
+  /** @param {number} capacity jobs that are prepared, wait and run, together */
   constructor(capacity) {
     this.capacity = capacity;
   }
 
   get length() {
-    return this.#jobs;
+    return this.#jobs.size;
   }
 
   get full() {
-    return this.#jobs >= this.capacity;
+    return this.length >= this.capacity;
   }
 
   /**
-   * Its promise ends as the job does.
-   * @template T
-   * @param {() => Promise<T>} job
+   * Prepares a job beside others, then runs it when its turn comes. The promise ends as the job does.
+   * @template P, T
+   * @param {() => Promise<P>} prepare
+   * @param {(prepared: P) => Promise<T>} run
    * @returns {Promise<T>}
    */
-  async add(job) {
+  add(prepare, run) {
     if (this.full) throw new Error('the queue is full');
-    this.#jobs++;
-    const result = this.#last.then(job).finally(() => this.#jobs--);
-    this.#last = result.catch(() => {});
-    return await result;
+    const job = prepare().then((prepared) => {
+      const turn = this.#last.then(() => run(prepared));
+      this.#last = turn.catch(() => {});
+      return turn;
+    });
+    this.#jobs.add(job);
+    return job.finally(() => this.#jobs.delete(job));
   }
 
   /** Waits for the jobs that are there. */
   async drain() {
-    await this.#last;
+    await Promise.allSettled(this.#jobs);
   }
 }

@@ -59,10 +59,13 @@ async function answer(request, response) {
   const gone = new AbortController();
   response.on('close', () => gone.abort());
   const { signal } = gone;
-  const png = await queue.add(async () => {
-    signal.throwIfAborted();
-    return await marking.mark(await bodyOf(request), className, { maxPixels: MAX_PIXELS, signal });
-  });
+  const png = await queue.add(
+    () => bodyOf(request),
+    async (file) => {
+      signal.throwIfAborted();
+      return await marking.mark(file, className, { maxPixels: MAX_PIXELS, signal });
+    },
+  );
   response.setHeader('content-type', 'image/png');
   response.end(png);
 }
@@ -78,6 +81,8 @@ const server = createServer((request, response) => {
     response.end(`${status === 500 ? 'internal error' : error.message}\n`);
   });
 });
+// A client that is slow to send takes a place, for no longer than this.
+server.requestTimeout = 60_000;
 server.listen(Number(port), '127.0.0.1', () => {
   const address = server.address();
   console.log(`on ${marking.adapter}: http://127.0.0.1:${typeof address === 'object' ? address?.port : port}`);

@@ -91,17 +91,23 @@ describe.each([node, ...others].map((runtime) => [runtime.name + missing(runtime
       const images = await resultOf<Marked>('marking');
       const reference = await expected<Marked>('marking');
       expect(images).toHaveLength(8);
-      const differences = images.map(({ image, marked }, index) => {
+      let different = 0;
+      let levels = 0;
+      images.forEach(({ image, marked }, index) => {
         expect(image).toEqual(reference[index].image);
         expect({ ...marked, data: null }).toEqual({ ...image, data: null });
         expect(marked.data).toHaveLength(image.data.length);
-        const change = largestDifference(marked.data, image.data);
+        const change = largest(differences(marked.data, image.data));
         expect(change).toBeGreaterThan(0);
         expect(change).toBeLessThanOrEqual(10);
-        return largestDifference(marked.data, reference[index].marked.data);
+        const others = differences(marked.data, reference[index].marked.data);
+        expect(largest(others), `image ${index}`).toBeLessThanOrEqual(runtime.sameAdapter ? 0 : 1);
+        different += others.filter((difference) => difference > 0).length;
+        levels += others.length;
       });
-      await annotate(`levels that images differ by: ${differences.join(' ')}`);
-      for (const levels of differences) expect(levels).toBeLessThanOrEqual(runtime.sameAdapter ? 0 : 1);
+      await annotate(`${different} of ${levels} levels differ`);
+      // Another adapter rounds otherwise where a value lies between two levels: that is rare.
+      expect(different).toBeLessThanOrEqual(levels / 100);
     });
 
     test(`white-box and black-box tests give the p-values of ${node.name}`, async () => {
@@ -129,9 +135,8 @@ describe.each([node, ...others].map((runtime) => [runtime.name + missing(runtime
   },
 );
 
-function largestDifference(a: Uint8Array, b: Uint8Array): number {
-  return a.reduce((most, level, i) => Math.max(most, Math.abs(level - b[i])), 0);
-}
+const differences = (a: Uint8Array, b: Uint8Array): Uint8Array => a.map((level, i) => Math.abs(level - b[i]));
+const largest = (values: Uint8Array): number => values.reduce((most, value) => Math.max(most, value), 0);
 
 /** Fails unless both are the same but for rounding: numbers to 1e-9, relative to the larger of the expected number and 1. */
 function expectAlike(actual: unknown, expected: unknown, path: string): void {

@@ -43,7 +43,7 @@ export default async function program({ adapter, load }: Runtime): Promise<Marke
     const pixels = SIZES.reduce((sum, [height, width]) => sum + height * width, 0);
     const marker = await Marker.create(model, pixels, jobs.length, {
       ...defaultMarkingRecipe(goldenNetwork.inputSize),
-      iterations: 10,
+      iterations: 5,
     });
     const marked = await marker.mark(jobs);
     marker.destroy();
