@@ -115,7 +115,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
   return { marks, svg: await pictureOf(columns, rows, Math.max(112, largest), codec) };
 }
 
-/** Images that a run with this seed marks before others, the classes in turn; damaged ones are passed over. */
+/** Images that the seed chooses, the classes in turn; damaged ones are passed over. They need not be those that a run marks. */
 async function choosePreviewed({
   dataset,
   model,
