@@ -1,13 +1,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, it } from 'vitest';
+import { type Command, commonOptions, parseOptions } from '../src/node/cli/command.ts';
 
 /** All pages that people read, by their paths in the repository. */
 const pages = [
   'README.md',
   'CONTRIBUTING.md',
-  ...['bench', 'docs', 'examples', 'test', 'weights']
-    .filter((folder) => existsSync(folder))
+  ...['bench', 'docs', 'examples', 'experiments', 'test', 'weights']
     .flatMap((folder) => readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`))
     .filter((path) => path.endsWith('.md') && !path.includes('node_modules')),
 ];
@@ -105,4 +105,33 @@ it('every name that the documentation says is in a file is there', () => {
       .map(({ name, path }) => `${page}: ${name} in ${path}`),
   );
   expect(missing).toEqual([]);
+});
+
+/** The command lines of `radioactive` in a page's blocks of shell, each as its words. */
+function commandLines(page: string): string[][] {
+  const blocks = readFileSync(page, 'utf8').matchAll(/```sh\n([\s\S]*?)```/g);
+  return Array.from(blocks, ([, block]) => block.replaceAll(/\\\n\s*/g, ''))
+    .flatMap((block) => block.split(/\n|&&/))
+    .map((line) => line.replace(/(^|\s)#.*/, '').trim())
+    .filter((line) => /^(npx )?radioactive /.test(line))
+    .map((line) => line.replace(/^npx /, '').split(/\s+/).slice(1));
+}
+
+it('there are commands to check', () => {
+  expect(pages.flatMap(commandLines).length).toBeGreaterThan(50);
+});
+
+it('the command line takes every command that the documentation shows', async () => {
+  const refused: string[] = [];
+  for (const page of pages) {
+    for (const [name, ...args] of commandLines(page)) {
+      try {
+        const command: Command = (await import(`../src/node/cli/${name}.ts`))[name];
+        parseOptions({ ...command.options, ...commonOptions }, args);
+      } catch (error) {
+        refused.push(`${page}: ${name} ${args.join(' ')}: ${(error as Error).message}`);
+      }
+    }
+  }
+  expect(refused).toEqual([]);
 });
