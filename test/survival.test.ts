@@ -133,7 +133,7 @@ describe('a folder with hostile files among its photographs', () => {
   it('marks every good one; every bad one is a line with its reason; exit code 3', async () => {
     const finished = await run('cli', [...typed(at('marked')), '--json']);
     expect(finished.exitCode, finished.stderr).toBe(3);
-    manifest = parseManifest(readFileSync(at('marked/manifest.json'), 'utf8'), 'manifest');
+    manifest = parseManifest(readFileSync(at('marked.private/manifest.json'), 'utf8'), 'manifest');
     const skipped = new Map(manifest.skipped!.map(({ id, reason }) => [id, reason]));
     // A file destroyed within is only found if it was to be marked.
     const unseen = Object.keys(reasons).filter((name) => !skipped.has(`owl/${name}`));
@@ -178,7 +178,7 @@ describe('a folder with hostile files among its photographs', () => {
         )
       ).exitCode,
     ).toBe(0);
-    const without = parseManifest(readFileSync(at('without/manifest.json'), 'utf8'), 'manifest');
+    const without = parseManifest(readFileSync(at('without.private/manifest.json'), 'utf8'), 'manifest');
     expect(without.source.count).toBe(manifest.source.count);
     for (const image of manifest.images) {
       const { sha256, gain } = without.images.find(({ id }) => id === image.id)!;
@@ -196,7 +196,7 @@ describe('a folder with hostile files among its photographs', () => {
   it.runIf(process.platform === 'linux')('is marked in little memory', async () => {
     const finished = await run('cli', [...typed(at('little')), '--memory', '2MB', '--quiet']);
     expect(finished.exitCode, finished.stderr).toBe(3);
-    const little = parseManifest(readFileSync(at('little/manifest.json'), 'utf8'), 'manifest');
+    const little = parseManifest(readFileSync(at('little.private/manifest.json'), 'utf8'), 'manifest');
     expect(little.images).toEqual(manifest.images);
     expect(finished.stdout).toContain(
       `${little.images.length} of ${little.source.count} images marked, ${little.skipped!.length} skipped; median PSNR`,
@@ -217,7 +217,7 @@ describe('what stops a run', () => {
       line.map((word) => (word === '0.8' ? '1' : word)),
     );
     expect(finished.exitCode, finished.stderr).toBe(3);
-    const { skipped, images } = parseManifest(readFileSync(at('mixed-out/manifest.json'), 'utf8'), 'manifest');
+    const { skipped, images } = parseManifest(readFileSync(at('mixed-out.private/manifest.json'), 'utf8'), 'manifest');
     expect(skipped).toEqual([
       {
         id: 'elk/large.png',

@@ -1,8 +1,6 @@
-import { join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { amongClasses } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
-import { MANIFEST_NAME, parseManifest } from '../../datasets/manifest.ts';
 import { InputError, IntegrityError, RadioactiveError, UsageError } from '../../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions } from '../../images/decode.ts';
 import { UNUSUAL } from '../../images/header.ts';
@@ -11,8 +9,9 @@ import { type ConfigOverrides, describeInferred } from '../../nn/model_file.ts';
 import type { NetworkOption } from '../../nn/network.ts';
 import { type NetworkConfig, type NetworkOptionValues, networks } from '../../nn/networks.ts';
 import { readClassNames } from '../datasets/idx.ts';
+import { openIfMarked } from '../datasets/marked_folder.ts';
 import { openDataset } from '../datasets/open.ts';
-import { exists, readBytes } from '../files/files.ts';
+import { readBytes } from '../files/files.ts';
 import { type OpenedModel, openModel } from '../runs/open_model.ts';
 import type { Context, Option, Values } from './command.ts';
 import type { Progress } from './progress.ts';
@@ -24,6 +23,15 @@ export const splitOption = {
   choices: ['train', 'test'],
   default: 'train',
   description: 'which IDX files, where a folder holds both',
+} as const;
+
+/** How new images are written. */
+export const formatOption = {
+  type: 'string',
+  value: 'FORMAT',
+  choices: ['png'],
+  description:
+    'png: all images as PNG files, lossless; default each in its own format, with its settings and under its name',
 } as const;
 
 /** Which images of a data set are decoded besides the usual ones. */
@@ -178,20 +186,14 @@ export async function openMarkingNetwork(
 }
 
 /**
- * Refuses images that a manifest beside them lists as marked: aligned on them, an innocent suspect looks guilty.
+ * Refuses images that their manifest lists as marked: aligned on them, an innocent suspect looks guilty.
  * @throws InputError naming the first
  */
 export async function requireVanilla(dataset: Dataset): Promise<void> {
-  const path = join(dataset.root, MANIFEST_NAME);
-  if (!(await exists(path))) return;
-  let marked: ReadonlySet<string>;
-  try {
-    marked = new Set(parseManifest(new TextDecoder().decode(await readBytes(path)), path).images.map(({ id }) => id));
-  } catch (error) {
-    // Other programs write files of that name too.
-    if (error instanceof InputError) return;
-    throw error;
-  }
+  const found = await openIfMarked(dataset.root);
+  if (!found) return;
+  const { path, manifest } = found;
+  const marked = new Set(manifest.images.map(({ id }) => id));
   const ids = Array.from({ length: dataset.length }, (_, index) => dataset.id(index)).filter((id) => marked.has(id));
   if (ids.length > 0)
     throw new InputError(

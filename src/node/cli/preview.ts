@@ -5,6 +5,7 @@ import { writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
 import { columns, defineCommand } from './command.ts';
 import {
+  formatOption,
   imageOptions,
   networkOptions,
   networkOverrides,
@@ -39,6 +40,7 @@ export const preview = defineCommand({
     },
     images: { type: 'integer', value: 'N', default: 4, minimum: 1, description: 'how many, of all classes in turn' },
     ...recipeOptions,
+    format: formatOption,
     split: splitOption,
     ...imageOptions,
     ...networkOptions,
@@ -63,6 +65,7 @@ export const preview = defineCommand({
         radii,
         count: options.images,
         recipe: markingRecipe(options, model.config),
+        ...(options.format === 'png' && { format: 'PNG' }),
         onProgress: display.update,
         signal,
       });

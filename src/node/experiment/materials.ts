@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { type Dataset, subset } from '../../datasets/dataset.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { Loader } from '../../datasets/loader.ts';
-import { MANIFEST_NAME, type Manifest, parseManifest } from '../../datasets/manifest.ts';
+import type { Manifest } from '../../datasets/manifest.ts';
 import { selectLargest, selectStratified } from '../../datasets/select.ts';
 import { InputError } from '../../errors.ts';
 import { parseNpy, serializeNpy } from '../../formats/npy.ts';
@@ -15,6 +15,7 @@ import { type MarkingRecipe, markingRecipeFor } from '../../marking/recipe.ts';
 import { classIrrelevantSubspace } from '../../marking/subspace.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES } from '../datasets/fashion_mnist.ts';
+import { openMarked } from '../datasets/marked_folder.ts';
 import { openDataset } from '../datasets/open.ts';
 import { exists, readBytes } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
@@ -287,10 +288,9 @@ export class Materials {
     const folder = this.markedFolder(index);
     const { classes } = this.owner.dataset;
     const split = this.#options.config.data.owner.split;
-    const path = join(folder, MANIFEST_NAME);
     const opened = {
       marked: await openDataset(folder, { classes, ...(split && { split }) }),
-      manifest: parseManifest(new TextDecoder().decode(await readBytes(path)), path),
+      manifest: (await openMarked(folder)).manifest,
     };
     this.#marked.set(index, opened);
     return opened;
