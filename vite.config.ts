@@ -27,8 +27,8 @@ const executable: Plugin = {
 };
 
 /**
- * Builds the package into dist/, one file an entry and what they share in chunks, so that a class is the same object by
- * whichever entry it comes; with `--mode bench` the benches into bench/dist/. Kernels travel inside, as text.
+ * Builds the package into dist/, a module for each module of src/: a class is the same object by whichever entry it comes, and
+ * who bundles one function leaves the others out. With `--mode bench` the benches go into bench/dist/. Kernels are text.
  */
 export default defineConfig(({ mode }) => ({
   plugins: [executable],
@@ -40,7 +40,15 @@ export default defineConfig(({ mode }) => ({
     ssr: true,
     rollupOptions: {
       input: mode === 'bench' ? benches : entries,
-      output: { entryFileNames: '[name].js', chunkFileNames: 'chunks/[name].js' },
+      // How long plugins took is for whoever tunes them.
+      checks: { bundlerTimings: false },
+      output: {
+        preserveModules: mode !== 'bench',
+        preserveModulesRoot: 'src',
+        // `clamp.wgsl` and `clamp.ts` stand beside each other.
+        entryFileNames: ({ facadeModuleId }) =>
+          facadeModuleId?.endsWith('.wgsl?raw') ? '[name].wgsl.js' : '[name].js',
+      },
       external: [
         ...builtinModules,
         ...builtinModules.map((name) => `node:${name}`),

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { UsageError } from '../src/errors.ts';
+import { textTable } from '../src/formats/text_table.ts';
 import { defineCommand, precisionOption } from '../src/node/cli/command.ts';
 import { runCommand } from '../src/node/cli/program.ts';
 import { openDevice as openDeviceOf } from '../src/node/device.ts';
 import { prepareCopy, prepareMultiplyAdd } from '../src/profiling/ceilings.ts';
-import { tableLines } from '../src/profiling/table.ts';
 import { type BenchCase, operatorCases, shapeCases } from './cases.ts';
 import { disableDriverCaches, type FirstStep, firstStepCases, measureFirstSteps } from './first_step.ts';
 import { type HostMeasurement, measureHost } from './host.ts';
@@ -126,7 +126,7 @@ function firstStepTable(rows: readonly FirstStep[]): string {
       return [name, ...times.map((ms) => ms.toFixed(0))];
     }),
   ];
-  return [...tableLines(lines), '', 'A software adapter makes machine code at the first run.'].join('\n');
+  return [...textTable(lines), '', 'A software adapter makes machine code at the first run.'].join('\n');
 }
 
 function hostTable(rows: readonly HostMeasurement[]): string {
@@ -141,7 +141,7 @@ function hostTable(rows: readonly HostMeasurement[]): string {
     ]),
   ];
   return [
-    ...tableLines(lines),
+    ...textTable(lines),
     '',
     'ms is the median; ± the half width of the 95 % confidence interval of the mean.',
   ].join('\n');
@@ -150,7 +150,7 @@ function hostTable(rows: readonly HostMeasurement[]): string {
 function soakText({ case: name, rows, flat, rssGrowth }: Soak, scaling: Scaling): string {
   const growth = `${(rssGrowth * 100).toFixed(1)} % after the first fifth`;
   return [
-    ...tableLines([
+    ...textTable([
       [name, 'live MiB', 'process MiB', 'ms a step'],
       ...rows.map(({ step, liveBytes, rssBytes, stepMs }) => [
         String(step),
@@ -161,7 +161,7 @@ function soakText({ case: name, rows, flat, rssGrowth }: Soak, scaling: Scaling)
     ]),
     `memory is ${flat ? 'flat' : 'NOT FLAT'}: the process grew by ${growth}`,
     '',
-    ...tableLines([
+    ...textTable([
       [scaling.case, 'ms a step', 'ms an image'],
       ...scaling.batches.map(({ batch, stepMs, imageMs }) => [String(batch), stepMs.toFixed(2), imageMs.toFixed(3)]),
     ]),
@@ -202,7 +202,7 @@ function table(rows: readonly (Measurement & { share: { gflops: number; gbps: nu
       row.firstReplayMs.toFixed(0),
     ]),
   ];
-  return tableLines(lines).join('\n');
+  return textTable(lines).join('\n');
 }
 
 await runCommand('npm run --silent bench --', bench, process.argv.slice(2));

@@ -3,6 +3,7 @@
  * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter or a module missing, 5 device lost, out of memory or disk full, 6 integrity.
  */
 export class RadioactiveError extends Error {
+  /** The command line's. */
   readonly exitCode: number;
   constructor(message: string, exitCode: number, options?: ErrorOptions) {
     super(message, options);

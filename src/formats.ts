@@ -7,7 +7,7 @@
 // File formats, from and to bytes.
 
 export { type IdxArray, type ParseIdxOptions, parseIdx, serializeIdx } from './formats/idx.ts';
-export { type NpyArray, parseNpy, serializeNpy } from './formats/npy.ts';
+export { type Matrix, type NpyArray, parseNpy, parseNpyMatrix, serializeNpy } from './formats/npy.ts';
 export { type PthFile, parsePth } from './formats/pth.ts';
 export {
   parseSafetensors,

@@ -35,12 +35,14 @@ export {
 } from './marking/key.ts';
 export {
   BLACK_BOX_SUBSPACE_DIMENSION,
+  carrierSpace,
   DEFAULT_SUBSPACE_DIMENSION,
   type KeygenOptions,
   keygen,
   vanillaSubspace,
 } from './marking/keygen.ts';
 export { type ProbeLayout, type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
+export { type NamedManifest, VanillaImages } from './marking/vanilla.ts';
 
 // Features and logits of a frozen network.
 
@@ -75,6 +77,7 @@ export {
 
 // Detection: from models, from features, from scores; what tests give where there is nothing to find.
 
+export { type ArrayFiles, type StoredArrays, serializeFeatures, serializeScores } from './detection/arrays.ts';
 export {
   type BlackBoxInput,
   type BlackBoxResult,
@@ -88,18 +91,23 @@ export {
   calibrateBlackBox,
   calibrateWhiteBox,
 } from './detection/calibrate.ts';
+export { ClassMapping } from './detection/class_mapping.ts';
 export { fisherOfRanks, rankTest } from './detection/decoy.ts';
 export {
-  type DetectionResult,
+  arraysOf,
   type DetectOptions,
   detect,
-  type HeldOut,
+  type HeldOutFeatures,
+  type HeldOutModels,
   heldOutFeatures,
+  type Suspect,
   type SuspectFeatures,
   testFeatures,
+  type WhiteBoxArrays,
+  type WhiteBoxFinding,
 } from './detection/detect.ts';
 export {
-  type BlackBoxDetection,
+  type BlackBoxFinding,
   type DetectBlackBoxOptions,
   detectBlackBox,
   type OnProbes,
@@ -109,16 +117,64 @@ export {
   testScores,
 } from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
-export { type ModelScores, probeResponse, type ScoreKind } from './detection/scores.ts';
-export { type Calibration, calibration, type NullSample, type Statistic } from './detection/statistic.ts';
+export { type ProbeList, parseScores, type ScoredProbes } from './detection/score_file.ts';
+export { ModelScores, probeResponse, type ScoreKind } from './detection/scores.ts';
+export { type Calibration, calibration, type Finding, type NullSample, type Statistic } from './detection/statistic.ts';
+export {
+  type ProductTest,
+  type Retested,
+  TEST_NAMES,
+  TESTS,
+  type TestName,
+  type ToldOfTest,
+} from './detection/tests.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
 export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
+
+// Evidence: a finding becomes a result that is counted in the key's register; others check all of it again.
+
+export { datasetCommitment, type MarkedFolder } from './evidence/commitment.ts';
+export {
+  appendLook,
+  bonferroni,
+  type Look,
+  type NewLook,
+  newRegister,
+  parseRegister,
+  type Register,
+  serializeRegister,
+} from './evidence/register.ts';
+export {
+  type Circumstances,
+  concludeTest,
+  hashResult,
+  parseStoredResult,
+  type Result,
+  type StoredResult,
+} from './evidence/result.ts';
+export {
+  type ReplyOptions,
+  stampedHash,
+  type TimeStamp,
+  type TrustedRoot,
+  timeStampRequest,
+  verifyReply as verifyTimeStamp,
+} from './evidence/timestamp.ts';
+export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
+export { type Check, type Evidence, type NamedBytes, type VerifyOptions, verifyEvidence } from './evidence/verify.ts';
+
+// Report: what is said of a result, as plain values and as one page.
+
+export { describeMarked, type MarkedSources } from './report/marked.ts';
+export { reportPage, type ShownExample, type ShownImage } from './report/page.ts';
+export { makeReport, type ReportInput } from './report/report.ts';
+export type { Report } from './report/schema.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
 export type { Dataset, DatasetFormat, DatasetWriter, WrittenItem } from './datasets/dataset.ts';
 export { subset } from './datasets/dataset.ts';
-export { FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
+export { DATASET_FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
 export { hashDataset } from './datasets/hash.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';

@@ -233,7 +233,7 @@ describe('bad input', () => {
     [
       'mark --key @owner.key --model @marker.safetensors --data @images --fraction 1 -o @images/new',
       3,
-      /^@images\/new.partial: is the data set's own folder or inside it; \S/,
+      /^@images\/new: is the data set's own folder or inside it; \S/,
     ],
     [
       'mark --key @owner.key --model @marker.safetensors --data @images --fraction 0.001 -o @new',

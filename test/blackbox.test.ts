@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { blackBoxTest, marksAlike } from '../src/detection/blackbox.ts';
 import { calibrateBlackBox } from '../src/detection/calibrate.ts';
-import { type ModelScores, probeResponse, reorderSets } from '../src/detection/scores.ts';
+import { ModelScores, probeResponse, reorderSets } from '../src/detection/scores.ts';
 import { stratifiedSumLog10P } from '../src/maths/permutation.ts';
 import { derive } from '../src/random.ts';
 import { expectClose } from './tolerance.ts';
@@ -76,7 +76,7 @@ describe('the response', () => {
     }
     return out;
   };
-  const scored = (scores: Float64Array): ModelScores => ({ kind: 'scores', scores });
+  const scored = (scores: Float64Array): ModelScores => ModelScores.ofScores(scores, K);
 
   it('is the mean change of the margin, of logits, log-probabilities and probabilities alike', () => {
     const margin = (row: number, c: number): number => {
@@ -125,7 +125,7 @@ describe('the response', () => {
       return rate(c, 1 + (at % S)) - rate(c, 0);
     });
     expect(expected.some((x) => x !== 0)).toBe(true);
-    const fromLabels = probeResponse({ kind: 'labels', labels: predicted }, layout);
+    const fromLabels = probeResponse(ModelScores.ofLabels(predicted, K), layout);
     expect(fromLabels).toEqual(probeResponse(scored(logits), layout, { labelOnly: true }));
     expect(fromLabels.kind).toBe('labels');
     expectClose(fromLabels.response, expected, 1e-15, 'rates');
@@ -140,10 +140,9 @@ describe('the response', () => {
   });
 
   it('refuses labels that are no classes, and a class without image', () => {
-    const few = { kind: 'labels', labels: new Uint8Array(11) } as const;
+    const few = ModelScores.ofLabels(new Uint8Array(11), K);
     expect(() => probeResponse(few, layout)).toThrow('has 11 rows, the probes are 12 images');
-    const beyond = { kind: 'labels', labels: new Uint8Array(N).fill(3, 4, 5) } as const;
-    expect(() => probeResponse(beyond, layout)).toThrow('row 4 is 3; give a class, 0 to 2');
+    expect(() => ModelScores.ofLabels(new Uint8Array(N).fill(3, 4, 5), K)).toThrow('row 4 is 3; give a class, 0 to 2');
     const without = { ...layout, labels: [0, 0, 1, 1] };
     expect(() => probeResponse(scored(logits), without)).toThrow('there is no probe image of class 2');
   });

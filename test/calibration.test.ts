@@ -34,9 +34,8 @@ describe('calibration', () => {
   it('finds valid p-values valid, of uniform and of subspace carriers', async () => {
     const { featuresMarking, featuresSuspect: features, weight } = innocent();
     const calibrations = await calibrateWhiteBox({
-      featuresMarking,
+      arrays: { marking: featuresMarking, suspect: { features, weight }, n },
       featureDimension: d,
-      suspect: { features, weight },
       carriers: [
         { name: 'uniform', basis: null },
         { name: 'subspace', basis },
@@ -66,7 +65,8 @@ describe('calibration', () => {
     const { featuresSuspect: features, weight, featuresMarking } = suspect;
     const carriers = [{ name: 'subspace', basis }];
     const [combined, perClass] = await calibrateWhiteBox({
-      ...{ featuresMarking, featureDimension: d, suspect: { features, weight }, carriers, centre: true, keys: 20 },
+      arrays: { marking: featuresMarking, suspect: { features, weight }, n },
+      ...{ featureDimension: d, carriers, centre: true, keys: 20 },
     });
     for (const index of [0, 19]) {
       const coordinates = await freshCoordinates(index, K, k);

@@ -46,7 +46,7 @@ describe('the demo', () => {
     const out = join(work, 'out');
     const titles: string[] = [];
     const result = await runDemo({
-      device: device(),
+      openDevice: async () => device(),
       marker: 'weights/marker.safetensors',
       data: folder,
       out,
@@ -101,7 +101,7 @@ describe('the demo', () => {
     expect(picture.match(/<image /g)).toHaveLength(18);
     await expect(
       runDemo({
-        device: device(),
+        openDevice: async () => device(),
         marker: 'weights/marker.safetensors',
         data: folder,
         out,

@@ -4,15 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { merkleRoot } from '../src/datasets/merkle.ts';
 import { IntegrityError } from '../src/errors.ts';
+import { bonferroni, type NewLook } from '../src/evidence/register.ts';
 import { canonicalJson } from '../src/formats/canonical.ts';
-import {
-  appendLook,
-  beginRegister,
-  bonferroni,
-  type NewLook,
-  readRegister,
-  requireRegister,
-} from '../src/node/evidence/register.ts';
+import { beginRegister, enterLook, readRegister, requireRegister } from '../src/node/evidence/register.ts';
 
 let folder: string;
 const at = (name: string): string => join(folder, name);
@@ -71,7 +65,7 @@ describe('the register', () => {
     const path = at('many.jsonl');
     await beginRegister(path, key, true);
     await expect(beginRegister(path, key, true)).rejects.toThrow('exists already');
-    const seen = await Promise.all(Array.from({ length: 12 }, (_, n) => appendLook(path, key, look(n))));
+    const seen = await Promise.all(Array.from({ length: 12 }, (_, n) => enterLook(path, key, look(n))));
     expect(seen.map(({ looks }) => looks.length).sort((a, b) => a - b)).toEqual(
       Array.from({ length: 12 }, (_, i) => i + 1),
     );
@@ -86,12 +80,12 @@ describe('the register', () => {
   it('cut off or changed anywhere it is refused, and not gone on with', async () => {
     const path = at('whole.jsonl');
     await beginRegister(path, key, true);
-    for (const n of [1, 2, 3]) await appendLook(path, key, look(n));
+    for (const n of [1, 2, 3]) await enterLook(path, key, look(n));
     const whole = readFileSync(path);
     const broken = at('broken.jsonl');
     const refused = async (bytes: Uint8Array, what: string): Promise<void> => {
       writeFileSync(broken, bytes);
-      const error = await appendLook(broken, key, look(4)).catch((reason: unknown) => reason);
+      const error = await enterLook(broken, key, look(4)).catch((reason: unknown) => reason);
       expect(error, what).toBeInstanceOf(IntegrityError);
       expect((error as Error).message).toMatch(/^[^\n]*broken\.jsonl: [^\n]*$/);
       expect(readFileSync(broken).equals(bytes), what).toBe(true);
@@ -115,7 +109,7 @@ describe('the register', () => {
       await refused(Buffer.from(whole.toString().replace(from, to)), from);
     }
     await expect(readRegister(path, 'ac'.repeat(32))).rejects.toThrow('lists the tests of another key');
-    await appendLook(path, key, look(4));
+    await enterLook(path, key, look(4));
     expect((await readRegister(path, key)).looks).toHaveLength(4);
   });
 

@@ -7,20 +7,24 @@ import { hashDataset } from '../src/datasets/hash.ts';
 import { Loader } from '../src/datasets/loader.ts';
 import { parseManifest } from '../src/datasets/manifest.ts';
 import { selectStratified } from '../src/datasets/select.ts';
+import { ClassMapping } from '../src/detection/class_mapping.ts';
 import { detect } from '../src/detection/detect.ts';
 import { detectBlackBox, testScores } from '../src/detection/detect_blackbox.ts';
-import { parseNpy } from '../src/formats/npy.ts';
+import { ModelScores } from '../src/detection/scores.ts';
+import type { TestName } from '../src/detection/tests.ts';
+import { parseNpyMatrix } from '../src/formats/npy.ts';
 import { hashBytes } from '../src/formats/sha256.ts';
 import { parseKey } from '../src/marking/key.ts';
 import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
+import { VanillaImages } from '../src/marking/vanilla.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { parseConfig } from '../src/node/experiment/config.ts';
 import { Estimate } from '../src/node/experiment/estimate.ts';
 import { type ExperimentReport, runExperiment } from '../src/node/experiment/experiment.ts';
 import { nestedDataset } from '../src/node/experiment/nested.ts';
 import { experimentKey } from '../src/node/experiment/public_key.ts';
-import { parseResults, spread, summarise, toCsv } from '../src/node/experiment/results.ts';
-import { statistics, type Tested } from '../src/node/experiment/statistics.ts';
+import { parseResults, spread, summariseRows, toCsv } from '../src/node/experiment/results.ts';
+import { type CellToTest, statistics } from '../src/node/experiment/statistics.ts';
 import { openProbeImages, openProbes } from '../src/node/runs/make_probes.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
@@ -173,7 +177,7 @@ describe('the configuration', () => {
       if (!existsSync(folder)) continue;
       const results = parseResults(read(join(folder, 'results.json')).toString(), folder);
       expect(results.config).toEqual(JSON.parse(JSON.stringify(config)));
-      expect(results.summary).toEqual(summarise(results.rows));
+      expect(results.summary).toEqual(summariseRows(results.rows));
       expect(read(join(folder, 'results.csv')).toString()).toBe(toCsv(results.rows));
       for (const [file, sha256] of Object.entries(results.files as Record<string, string>))
         expect(hashBytes(read(join(folder, file))), file).toBe(sha256);
@@ -248,11 +252,12 @@ describe('an experiment', () => {
     expect(record.marked).toBe(manifest.images.length);
     expect(record.psnrMin).toBe(Math.min(...manifest.images.map(({ psnr }) => psnr!)));
     const { model: suspect } = await openModel(device(), join(cell, 'model.safetensors'));
-    const heldOut = await Loader.open(await openDataset(at('held-out')), 1);
+    const heldOut = VanillaImages.check(await openDataset(at('held-out')), []);
     const found = await detect({
       key,
-      marking: { model: marker, heldOut },
-      suspect: { model: suspect, heldOut },
+      heldOut,
+      marking: marker,
+      suspect: { model: suspect, classes: ClassMapping.ownOrder(key.classes, 2, 'suspect') },
       freshKeys: 1,
     });
     const own = report.rows.find((row) => row.setting === 'linear' && row.fraction === 0.25 && row.key === 2)!;
@@ -295,7 +300,7 @@ describe('an experiment', () => {
   it('every number of the tables is in the files of the cells, these name the arrays they are made of', () => {
     const results = parseResults(read(at('out/results.json')).toString(), 'results.json');
     expect(results.rows).toEqual(report.rows);
-    expect(json(at('out/results.json')).summary).toEqual(JSON.parse(JSON.stringify(summarise(results.rows))));
+    expect(json(at('out/results.json')).summary).toEqual(JSON.parse(JSON.stringify(summariseRows(results.rows))));
     for (const row of results.rows) {
       const key = row.fraction === 0 ? '' : `key-${row.key}/`;
       const cell = at(`out/cells/${row.setting}/fraction-${row.fraction}/${key}seed-3`);
@@ -404,10 +409,8 @@ describe('an experiment', () => {
     expect(found[2].log10p).toBe(log10p);
     for (const model of [...models, marker]) model.destroy();
     // And from the scores that are kept: the suspect's beside the test, those of the one reference of both settings beside the probes.
-    const scores = (path: string) => ({
-      kind: 'scores' as const,
-      scores: parseNpy(read(at(`more/${path}`)), path).data as Float32Array,
-    });
+    const scores = (path: string) =>
+      ModelScores.ofScores(parseNpyMatrix(read(at(`more/${path}`)), path).data, key.classes.length, path);
     const kept = readdirSync(at('more/keys/key-1/probes/scores'));
     expect(kept).toHaveLength(1);
     const again = await testScores(
@@ -434,11 +437,11 @@ describe('an experiment', () => {
     expect(taught.data.sha256).toBe(await hashDataset(await openDataset(at('owner'))));
   });
 
-  it('another statistic is a line in a table: it gets references, folders, arrays, and several values a test', async () => {
-    const seen: Tested[] = [];
-    const table = statistics as Record<string, (typeof statistics)[string]>;
-    table.fake = {
-      references: true,
+  it('a test is an entry in a table: it gets references, folders, arrays, and gives several values', async () => {
+    const seen: CellToTest[] = [];
+    const table = statistics as Record<TestName, (typeof statistics)[TestName]>;
+    const real = table['black-box'];
+    table['black-box'] = {
       async run(tested) {
         seen.push(tested);
         await tested.save('thing', [2], Float64Array.of(1, 2));
@@ -464,7 +467,7 @@ describe('an experiment', () => {
         keys: 1,
         data: { ...tiny.data, vanilla: { path: 'held-out' } },
         settings: [{ ...tiny.settings[1], references: { data: 'vanilla', seeds: [8, 9] } }],
-        statistics: ['fake'],
+        statistics: ['black-box'],
       };
       const { rows } = await run(config, at('fake'));
       expect(
@@ -478,13 +481,13 @@ describe('an experiment', () => {
       expect(seen[0].references.map(({ path }) => path)).toEqual(
         [8, 9].map((seed) => at(`fake/references/scratch/vanilla-seed-${seed}/model.safetensors`)),
       );
-      const test = json(at('fake/cells/scratch/fraction-0.5/key-1/seed-3/fake.key-2.json'));
+      const test = json(at('fake/cells/scratch/fraction-0.5/key-1/seed-3/black-box.key-2.json'));
       expect(test).toMatchObject({ control: 'other key', warnings: ['careful'] });
-      expect(Object.keys(test.arrays)).toContain('cells/scratch/fraction-0.5/key-1/seed-3/fake.key-2.thing.npy');
+      expect(Object.keys(test.arrays)).toContain('cells/scratch/fraction-0.5/key-1/seed-3/black-box.key-2.thing.npy');
       // Without end, and read again from the file.
       expect((await run(config, at('fake'))).rows).toEqual(rows);
     } finally {
-      delete table.fake;
+      table['black-box'] = real;
     }
   });
 
@@ -543,7 +546,7 @@ describe('tables', () => {
 });
 
 describe('the built program', () => {
-  beforeAll(build);
+  beforeAll(() => build());
 
   it('is killed, interrupted, and goes on', async () => {
     const args = ['experiment', at('config.json'), '--data', work, '-o', at('cli')];

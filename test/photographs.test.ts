@@ -18,8 +18,8 @@ import { defaultMarkingRecipe, type MarkingRecipe } from '../src/marking/recipe.
 import { evaluationCrop, FeatureExtractor, infer } from '../src/nn/inference.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
-import { openMarked } from '../src/node/datasets/marked_folder.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
+import { openMarked } from '../src/node/evidence/marked.ts';
 import { nodeCodec } from '../src/node/images/codec.ts';
 import { type MarkDatasetOptions, markDataset } from '../src/node/runs/mark_dataset.ts';
 import { derive } from '../src/random.ts';

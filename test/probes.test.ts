@@ -6,6 +6,8 @@ import { hashDataset } from '../src/datasets/hash.ts';
 import { Loader } from '../src/datasets/loader.ts';
 import { blackBoxTest } from '../src/detection/blackbox.ts';
 import { detectBlackBox, probeResponses } from '../src/detection/detect_blackbox.ts';
+import { ModelScores } from '../src/detection/scores.ts';
+import type { Check } from '../src/evidence/verify.ts';
 import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { createKey, type Key, keyCarriers, keyProbeOrders, parseKey } from '../src/marking/key.ts';
@@ -14,8 +16,8 @@ import type { Model } from '../src/nn/model.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
-import type { Check } from '../src/node/evidence/verify.ts';
 import { hashFile } from '../src/node/files/write.ts';
+import { openHeldOut } from '../src/node/runs/inputs.ts';
 import { makeProbes, openProbeImages, openProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
 import { derive } from '../src/random.ts';
@@ -52,7 +54,16 @@ describe('probes', () => {
   afterAll(() => model.destroy());
 
   const make = async (data: string, out: string, change: object = {}) =>
-    makeProbes({ key, model, dataset: await openDataset(at(data)), decoys, perClass, recipe, out: at(out), ...change });
+    makeProbes({
+      key,
+      model,
+      heldOut: await openHeldOut(at(data), {}),
+      decoys,
+      perClass,
+      recipe,
+      out: at(out),
+      ...change,
+    });
 
   it.each([
     ['held-out', undefined],
@@ -187,7 +198,7 @@ describe('probes', () => {
         const version = row % (S + 1);
         if (version > 0) scores[row * 2 + c] = 10 * orders[c][version - 1] + c;
       }
-      const { response } = await probeResponses(key, opened.manifest, { kind: 'scores', scores }, []);
+      const { response } = await probeResponses(key, opened.manifest, ModelScores.ofScores(scores, 2), []);
       // Half of it is the mean over two classes.
       expect([...response]).toEqual([0, 5, 10, 0.5, 5.5, 10.5]);
       const { log10p } = blackBoxTest({ response, classes: CLASSES, combine: 'sum' });
@@ -199,7 +210,7 @@ describe('probes', () => {
 
   it('of another key are refused', async () => {
     const { manifest } = await openProbes(at('other'));
-    const scores = { kind: 'scores', scores: new Float64Array(48) } as const;
+    const scores = ModelScores.ofScores(new Float64Array(48), 2);
     await expect(probeResponses(key, manifest, scores, [])).rejects.toThrow('the probes are of another key');
   });
 });
@@ -409,11 +420,7 @@ describe('from keygen to verify, black-box', () => {
     ],
     [`${DETECT} --scores @class.csv`, 3, '@class.csv: line 2: "cow" is no class; give one of ape, bee, or 0 to 1'],
     [`${DETECT} --scores @wide.npy`, 3, `@wide.npy: is [${ROWS}, 3]; give [images, 2], a column for each of ape, bee`],
-    [
-      `${DETECT} --scores @nan.npy`,
-      3,
-      "the suspect's scores: row 2, column 0 is NaN; give finite logits, or probabilities",
-    ],
+    [`${DETECT} --scores @nan.npy`, 3, '@nan.npy: row 2, column 0 is NaN; give finite logits, or probabilities'],
     [`${DETECT} --suspect @three.safetensors`, 3, '@three.safetensors: the model has 3 classes, the key 2: ape, bee'],
     [
       'detect --key @owner.key --black-box --probes @held-out --scores @marked.csv',

@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { IntegrityError } from '../src/errors.ts';
+import { bonferroni } from '../src/evidence/register.ts';
+import type { Result } from '../src/evidence/result.ts';
+import type { Verification } from '../src/evidence/verification.ts';
 import { cosineOfP, log10PCosine } from '../src/maths/cosine.ts';
 import { type Command, parseOptions } from '../src/node/cli/command.ts';
 import { detect as detectCommand } from '../src/node/cli/detect.ts';
@@ -10,14 +13,12 @@ import { keygen as keygenCommand } from '../src/node/cli/keygen.ts';
 import { mark as markCommand } from '../src/node/cli/mark.ts';
 import { report as reportCommand } from '../src/node/cli/report.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
-import { appendLook, bonferroni, readRegister } from '../src/node/evidence/register.ts';
-import type { Result } from '../src/node/evidence/result.ts';
-import type { Verification } from '../src/node/evidence/verification.ts';
-import { classFigure, nullFigure } from '../src/node/report/figures.ts';
-import { reportPage } from '../src/node/report/page.ts';
-import { makeReport, type ReportInput } from '../src/node/report/report.ts';
-import type { Report } from '../src/node/report/schema.ts';
-import { probabilityInWords, writtenProbability } from '../src/node/report/words.ts';
+import { enterLook, readRegister } from '../src/node/evidence/register.ts';
+import { classFigure, nullFigure } from '../src/report/figures.ts';
+import { reportPage } from '../src/report/page.ts';
+import { makeReport, type ReportInput } from '../src/report/report.ts';
+import type { Report } from '../src/report/schema.ts';
+import { probabilityInWords, writtenProbability } from '../src/report/words.ts';
 import { useDevice } from './device.ts';
 import { dangersOf, type ParsedPage, parsePage } from './html.ts';
 import { nullOf, type SampleOptions, sampleResult, stored, uniformNull } from './sample_result.ts';
@@ -148,7 +149,7 @@ describe('a report says', () => {
       change: ({ alignment, dimension, meanCosine, perClass, ...result }) =>
         ({
           ...result,
-          test: 'decoy ranks',
+          test: 'black-box',
           log10p: -6.5,
           register: { ...result.register, log10pBonferroni: -6.5 },
           responses: { images: 300, beta: 0.75 },
@@ -376,7 +377,6 @@ describe('a report bears', () => {
         ...result,
         program: { version: hostile, node: hostile, adapter: hostile },
         command: [hostile, '--model', hostile, `--key=${hostile}`],
-        test: hostile,
         deviations: [hostile],
         warnings: [hostile],
         suspect: { path: `folder/${hostile}`, sha256: hostile, [hostile]: hostile },
@@ -598,7 +598,7 @@ describe('from a test to its report', () => {
   it('counts tests that were made later', async () => {
     cpSync(at('owner.key.register.jsonl'), at('later.jsonl'));
     const { index, previous, time, ...look } = (await readRegister(at('later.jsonl'), commitment)).looks[0];
-    await appendLook(at('later.jsonl'), commitment, look);
+    await enterLook(at('later.jsonl'), commitment, look);
     const made = await report('@evidence --register @later.jsonl -o @later.html');
     expect(made.corrected).toMatchObject({ entry: 1, looks: 2, log10p: bonferroni(Number(result.log10p), 2) });
   });

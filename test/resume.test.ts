@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createKey, type Key, serializeKey } from '../src/marking/key.ts';
 import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
+import { VanillaImages } from '../src/marking/vanilla.ts';
 import type { Model } from '../src/nn/model.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { makeProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';
@@ -150,7 +151,17 @@ describe('killed at every change to a file', () => {
       iterations: 2,
     };
     const probes = (out: string, change: object = {}): Promise<unknown> =>
-      makeProbes({ key, model, dataset, decoys: 1, perClass: 1, recipe, out, batchSize: 2, ...change });
+      makeProbes({
+        key,
+        model,
+        heldOut: VanillaImages.check(dataset, []),
+        decoys: 1,
+        perClass: 1,
+        recipe,
+        out,
+        batchSize: 2,
+        ...change,
+      });
     const undisturbed = at(`whole-probes-${layout}`);
     await probes(undisturbed);
     const whole = listing(undisturbed);

@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createKey, type Key } from '../src/marking/key.ts';
 import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
+import { VanillaImages } from '../src/marking/vanilla.ts';
 import type { Model } from '../src/nn/model.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { extract } from '../src/node/cli/extract.ts';
@@ -86,7 +87,15 @@ describe('an output with a separator at its end', () => {
   it('loses no run: mark, probes, train', async () => {
     await mark('images', 'slash/');
     const dataset = await openDataset(at('images'));
-    await makeProbes({ key, model, dataset, decoys: 1, perClass: 1, recipe, out: at('slash-probes/') });
+    await makeProbes({
+      key,
+      model,
+      heldOut: VanillaImages.check(dataset, []),
+      decoys: 1,
+      perClass: 1,
+      recipe,
+      out: at('slash-probes/'),
+    });
     const network = { width: 4 };
     await runTraining({ device: device(), dataset, out: at('slash.safetensors/'), network, recipe: { epochs: 1 } });
     const names = readdirSync(folder).filter((name) => name.startsWith('slash'));

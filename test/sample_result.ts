@@ -1,7 +1,7 @@
+import { bonferroni } from '../src/evidence/register.ts';
+import { parseResult, type Result, type StoredResult } from '../src/evidence/result.ts';
 import { jsonDocument } from '../src/formats/json.ts';
 import { log10PCosine } from '../src/maths/cosine.ts';
-import { bonferroni } from '../src/node/evidence/register.ts';
-import { parseResult, type Result, type StoredResult } from '../src/node/evidence/result.ts';
 import { derive } from '../src/random.ts';
 
 type Statistic = Result['statistics'][number];

@@ -1,10 +1,10 @@
 import { toJsonSchema } from '@valibot/to-json-schema';
 import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
+import { ResultSchema } from '../src/evidence/result.ts';
 import { jsonDocument } from '../src/formats/json.ts';
-import { ResultSchema } from '../src/node/evidence/result.ts';
-import { makeReport } from '../src/node/report/report.ts';
-import { ReportSchema } from '../src/node/report/schema.ts';
+import { makeReport } from '../src/report/report.ts';
+import { ReportSchema } from '../src/report/schema.ts';
 import { sampleResult, stored } from './sample_result.ts';
 
 /**

@@ -207,3 +207,62 @@ describe('a kernel that does not compile', () => {
     );
   });
 });
+
+describe('a kernel of several sources', () => {
+  const piece = [
+    'enable f16;',
+    'alias Channels = vec4f;  // of one value',
+    'const WIDE = 1u;',
+    '@group(0) @binding(0) var<storage, read> x: array<Channels>;',
+  ].join('\n');
+  const own = [
+    'enable f16;',
+    'alias Channels = f32;',
+    'const RELU = false;',
+    'struct Params { size: u32 }',
+    '@group(0) @binding(2) var<storage, read_write> y: array<Channels>;',
+    '@group(0) @binding(1) var<uniform> p: Params;',
+    '@compute @workgroup_size(1) fn main() {',
+    '  const RUN = WIDE;',
+    '  if (RELU) { y[0] = x[RUN * p.size]; }',
+    '}',
+  ].join('\n');
+  const kernel = defineKernel('joined', own, piece);
+
+  it('has directives first and once, and its own declarations where pieces have them too', () => {
+    expect(kernel.code.split('\n').filter((line) => line !== '')).toEqual([
+      'enable f16;',
+      ...own.split('\n').slice(1),
+      '// alias Channels = vec4f;  // of one value',
+      ...piece.split('\n').slice(2),
+    ]);
+  });
+
+  it('has its bindings by number', () => {
+    expect(kernel.bindings).toEqual([
+      { name: 'x', index: 0, writable: false },
+      { name: 'y', index: 2, writable: true },
+    ]);
+    expect(kernel.types).toEqual(['read-only-storage', 'uniform', 'storage']);
+    expect(() => defineKernel('twice', own, piece, piece)).toThrow('twice: binding 0 is there twice');
+    expect(() => defineKernel('gap', own)).toThrow('gap: binding 0 is missing');
+    expect(() => defineKernel('two', own, piece.replace('storage, read', 'uniform'))).toThrow(
+      'two: there is one uniform',
+    );
+  });
+
+  it('takes constants in the place of its declarations, and no others', () => {
+    const code = specialise(kernel, { RELU: true, WIDE: 2, Channels: 'vec2f' });
+    expect(code.split('\n').filter((line) => /^(const|alias)/.test(line))).toEqual([
+      'alias Channels = vec2f;',
+      'const RELU = true;',
+      'const WIDE = 2u;',
+    ]);
+    expect(() => specialise(kernel, { TALL: 2 })).toThrow('joined: declares no constant TALL');
+    // Inside a function it is nobody's business.
+    expect(() => specialise(kernel, { RUN: 2 })).toThrow('joined: declares no constant RUN');
+    expect(() => specialise(kernel, { Channels: 2 })).toThrow(
+      'joined: Channels = 2 cannot take the place of alias Channels = f32;',
+    );
+  });
+});

@@ -41,7 +41,7 @@ async function hostile(): Promise<Record<string, [content: Uint8Array, reason: R
     'truncated.png': [good.subarray(0, good.length >> 1), /^damaged PNG: truncated/],
     'truncated.webp': [webp.subarray(0, webp.length >> 1), /^damaged WebP: truncated/],
     // Whole by its markers, destroyed within: seen when it is decoded.
-    'destroyed.jpg': [Buffer.concat([jpeg.subarray(0, middle), jpeg.subarray(-2)]), /^damaged: /],
+    'destroyed.jpg': [Buffer.concat([jpeg.subarray(0, middle), jpeg.subarray(-2)]), /^damaged JPEG: /],
     'bomb.png': [png({ ...small, width: 20_000, height: 20_000 }), /^20000x20000 is more than 64000000 pixels; /],
     'text.jpg': [Buffer.from('hello'), /^not an image; /],
     'empty.jpg': [Buffer.alloc(0), /^an empty file; /],
@@ -49,7 +49,10 @@ async function hostile(): Promise<Record<string, [content: Uint8Array, reason: R
     'cmyk.jpg': [golden('cmyk.jpg'), /^CMYK colours; /],
     'deep.png': [png({ ...small, depth: 16, rows: new Uint8Array(8 * 55) }), /^more than 8 bits per channel; /],
     'animated.webp': [golden('animated.webp'), /^animated WebP; /],
-    'animated.png': [png({ ...small, before: [chunk('acTL', Buffer.alloc(8))] }), /^animated PNG; /],
+    'animated.png': [
+      png({ ...small, before: [chunk('acTL', Buffer.from([0, 0, 0, 2, 0, 0, 0, 0]))] }),
+      /^animated PNG; /,
+    ],
   };
 }
 

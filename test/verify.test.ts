@@ -2,10 +2,10 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Check } from '../src/evidence/verify.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
-import type { Check } from '../src/node/evidence/verify.ts';
 import { build, ownLines, run } from './cli.ts';
 import { writeFolder, writeModel } from './small_data.ts';
 

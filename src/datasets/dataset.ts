@@ -9,9 +9,11 @@ export interface Dataset {
   readonly path: string;
   /** The folder that holds its files. */
   readonly root: string;
-  /** The form it is stored in, in which data sets made from it are written; absent for images in memory. */
+  /** The format it is stored in, in which data sets made from it are written; absent for images in memory. */
   readonly format?: DatasetFormat;
+  /** Names of the classes, in the order of their indices. */
   readonly classes: readonly string[];
+  /** Number of items. */
   readonly length: number;
   /** Class index per item. */
   readonly labels: Uint32Array;
@@ -35,11 +37,11 @@ export interface Dataset {
   bytes(index: number): Promise<Uint8Array>;
 }
 
-/** The form of one data set, with what is particular to it, such as the names of its files. */
+/** The format of one data set, with what is particular to it, such as the names of its files. */
 export interface DatasetFormat extends FormatTraits {
   readonly name: FormatName;
   /**
-   * Opens a writer for a data set of this form, with the items of `source`, in a folder that is there; what was written in it before
+   * Opens a writer for a data set of this format, with the items of `source`, in a folder that is there; what was written in it before
    * is kept. Throws InputError where two items would get one name.
    */
   openWriter(source: Dataset, out: string, options?: WriterOptions): Promise<DatasetWriter>;
@@ -69,7 +71,7 @@ export interface WrittenItem {
 }
 
 /**
- * Writes a data set of the same form, classes and order as another, item by item in any order. Everything written
+ * Writes a data set of the same format, classes and order as another, item by item in any order. Everything written
  * survives the process: a writer opened again on the same folder goes on from there.
  */
 export interface DatasetWriter {
@@ -78,7 +80,7 @@ export interface DatasetWriter {
   readonly beginsAsCopy: boolean;
   /**
    * Writes pixels for an item, new ones or its own: which of the two is not seen in what is written but by its pixels. Throws
-   * InputError if they have not the shape that the form needs.
+   * InputError if they have not the shape that the format needs.
    */
   writeImage(index: number, image: Image8): Promise<WrittenItem>;
   /** Copies an item as it is stored. */

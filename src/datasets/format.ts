@@ -1,6 +1,6 @@
-/** The forms that data sets are stored in. What other code needs to know of a form it asks here, and never by its name. */
+/** The formats that data sets are stored in. What other code needs to know of a format it asks here, and never by its name. */
 
-/** What there is to know of a form. */
+/** What there is to know of a format. */
 export interface FormatTraits {
   /**
    * How an item is found in a data set that was written like another: by its id, which changes at most its extension, or by its
@@ -13,11 +13,13 @@ export interface FormatTraits {
   readonly stores: 'files' | 'pixels';
 }
 
-/** All forms, by their names in manifests. */
-export const FORMATS = {
+/** All formats, by their names in manifests. */
+export const DATASET_FORMATS = {
   folder: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
   idx: { pairedBy: 'position', classesBy: 'number', stores: 'pixels' },
 } as const satisfies Record<string, FormatTraits>;
 
-export type FormatName = keyof typeof FORMATS;
-export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[];
+/** The name of a format, in manifests. */
+export type FormatName = keyof typeof DATASET_FORMATS;
+/** Their names, for schemas. */
+export const DATASET_FORMAT_NAMES = Object.keys(DATASET_FORMATS) as FormatName[];

@@ -8,7 +8,9 @@ import type { Dataset } from './dataset.ts';
 export interface Batch {
   /** Which items of the data set. */
   readonly indices: readonly number[];
+  /** `[B]`: what the network sees of each image. */
   readonly regions: readonly Region[];
+  /** `[B]`: the class index of each image. */
   readonly labels: Uint32Array;
 }
 
@@ -22,6 +24,7 @@ const CONCURRENCY = 8;
 
 /** Decodes a data set's images ahead of the device and keeps what fits in memory. */
 export class Loader {
+  /** What it loads. */
   readonly dataset: Dataset;
   /** Channels of the network: grey images are repeated to colour. */
   readonly channels: number;

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { checkDocument, type DocumentKind, readDocument } from '../formats/document.ts';
 import { count, finite, hex32, text } from '../formats/fields.ts';
-import { FORMAT_NAMES } from './format.ts';
+import { DATASET_FORMAT_NAMES } from './format.ts';
 
 /** Ids are used as paths inside the data set: none may lead out of it. */
 const id = v.pipe(
@@ -53,7 +53,7 @@ const manifest = v.pipe(
     version: v.literal(2),
     source: v.strictObject({
       path: v.optional(v.string()),
-      layout: v.picklist(FORMAT_NAMES),
+      layout: v.picklist(DATASET_FORMAT_NAMES),
       /** Items in the data set, marked or not. */
       count,
       /** Of the listing of the unmarked data set, see `hashDataset`. */

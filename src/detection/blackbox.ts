@@ -34,6 +34,7 @@ export interface BlackBoxInput {
 export interface BlackBoxResult {
   /** log10 of the p-value of the combination that decides */
   readonly log10p: number;
+  /** One line each: what weakens the test; the p-value is exact all the same. */
   readonly warnings: string[];
   /** The deciding one first. Scores of classes are standardised responses, their p-values those of ranks. */
   readonly statistics: readonly Statistic[];

@@ -1,24 +1,23 @@
 /** The tests on a suspect under keys that marked nothing: do they say what they should? */
 
-import type { Elements } from '../maths/linalg.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import { derive } from '../random.ts';
 import { type BlackBoxInput, blackBoxTest } from './blackbox.ts';
-import type { SuspectFeatures } from './detect.ts';
+import type { WhiteBoxArrays } from './detect.ts';
 import { reorderSets } from './scores.ts';
 import { type Calibration, calibration } from './statistic.ts';
 import { alignSuspect, freshKeyTests, testedRows } from './whitebox.ts';
 
 /** A suspect, and the fresh keys that {@link calibrateWhiteBox} tests it under. */
 export interface CalibrateWhiteBoxOptions {
-  /** [n, d] under the marking network */
-  readonly featuresMarking: Elements;
-  /** d */
+  readonly arrays: WhiteBoxArrays;
+  /** d, of the marking network */
   readonly featureDimension: number;
-  readonly suspect: SuspectFeatures;
   /** Where carriers are drawn: in a subspace [k,d], or everywhere. */
   readonly carriers: readonly { readonly name: string; readonly basis: Float64Array | null }[];
+  /** Centre features before the alignment. */
   readonly centre: boolean;
+  /** Truncation of the alignment, default `DEFAULT_RCOND`. */
   readonly rcond?: number | undefined;
   /** How many fresh keys. */
   readonly keys: number;
@@ -31,10 +30,10 @@ export interface CalibrateWhiteBoxOptions {
  * The alignment does not depend on the key and is made once.
  */
 export async function calibrateWhiteBox(options: CalibrateWhiteBoxOptions): Promise<Calibration[]> {
-  const { featuresMarking, featureDimension: d, suspect, carriers, centre, rcond, keys, signal } = options;
-  const n = featuresMarking.length / d;
+  const { featureDimension: d, carriers, centre, rcond, keys, signal } = options;
+  const { marking, suspect, n } = options.arrays;
   const aligned = alignSuspect({
-    featuresMarking,
+    featuresMarking: marking,
     featuresSuspect: suspect.features,
     n,
     d,

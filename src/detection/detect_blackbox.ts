@@ -5,7 +5,8 @@ import { type ProbeManifest, probeLayout } from '../marking/probe_manifest.ts';
 import { type InferenceOptions, infer } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { type BlackBoxInput, type BlackBoxResult, blackBoxTest, type Combination, marksAlike } from './blackbox.ts';
-import { type ModelScores, probeResponse, reorderSets, type ScoreKind } from './scores.ts';
+import { ModelScores, probeResponse, reorderSets, type ScoreKind } from './scores.ts';
+import type { Finding } from './statistic.ts';
 
 /** The combination where a key fixes none: over ten classes it has the most power. */
 export const DEFAULT_COMBINATION: Combination = 'sum';
@@ -14,12 +15,15 @@ export const DEFAULT_COMBINATION: Combination = 'sum';
 export const MARKS_DIFFER_BELOW = -3;
 
 /** A model that runs here, with the probes' images as it takes them, or its scores on them. */
-export type OnProbes = { readonly model: Model; readonly images: Loader } | ModelScores;
+export type OnProbes = { readonly model: Model; readonly images: Loader } | { readonly scores: ModelScores };
 
 /** What {@link detectBlackBox} tests: the key, its probes, and what models answer on them. */
 export interface DetectBlackBoxOptions {
+  /** The key that the probes were made with. */
   readonly key: Key;
+  /** The manifest of the probes. */
   readonly probes: ProbeManifest;
+  /** The model under test on the probes, or its scores for them. */
   readonly suspect: OnProbes;
   /** Models that never saw the mark. */
   readonly references?: readonly OnProbes[];
@@ -30,7 +34,7 @@ export interface DetectBlackBoxOptions {
 }
 
 /** What the black-box test finds, and what it was made from. */
-export interface BlackBoxDetection extends Omit<BlackBoxResult, 'control'> {
+export interface BlackBoxFinding extends Finding, Omit<BlackBoxResult, 'control'> {
   readonly blackBox: {
     /** S: the true set and its decoys */
     readonly sets: number;
@@ -44,7 +48,9 @@ export interface BlackBoxDetection extends Omit<BlackBoxResult, 'control'> {
 
 /** The responses that a black-box test compares, set 0 being the true one. */
 export interface ProbeResponses extends Pick<BlackBoxInput, 'response' | 'classes'> {
+  /** Those of each reference, as `response`. */
   readonly references: readonly Float64Array[];
+  /** What kind of scores they come from. */
   readonly scores: ScoreKind;
   /** log10 p of `marksAlike` */
   readonly marksLog10P: number;
@@ -54,7 +60,7 @@ export interface ProbeResponses extends Pick<BlackBoxInput, 'response' | 'classe
  * The black-box test (docs/method.md, 6): asks for nothing of the suspect but its scores on the key's probes.
  * Throws IntegrityError for probes of another key; InputError where a model's classes or scores do not fit.
  */
-export async function detectBlackBox(options: DetectBlackBoxOptions): Promise<BlackBoxDetection> {
+export async function detectBlackBox(options: DetectBlackBoxOptions): Promise<BlackBoxFinding> {
   const { key, probes, suspect, references = [], labelOnly = false, signal } = options;
   const onModels = [suspect, ...references];
   const rows = probeLayout(probes).labels.length * (probes.sets + 1);
@@ -63,7 +69,7 @@ export async function detectBlackBox(options: DetectBlackBoxOptions): Promise<Bl
   const scores: ModelScores[] = [];
   for (const each of onModels) {
     if (!('model' in each)) {
-      scores.push(each);
+      scores.push(each.scores);
       continue;
     }
     const onProgress = (done: number): void => options.onProgress?.(before + done, total);
@@ -79,13 +85,13 @@ export async function probeScores(
   model: Model,
   images: Loader,
   options: InferenceOptions = {},
-): Promise<{ readonly kind: 'scores'; readonly scores: Float32Array }> {
+): Promise<ModelScores> {
   const { numClasses } = model.config;
   if (numClasses !== key.classes.length)
     throw new InputError(
       `the model has ${numClasses} classes, the key ${key.classes.length}: ${key.classes.join(', ')}`,
     );
-  return { kind: 'scores', scores: (await infer(model, images, options)).logits };
+  return ModelScores.ofScores((await infer(model, images, options)).logits, numClasses);
 }
 
 /** The same from scores that are at hand. */
@@ -95,7 +101,7 @@ export async function testScores(
   suspect: ModelScores,
   references: readonly ModelScores[],
   options: { readonly labelOnly?: boolean } = {},
-): Promise<BlackBoxDetection> {
+): Promise<BlackBoxFinding> {
   const responses = await probeResponses(key, probes, suspect, references, options);
   const { control, warnings, ...result } = blackBoxTest({ ...responses, combine: keyCombination(key) });
   const { marksLog10P } = responses;
@@ -132,14 +138,12 @@ export async function probeResponses(
   const layout = probeLayout(probes);
   // In the list, position j has draw order[j]; wanted is the position of each draw.
   const positions = (await keyProbeOrders(key, probes.sets)).map(inverse);
-  const tested = probeResponse(suspect, layout, { ...options, name: "the suspect's scores" });
+  const tested = probeResponse(suspect, layout, options);
   const measures = [probes.marks.changeLevels, probes.marks.gain].map((rows) => Float64Array.from(rows.flat()));
   return {
     response: reorderSets(tested.response, positions),
     // Whatever is known of the suspect: a reference model's scores are at hand, and tell more than its labels.
-    references: references.map((scores, j) =>
-      reorderSets(probeResponse(scores, layout, { name: `scores of reference ${j + 1}` }).response, positions),
-    ),
+    references: references.map((scores) => reorderSets(probeResponse(scores, layout).response, positions)),
     classes: key.classes,
     scores: tested.kind,
     marksLog10P: marksAlike(

@@ -3,26 +3,76 @@
 import { InputError } from '../errors.ts';
 import type { ProbeLayout } from '../marking/probe_manifest.ts';
 import type { Elements } from '../maths/linalg.ts';
+import { areProbabilities, logProbabilities } from '../maths/probabilities.ts';
 import { argmaxRows } from '../nn/inference.ts';
-
-/** What a model says of N images, one row each: K scores, or nothing but the class. */
-export type ModelScores =
-  | {
-      readonly kind: 'scores';
-      /** [N,K], classes in the key's order: logits, log-probabilities or probabilities */
-      readonly scores: Elements;
-    }
-  | {
-      readonly kind: 'labels';
-      /** [N] index of the predicted class */
-      readonly labels: ArrayLike<number>;
-    };
 
 /** How scores were understood. */
 export type ScoreKind = 'logits' | 'probabilities' | 'labels';
 
-/** Rows whose sum is this close to 1 are probabilities, if all are: those of an API are rounded. */
-const SUM_TOLERANCE = 0.01;
+/**
+ * What a model says of N images, one row each: K scores, or nothing but the class. Checked, and understood, when it is made: the
+ * black-box test takes nothing else.
+ */
+export class ModelScores {
+  /** Probabilities where every row is not negative and has the sum 1, else logits: log-probabilities are among these. */
+  readonly kind: ScoreKind;
+  /** N */
+  readonly rows: number;
+  /** K */
+  readonly classCount: number;
+  /** [N,K] of scores, classes in the key's order, as they were given; [N] of labels, the predicted class. */
+  readonly values: Elements | Uint32Array;
+  /** What it is called in messages. */
+  readonly name: string;
+
+  private constructor(kind: ScoreKind, values: Elements | Uint32Array, classCount: number, name: string) {
+    this.kind = kind;
+    this.values = values;
+    this.classCount = classCount;
+    this.rows = kind === 'labels' ? values.length : values.length / classCount;
+    this.name = name;
+  }
+
+  /**
+   * @param scores [N,K] logits, log-probabilities or probabilities, classes in the key's order.
+   * @throws InputError naming the place where one is NaN or infinite.
+   */
+  static ofScores(scores: Elements, classCount: number, name = 'scores'): ModelScores {
+    const bad = scores.findIndex((x) => !Number.isFinite(x));
+    if (bad >= 0)
+      throw new InputError(
+        `${name}: row ${Math.floor(bad / classCount)}, column ${bad % classCount} is ${scores[bad]}; give finite logits, or probabilities`,
+      );
+    if (scores.length % classCount !== 0)
+      throw new InputError(`${name}: ${scores.length} scores are no rows of ${classCount} classes`);
+    return new ModelScores(areProbabilities(scores, classCount) ? 'probabilities' : 'logits', scores, classCount, name);
+  }
+
+  /**
+   * @param labels [N] the predicted classes, by their number in the key's order.
+   * @throws InputError naming the row where one is no class.
+   */
+  static ofLabels(labels: ArrayLike<number>, classCount: number, name = 'scores'): ModelScores {
+    const bad = Array.from(labels).findIndex((label) => !(Number.isInteger(label) && label >= 0 && label < classCount));
+    if (bad >= 0) throw new InputError(`${name}: row ${bad} is ${labels[bad]}; give a class, 0 to ${classCount - 1}`);
+    return new ModelScores('labels', Uint32Array.from(labels), classCount, name);
+  }
+
+  /** [N] the predicted classes. */
+  labels(): Uint32Array {
+    return this.kind === 'labels' ? (this.values as Uint32Array) : argmaxRows(this.values, this.classCount);
+  }
+
+  /**
+   * [N,K] whose differences count: logits as they are, logarithms of probabilities; null of labels. Zeros count as half the smallest
+   * positive value.
+   */
+  logits(): Elements | null {
+    if (this.kind === 'labels') return null;
+    const scores = this.values as Elements;
+    return this.kind === 'probabilities' ? logProbabilities(scores) : scores;
+  }
+}
 
 /** Rows of scores that a layout asks for. */
 export const probeRows = ({ labels, sets }: ProbeLayout): number => labels.length * (sets + 1);
@@ -32,20 +82,24 @@ export const probeRows = ({ labels, sets }: ProbeLayout): number => labels.lengt
  * [K,S], sets in the order of the rows.
  *
  * With scores it is the change of the margin z_c − mean_k z_k, which adding a number to all scores of an image leaves alone:
- * logits and log-probabilities give the same. Probabilities, told by rows that sum to 1, become their logarithms; zeros count as
- * half the smallest positive value of the file. With labels, or `labelOnly`, it is the change of the rate at which the class is
+ * logits and log-probabilities give the same. With labels, or `labelOnly`, it is the change of the rate at which the class is
  * predicted.
- * @throws InputError if rows are missing or left over, a number is NaN or infinite, a probability negative, a label no class, or a
- * class without image
+ * @throws InputError if rows are missing or left over, the scores are of other classes, or a class is without image
  */
 export function probeResponse(
   model: ModelScores,
   layout: ProbeLayout,
-  options: { readonly labelOnly?: boolean; readonly name?: string } = {},
+  options: { readonly labelOnly?: boolean } = {},
 ): { readonly response: Float64Array; readonly kind: ScoreKind } {
   const { labels, classCount: K, sets: S } = layout;
-  const { labelOnly = false, name = 'scores' } = options;
-  const { values, kind } = valuesOf(model, layout, labelOnly, name);
+  const { name } = model;
+  if (model.classCount !== K) throw new InputError(`${name}: of ${model.classCount} classes, the probes have ${K}`);
+  if (model.rows !== probeRows(layout))
+    throw new InputError(
+      `${name}: has ${model.rows} rows, the probes are ${probeRows(layout)} images; give one row per image, in the list's order`,
+    );
+  const logits = options.labelOnly ? null : model.logits();
+  const values = saidForOwnClass(logits, model, layout);
   const response = new Float64Array(K * S);
   const counts = new Float64Array(K);
   for (let b = 0; b < labels.length; b++) {
@@ -58,75 +112,22 @@ export function probeResponse(
     if (counts[c] === 0) throw new InputError(`${name}: there is no probe image of class ${c}`);
     for (let s = 0; s < S; s++) response[c * S + s] /= counts[c];
   }
-  return { response, kind };
+  return { response, kind: logits ? model.kind : 'labels' };
 }
 
-/** For each row, what the model says for the class that the image is of. */
-function valuesOf(
+/** For each row, what the model says for the class that the image is of: by the logits, or else whether it predicts it. */
+function saidForOwnClass(
+  logits: Elements | null,
   model: ModelScores,
-  layout: ProbeLayout,
-  labelOnly: boolean,
-  name: string,
-): { values: Float64Array; kind: ScoreKind } {
-  const { labels, classCount: K, sets: S } = layout;
-  const N = probeRows(layout);
+  { labels, classCount: K, sets: S }: ProbeLayout,
+): Float64Array {
   const classOf = (row: number): number => labels[Math.floor(row / (S + 1))];
-  if (model.kind === 'labels') {
-    checkRows(model.labels.length, N, name);
-    const values = Float64Array.from({ length: N }, (_, row) => {
-      const label = model.labels[row];
-      if (!(Number.isInteger(label) && label >= 0 && label < K))
-        throw new InputError(`${name}: row ${row} is ${label}; give a class, 0 to ${K - 1}`);
-      return Number(label === classOf(row));
-    });
-    return { values, kind: 'labels' };
-  }
-  const { scores } = model;
-  checkRows(scores.length / K, N, name);
-  const bad = scores.findIndex((x) => !Number.isFinite(x));
-  if (bad >= 0)
-    throw new InputError(
-      `${name}: row ${Math.floor(bad / K)}, column ${bad % K} is ${scores[bad]}; give finite logits, or probabilities`,
-    );
-  if (labelOnly) {
-    const predicted = argmaxRows(scores, K);
-    return { values: Float64Array.from(predicted, (label, row) => Number(label === classOf(row))), kind: 'labels' };
-  }
-  const probabilities = areProbabilities(scores, K);
-  const logits = probabilities ? logarithms(scores) : scores;
-  const values = Float64Array.from({ length: N }, (_, row) => {
+  if (!logits) return Float64Array.from(model.labels(), (label, row) => Number(label === classOf(row)));
+  return Float64Array.from({ length: model.rows }, (_, row) => {
     let sum = 0;
     for (let k = 0; k < K; k++) sum += logits[row * K + k];
     return logits[row * K + classOf(row)] - sum / K;
   });
-  return { values, kind: probabilities ? 'probabilities' : 'logits' };
-}
-
-function checkRows(found: number, expected: number, name: string): void {
-  if (found !== expected)
-    throw new InputError(
-      `${name}: has ${found} rows, the probes are ${expected} images; give one row per image, in the list's order`,
-    );
-}
-
-function areProbabilities(scores: Elements, K: number): boolean {
-  for (let row = 0; row < scores.length; row += K) {
-    let sum = 0;
-    for (let k = 0; k < K; k++) {
-      if (scores[row + k] < 0) return false;
-      sum += scores[row + k];
-    }
-    if (!(Math.abs(sum - 1) <= SUM_TOLERANCE)) return false;
-  }
-  return true;
-}
-
-/** A zero is some number below the smallest that was still written: half of that. One floor for all rows, whichever set they are of. */
-function logarithms(probabilities: Elements): Float64Array {
-  let smallest = 1;
-  for (const p of probabilities) if (p > 0 && p < smallest) smallest = p;
-  const floor = smallest / 2;
-  return Float64Array.from(probabilities, (p) => Math.log(p > 0 ? p : floor));
 }
 
 /** Rows [K,S] with the sets of each class in another order: column j of class c is column `orders[c][j]` of the given rows. */

@@ -6,6 +6,7 @@ import { binomialTail, clopperPearson, type Uniformity, uniformity } from '../ma
 export interface NullSample {
   /** Carriers of keys that marked nothing; or, in the black-box test, each decoy set taken for the true one. */
   readonly kind: 'fresh keys' | 'decoys';
+  /** log10 of the p-value of each. */
   readonly log10p: readonly number[];
   /** How many of them are as small as the observed value or smaller. */
   readonly atMost: number;
@@ -13,6 +14,7 @@ export interface NullSample {
 
 /** One test statistic of a suspect, and what it gives where there is nothing to find. */
 export interface Statistic {
+  /** As in reports, like `white-box`. */
   readonly name: string;
   /** log10 of the p-value */
   readonly log10p: number;
@@ -20,7 +22,17 @@ export interface Statistic {
   readonly exact: boolean;
   /** A score a class, larger means more evidence, with log10 of its own p-value where it has one. */
   readonly perClass: readonly { readonly class: string; readonly score: number; readonly log10p: number | null }[];
+  /** What it gives where there is nothing to find; null where that was not asked for. */
   readonly null: NullSample | null;
+}
+
+/** What a test found, with whatever else it reports. The first statistic is the one that decides. */
+export interface Finding {
+  /** log10 of the p-value of the statistic that decides */
+  readonly log10p: number;
+  /** One line each: what weakens the test. */
+  readonly warnings: string[];
+  readonly statistics: readonly Statistic[];
 }
 
 export function nullSample(kind: NullSample['kind'], log10p: readonly number[], observed: number): NullSample {
@@ -36,11 +48,15 @@ const REJECTED_BELOW = 0.001;
 
 /** How p-values of a statistic behave where there is nothing to find. */
 export interface Calibration {
+  /** Of the statistic. */
   readonly name: string;
+  /** How many p-values. */
   readonly samples: number;
   /** `conservative`: only too many small p-values count against it, because they are discrete. */
   readonly side: 'both' | 'conservative';
+  /** The Kolmogorov–Smirnov test of them against the uniform distribution. */
   readonly uniformity: Uniformity;
+  /** How many are at most alpha, for each level alpha. */
   readonly falsePositives: readonly {
     readonly alpha: number;
     readonly count: number;
@@ -51,7 +67,9 @@ export interface Calibration {
     /** Probability of so many or more at the rate alpha. */
     readonly p: number;
   }[];
+  /** Whether valid p-values would give this more often than once in a thousand. */
   readonly passed: boolean;
+  /** log10 of the p-values, in the order of the keys. */
   readonly log10p: readonly number[];
 }
 

@@ -17,8 +17,11 @@ export interface AlignmentInput {
   featuresMarking: Elements;
   /** [n,dt] under the suspect */
   featuresSuspect: Elements;
+  /** Number of images. */
   n: number;
+  /** Features of the marking network. */
   d: number;
+  /** Features of the suspect. */
   dt: number;
   /** [K,dt] last layer of the suspect, classes in the key's order */
   weight: Elements;
@@ -38,7 +41,9 @@ export interface WhiteBoxInput extends AlignmentInput {
 
 /** One class's evidence. */
 export interface ClassEvidence {
+  /** Name, where names were given. */
   class?: string;
+  /** Between the row of the last layer and the carrier, in the space carriers are drawn in. */
   cosine: number;
   /** log10 of its one-sided p-value */
   log10p: number;
@@ -48,8 +53,11 @@ export interface ClassEvidence {
 export interface WhiteBoxResult {
   /** log10 of Fisher's combined p-value: the probability of evidence this strong from a model that never saw the mark */
   log10p: number;
+  /** Mean of the cosines of all classes. */
   meanCosine: number;
+  /** By class, in the key's order. */
   perClass: ClassEvidence[];
+  /** How well the marking network's features explain the suspect's. */
   alignment: {
     /** images */
     n: number;

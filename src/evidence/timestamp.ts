@@ -37,7 +37,9 @@ export interface TimeStamp {
   readonly accuracySeconds: number | null;
   /** Subject of the certificate that signed. */
   readonly authority: string;
+  /** The stamp's number, in hex. */
   readonly serial: string;
+  /** Object identifier of the authority's policy. */
   readonly policy: string;
   /** Subjects from the signer to the given authority; null where no authority was given to check against. */
   readonly chain: readonly string[] | null;
@@ -47,7 +49,9 @@ export interface TimeStamp {
   readonly nonceChecked: boolean;
 }
 
+/** A certificate that was trusted. */
 export interface TrustedRoot {
+  /** Of its certificate. */
   readonly subject: string;
   /** Of its certificate in DER, in hex: what others know as its fingerprint. */
   readonly sha256: string;
@@ -74,6 +78,7 @@ export function timeStampRequest(imprint: string): Uint8Array {
   return new Uint8Array(AsnSerializer.serialize(request));
 }
 
+/** What a reply is checked against. */
 export interface ReplyOptions {
   /** For messages. */
   readonly fileName: string;

@@ -7,7 +7,9 @@ import { elementCount } from './shape.ts';
  * `[n, height, width, channels]`.
  */
 export interface IdxArray {
+  /** Extents of the axes, the last one contiguous. */
   readonly shape: readonly number[];
+  /** Unsigned bytes, row-major. */
   readonly data: Uint8Array;
 }
 

@@ -1,5 +1,7 @@
 /** HTML and SVG from templates in which every text is escaped, so that none can be forgotten. */
 
+import { printable } from './printable.ts';
+
 /** A piece of HTML or XML. */
 export class Markup {
   readonly text: string;
@@ -28,13 +30,6 @@ function textOf(piece: Piece): string {
   return escapeMarkup(String(piece));
 }
 
-/**
- * Characters that are not allowed in XML, or that make text look like another: control characters, those that turn the direction of
- * writing, those without width, and halves of surrogate pairs.
- */
-const INVISIBLE =
-  /(?![\n\t])[\p{Cc}\p{Cs}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]/gu;
-
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '<': '&lt;',
@@ -45,6 +40,4 @@ const ENTITIES: Readonly<Record<string, string>> = {
 
 /** A text for HTML and XML, also in attributes. Characters that nobody would see are written out, like `\u202e`. */
 export const escapeMarkup = (text: string): string =>
-  text
-    .replaceAll(INVISIBLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
-    .replaceAll(/[&<>"']/g, (character) => ENTITIES[character]);
+  printable(text, '\n\t').replaceAll(/[&<>"']/g, (character) => ENTITIES[character]);

@@ -66,6 +66,35 @@ export function parseNpy(bytes: Uint8Array, fileName: string): NpyArray {
   return { dtype, shape, data: new array(new Uint8Array(bytes.subarray(dataStart)).buffer) } as NpyArray;
 }
 
+/** A matrix [rows, columns] of floating-point numbers, row-major. */
+export interface Matrix<Data extends Float32Array | Float64Array = Float32Array | Float64Array> {
+  readonly rows: number;
+  readonly columns: number;
+  readonly data: Data;
+}
+
+/**
+ * Reads a matrix from a `.npy` file, float32 or float64 as it is stored.
+ *
+ * @throws InputError if it holds integers or another number of dimensions, or as {@link parseNpy} does.
+ */
+export function parseNpyMatrix(bytes: Uint8Array, fileName: string): Matrix {
+  const { shape, data } = parseNpy(bytes, fileName);
+  if (!(data instanceof Float32Array || data instanceof Float64Array))
+    throw new InputError(`${fileName}: holds integers; save float32 or float64`);
+  return matrixOf(shape, data, fileName);
+}
+
+/** An array as a matrix. Throws InputError if it has another number of dimensions. */
+export function matrixOf<Data extends Float32Array | Float64Array>(
+  shape: readonly number[],
+  data: Data,
+  name: string,
+): Matrix<Data> {
+  if (shape.length !== 2) throw new InputError(`${name}: is [${shape.join(', ')}]; give a matrix, a row each`);
+  return { rows: shape[0], columns: shape[1], data };
+}
+
 /**
  * Writes a `.npy` file (format 1, C order): float32, float64 or int64 by the type of `data`. The same input gives the same
  * bytes.

@@ -45,6 +45,7 @@ export interface SafetensorsFile {
 /** What `serializeSafetensors` takes for one tensor: `data` holds the elements of `shape`, row-major. */
 export interface TensorData {
   readonly dtype: SafetensorsDtype;
+  /** Extents of the axes, the last one contiguous. */
   readonly shape: readonly number[];
   readonly data: ArrayBufferView;
 }

@@ -82,12 +82,17 @@ function hasHalfMatrices({ features, info }: GPUAdapter): boolean {
  * one place where errors arrive. Nothing is stored on globals, so that several devices and pages can live side by side.
  */
 export class Device {
+  /** WebGPU's own device. */
   readonly gpu: GPUDevice;
+  /** The adapter's description of itself. */
   readonly info: GPUAdapterInfo;
+  /** What kernels choose their variant by. */
   readonly capabilities: Capabilities;
+  /** What training, marking and measuring compute with. */
   readonly precision: Precision;
   /** @internal */
   readonly pipelines: PipelineCache;
+  /** Most bytes that may be allocated at once; infinity: what the device allows. */
   readonly memoryLimitBytes: number;
   /** Bytes of all buffers that are allocated and not destroyed. */
   liveBytes = 0;

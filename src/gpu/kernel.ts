@@ -15,7 +15,9 @@
  * which other piece it is read with. Where a kernel's file and a piece declare a constant of the same name, that of the file counts.
  */
 export interface Kernel {
+  /** Of the operator or its part, as in messages and profiles. */
   readonly name: string;
+  /** WGSL. */
   readonly code: string;
   /** Storage bindings by their number; the number of the uniform is missing among them. */
   readonly bindings: readonly { readonly name: string; readonly index: number; readonly writable: boolean }[];

@@ -1,9 +1,14 @@
 /** A region of an image to be resized to the network's input, perhaps mirrored: what the crop_resize kernel takes, in pixels. */
 export interface Crop {
+  /** First row, in pixels. */
   readonly top: number;
+  /** First column, in pixels. */
   readonly left: number;
+  /** Rows. */
   readonly height: number;
+  /** Columns. */
   readonly width: number;
+  /** Mirrored left to right. */
   readonly flip: boolean;
 }
 

@@ -6,6 +6,7 @@ export interface ImageShape {
   readonly width: number;
   /** Pixels. */
   readonly height: number;
+  /** 1 grey, 3 RGB. */
   readonly channels: 1 | 3;
 }
 

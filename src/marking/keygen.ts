@@ -1,9 +1,10 @@
-import type { Loader } from '../datasets/loader.ts';
-import { type InferenceOptions, infer } from '../nn/inference.ts';
+import { InputError } from '../errors.ts';
+import type { InferenceOptions } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
 import { createKey, type HeldOutImages, type Key, type KeyOptions } from './key.ts';
 import { classIrrelevantSubspace } from './subspace.ts';
+import type { VanillaImages } from './vanilla.ts';
 
 /** Directions of the subspace: the most whose response a suspect still reproduces well (docs/method.md, 5). */
 export const DEFAULT_SUBSPACE_DIMENSION = 32;
@@ -14,13 +15,18 @@ export const BLACK_BOX_SUBSPACE_DIMENSION = 12;
 export interface KeygenOptions extends InferenceOptions {
   /** In the order of the data's labels. */
   readonly classes: readonly string[];
+  /** The marking network. */
   readonly model: Model;
   /** SHA-256 of the marking network's file. */
   readonly modelSha256: string;
   /** What is said of the network beside its file, with which it was opened: the key fixes that too. */
   readonly network?: ConfigOverrides;
-  /** Draw the carriers in this many directions of the feature space, found on vanilla images; absent: in all of it. */
-  readonly subspace?: { readonly dimension: number; readonly vanilla: Loader };
+  /** Where carriers are drawn; absent: as `carrierSpace` says. */
+  readonly carriers?: 'subspace' | 'uniform' | undefined;
+  /** Directions of the subspace; absent: as `carrierSpace` says. */
+  readonly dimension?: number | undefined;
+  /** What the subspace is found on. Not needed without one. */
+  readonly vanilla?: VanillaImages | undefined;
   /** The black-box test is the one that counts, with these options; absent: the white-box test. */
   readonly blackBox?: KeyOptions['blackBox'];
   /** The images to test on, see {@link HeldOutImages}; absent: left open. */
@@ -28,14 +34,32 @@ export interface KeygenOptions extends InferenceOptions {
 }
 
 /**
+ * Where a key's carriers are drawn: in the directions that classes do not use, or everywhere, as published. Everywhere only where it
+ * is asked for, or where there are half as many classes as features or more; of fewer classes the published test sees little.
+ *
+ * @returns directions of the subspace; null for carriers everywhere.
+ */
+export function carrierSpace(
+  classCount: number,
+  featureDimension: number,
+  { carriers, dimension, blackBox }: Pick<KeygenOptions, 'carriers' | 'dimension' | 'blackBox'>,
+): number | null {
+  const few = 2 * classCount < featureDimension;
+  const kind = carriers ?? (dimension !== undefined || few ? 'subspace' : 'uniform');
+  if (kind === 'uniform') return null;
+  return dimension ?? (blackBox ? BLACK_BOX_SUBSPACE_DIMENSION : DEFAULT_SUBSPACE_DIMENSION);
+}
+
+/**
  * A new key: fixes the subspace first, from public vanilla data only, and draws the secret afterwards, so that the null
- * distribution is exact (docs/method.md, 5). Throws InputError where fewer directions are left than asked for.
+ * distribution is exact (docs/method.md, 5). Throws InputError where fewer directions are left than asked for, or vanilla images
+ * are missing.
  */
 export async function keygen(options: KeygenOptions): Promise<Key> {
-  const { classes, model, modelSha256, network = {}, subspace, blackBox, heldOut } = options;
-  const basis = subspace
-    ? await vanillaSubspace(model, subspace.vanilla, classes.length, subspace.dimension, options)
-    : null;
+  const { classes, model, modelSha256, network = {}, vanilla, blackBox, heldOut } = options;
+  const dimension = carrierSpace(classes.length, model.featureDimension, options);
+  if (dimension !== null && !vanilla) throw new InputError('carriers in a subspace need unmarked images');
+  const basis = dimension === null ? null : await vanillaSubspace(model, vanilla!, classes.length, dimension, options);
   const { architecture } = model.config;
   return await createKey({
     classes,
@@ -55,12 +79,12 @@ export async function keygen(options: KeygenOptions): Promise<Key> {
 /** The `dimension` directions that carriers are drawn in, found on vanilla images: [dimension, d], see `classIrrelevantSubspace`. */
 export async function vanillaSubspace(
   model: Model,
-  vanilla: Loader,
+  vanilla: VanillaImages,
   classCount: number,
   dimension: number,
   options: InferenceOptions = {},
 ): Promise<Float64Array> {
-  const { features } = await infer(model, vanilla, options);
+  const { features } = await vanilla.infer(model, options);
   return classIrrelevantSubspace({
     features,
     labels: vanilla.dataset.labels,

@@ -64,6 +64,7 @@ export interface MarkOptions {
  * the image, its id, its carrier and the recipe alone, so any batching or sharding gives the same pixels.
  */
 export class Marker {
+  /** Most images that `mark` takes at once. */
   readonly batchSize: number;
   readonly #model: Model;
   readonly #recipe: MarkingRecipe;

@@ -17,6 +17,7 @@ import type { MarkingRecipe } from './recipe.ts';
 
 /** Which images {@link previewMarks} marks, and with which radii. */
 export interface PreviewOptions {
+  /** Whose carriers the images are marked towards. */
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
@@ -38,10 +39,13 @@ export interface PreviewOptions {
 
 /** What a radius does to an image. */
 export interface PreviewedMark {
+  /** Of the image, see `Dataset.id`. */
   readonly id: string;
+  /** The radius it is marked with, in 8-bit levels. */
   readonly radiusLevels: number;
   /** In dB, as it will be saved; infinite where the mark changes nothing. */
   readonly psnr: number;
+  /** Structural similarity with the original. */
   readonly ssim: number;
   /** Change of the features along the carrier. */
   readonly gain: number;

@@ -1,7 +1,7 @@
 /** What a folder of probes says of itself. */
 
 import * as v from 'valibot';
-import { FORMAT_NAMES } from '../datasets/format.ts';
+import { DATASET_FORMAT_NAMES } from '../datasets/format.ts';
 import { checkDocument, type DocumentKind, readDocument } from '../formats/document.ts';
 import { finite, hex32, positiveCount, text } from '../formats/fields.ts';
 
@@ -12,7 +12,7 @@ const ProbeManifestSchema = v.pipe(
     format: v.literal('radioactive-probes'),
     version: v.literal(1),
     /** The held-out data set that the images are of, as in a key's `heldOut`. */
-    source: v.strictObject({ layout: v.picklist(FORMAT_NAMES), count: positiveCount, sha256: hex32 }),
+    source: v.strictObject({ layout: v.picklist(DATASET_FORMAT_NAMES), count: positiveCount, sha256: hex32 }),
     keyCommitment: hex32,
     /** What decides the images beside the key: decoys, perClass, the recipe, the marking network. */
     options: v.record(text, v.union([finite, v.string()])),
@@ -20,7 +20,7 @@ const ProbeManifestSchema = v.pipe(
     classes: v.pipe(v.array(text), v.minLength(1, 'expected at least one class')),
     /** S = decoys + 1. */
     sets: v.pipe(positiveCount, v.minValue(2)),
-    layout: v.picklist(FORMAT_NAMES),
+    layout: v.picklist(DATASET_FORMAT_NAMES),
     /** The vanilla images, class by class: in the list each is followed by its S marked versions. */
     images: v.array(v.strictObject({ class: text, id: text })),
     /** Of the listing of all images, see `hashDataset`. */
@@ -68,7 +68,7 @@ export function serializeProbeManifest(value: ProbeManifest): string {
   return `${JSON.stringify(checkDocument(PROBES, value, PROBES_NAME), null, 1)}\n`;
 }
 
-/** How the list goes: each vanilla image is followed by its marked versions, in the order of the sets. */
+/** How the rows of scores go together: each vanilla image is followed by its marked versions, in the order of the sets. */
 export interface ProbeLayout {
   /** [B] class of each vanilla image */
   readonly labels: ArrayLike<number>;

@@ -27,7 +27,7 @@ export const MarkingRecipeSchema = v.strictObject({
 });
 
 /** How images are marked ("Radioactive data", section 3; docs/method.md, 2). */
-export type MarkingRecipe = Readonly<v.InferOutput<typeof MarkingRecipeSchema>>;
+export interface MarkingRecipe extends Readonly<v.InferOutput<typeof MarkingRecipeSchema>> {}
 
 /** The published recipe; for small images without random crops, which cost power there and protect against nothing used. */
 export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {

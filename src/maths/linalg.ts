@@ -284,8 +284,11 @@ export const MIN_RCOND = 2e-7;
 
 /** Options of {@link leastSquares}; n, d, dt are the shapes. */
 export interface LeastSquaresOptions {
+  /** Rows of both matrices. */
   n: number;
+  /** Columns of F0. */
   d: number;
+  /** Columns of Ft. */
   dt: number;
   /** Take the mean row from F0 and from Ft first: a fit with an intercept. */
   centre: boolean;

@@ -8,7 +8,9 @@ import { logGamma, logUpperGammaQ } from './special.ts';
 
 /** Carriers: of K classes, uniform in k dimensions. */
 export interface CarrierLaw {
+  /** K, classes. */
   readonly classCount: number;
+  /** k, dimensions that carriers are drawn in. */
   readonly dimension: number;
 }
 

@@ -17,7 +17,9 @@ export type OnProgress = (done: number, total: number) => void;
 export interface InferenceOptions {
   /** Images a batch; halved until it fits. Default 128 for images up to 64 pixels, else 16. */
   readonly batchSize?: number;
+  /** Called after each batch, with images done and in all. */
   readonly onProgress?: OnProgress | undefined;
+  /** Ends the work between two batches. */
   readonly signal?: AbortSignal | undefined;
   /** Is told where the time goes. */
   readonly stopwatch?: Stopwatch;
@@ -55,6 +57,7 @@ export async function fitBatch<T>(
 
 /** A frozen network made ready to run on batches of images. `destroy` gives its memory back. */
 export class FeatureExtractor {
+  /** Images a batch. */
   readonly batchSize: number;
   readonly #program: Program;
   readonly #tensors: Record<'levels' | 'crops' | 'features' | 'logits', Tensor>;

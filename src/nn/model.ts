@@ -13,7 +13,9 @@ import { isNorm, isTrainable, type ParameterSpec, Recorder } from './recorder.ts
 
 /** A network with its weights on a device. `destroy` gives them back. */
 export class Model {
+  /** What network it is, and for what images. */
   readonly config: NetworkConfig;
+  /** Where its weights are. */
   readonly device: Device;
   readonly #network: Network;
   readonly #options: NetworkOptionValues;

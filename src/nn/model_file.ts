@@ -24,7 +24,9 @@ export type ConfigOverrides = Partial<NetworkConfig>;
 export interface ModelFile {
   /** How it is stored. `legacy` is PyTorch's own format before 1.6. */
   readonly container: 'safetensors' | 'pth' | 'legacy pth';
+  /** What network it is, and for what images. */
   readonly config: NetworkConfig;
+  /** By torchvision's names. */
   readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
   /** What neither the file nor the flags said and was concluded from names and shapes, for the user to see: `stem imagenet`. */
   readonly inferred: readonly string[];
@@ -39,6 +41,7 @@ const IMAGENET_STD = [0.229, 0.224, 0.225];
 
 /** What a file of weights holds, whatever network they are of. */
 export interface StoredWeights extends Pick<ModelFile, 'container' | 'tensors'> {
+  /** What the file says of itself; empty for `.pth`. */
   readonly metadata: Readonly<Record<string, string>>;
   /** The key of a checkpoint that the weights stand under; null where they are all there is. */
   readonly entry: string | null;

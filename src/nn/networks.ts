@@ -20,7 +20,9 @@ export type NetworkOptionValues = Partial<Intersection<OptionValues<(typeof all)
 
 /** Everything that decides a network's shapes and what its input means; travels as metadata of a model file. */
 export interface NetworkConfig extends NetworkOptionValues {
+  /** A name in `networks`. */
   readonly architecture: string;
+  /** Outputs of the last layer. */
   readonly numClasses: number;
   /** Height and width of the images it is made for. */
   readonly inputSize: number;
@@ -28,6 +30,7 @@ export interface NetworkConfig extends NetworkOptionValues {
   readonly channels: number;
   /** By channel, for pixels scaled to 0–1. */
   readonly mean: readonly number[];
+  /** By channel, as `mean`. */
   readonly std: readonly number[];
 }
 

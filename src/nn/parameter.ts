@@ -10,6 +10,7 @@ import { layoutOf, type ParameterSpec } from './recorder.ts';
  * each with the weights of some outputs. Host values are always the whole tensor as PyTorch has it.
  */
 export class Parameter {
+  /** Name, shape and kind, in PyTorch's layout. */
   readonly spec: ParameterSpec;
   /** [I, outputs of the part] for linear layers, otherwise a single one. */
   readonly parts: readonly Variable[];

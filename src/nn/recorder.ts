@@ -19,6 +19,7 @@ export interface ParameterSpec {
   readonly name: string;
   /** PyTorch's shape: convolutions OIHW, linear layers [out, in]. */
   readonly shape: readonly number[];
+  /** What it is to its layer. */
   readonly kind: ParameterKind;
   /** Values that one output of its layer is computed from, and outputs that one input reaches, as PyTorch counts them; 1 for batch norms. */
   readonly fanIn: number;
@@ -39,15 +40,21 @@ export const isTrainable = (kind: ParameterKind): boolean => kind !== 'runningMe
 
 /** A convolution as {@link Recorder} records it, with what follows it. */
 export interface ConvolutionOptions {
+  /** Output channels. */
   readonly out: number;
+  /** Height and width of the kernel. */
   readonly kernel: number;
+  /** Default 1. */
   readonly stride?: number;
+  /** Zeros at every side, default 0. */
   readonly padding?: number;
   /** Name of the batch norm that follows. */
   readonly norm?: string;
   /** Whether the convolution has a bias of its own. */
   readonly bias?: boolean;
+  /** Added at the end, before `relu`; shaped as the output. */
   readonly residual?: Tensor;
+  /** Ends in max(0, ·). */
   readonly relu?: boolean;
 }
 
@@ -56,6 +63,7 @@ export interface ConvolutionOptions {
  * for is at the same time the list of its parameters. When frozen, batch norms are folded into the convolutions before them.
  */
 export class Recorder {
+  /** Where it records. */
   readonly tape: Tape;
   /** Batch statistics, unfolded layers, dropout, parameters as variables that may change. */
   readonly training: boolean;

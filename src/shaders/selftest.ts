@@ -10,10 +10,12 @@ import { productsOverRows } from './linear/products.ts';
 
 /** One computation of the self-test, compared with what it must give. */
 export interface SelfTest {
+  /** What was computed. */
   readonly name: string;
   /** Largest error against the CPU in float64, relative to the largest value of the result. */
   readonly error: number;
   readonly tolerance: number;
+  /** Whether the error is within the tolerance. */
   readonly passed: boolean;
 }
 
@@ -81,6 +83,10 @@ export async function selfTest(device: Device, precision: Precision = 'f32'): Pr
  * Opens a device on `adapter`, as `Device.open` does, and tests it: the way in, in every runtime, for whatever is more than an
  * experiment. Drivers and runtimes have computed wrongly without a word. Tested is float32, which features and scores are computed with,
  * and the precision asked for.
+ *
+ * @example
+ * const adapter = await navigator.gpu.requestAdapter();
+ * const device = await openCheckedDevice(adapter!);
  *
  * @throws AdapterError where the adapter refuses a device, lacks what the options ask for, or fails the test.
  */

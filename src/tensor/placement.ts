@@ -8,7 +8,9 @@ export interface Lifetime {
 
 /** Where a tensor lies: a buffer, and the byte it begins at. */
 export interface Place {
+  /** Index of the buffer. */
   readonly buffer: number;
+  /** Bytes from its start. */
   readonly offset: number;
 }
 

@@ -7,7 +7,9 @@ import type { Shape, Tensor } from './tensor.ts';
 export interface Plan {
   /** Nodes whose values do not change between replays. */
   readonly prologue: readonly Node[];
+  /** Nodes of every replay, in order. */
   readonly steps: readonly Node[];
+  /** Of each node, in order. */
   readonly launches: ReadonlyMap<Node, readonly Launch[]>;
   /** Variables the prologue reads. */
   readonly constantVariables: readonly Tensor[];

@@ -41,10 +41,14 @@ const whole = (buffer: GPUBuffer): Binding => ({ buffer, offset: 0, size: buffer
 
 /** Time and work of one launch, from `Program.profile`. */
 export interface StepProfile {
+  /** Of the node. */
   readonly label: string;
+  /** Name of the kernel. */
   readonly kernel: string;
   readonly variant: string;
+  /** On the GPU, in milliseconds. */
   readonly timeMs: number;
+  /** Floating-point operations, a multiply-add counted as two. */
   readonly flops: number;
   readonly bytes: number;
 }
@@ -63,8 +67,11 @@ const SUBMIT_FLOPS = { software: 2e9, hardware: 5e11 };
  * only when one of their variables has been written.
  */
 export class Program {
+  /** Shown in messages. */
   readonly name: string;
+  /** Where it runs. */
   readonly device: Device;
+  /** What runs, in which order, and where every tensor lies. */
   readonly plan: Plan;
   /** Milliseconds from the first node to a program that can run; compiling is what nothing before it has compiled. */
   readonly buildMs: Readonly<Record<'record' | 'plan' | 'allocate' | 'compile' | 'bind', number>>;

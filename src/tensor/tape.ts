@@ -5,6 +5,7 @@ import type { Variable } from './variable.ts';
 
 /** One dispatch of one kernel. */
 export interface Launch {
+  /** What runs. */
   readonly kernel: Kernel;
   /** In place of the kernel's defaults: they pick the variant, so few combinations, please. */
   readonly constants?: Constants;
@@ -28,7 +29,9 @@ export interface Finish {
 
 /** What a node may know when it chooses its kernels. */
 export interface LaunchContext {
+  /** What a kernel may choose its variant by. */
   readonly capabilities: Capabilities;
+  /** What factors of products are rounded to. */
   readonly precision: Precision;
   /** What its last pass does to its result; nothing unless the node `finishes`. */
   readonly finish: Finish;
@@ -40,7 +43,9 @@ export interface LaunchContext {
 export interface NodeSpec {
   /** The operator's name, as in error messages. */
   readonly op: string;
+  /** What it reads; an optional one that is not given is undefined. */
   readonly inputs: readonly (Tensor | undefined)[];
+  /** Shapes of what it makes. */
   readonly outputs: readonly Shape[];
   /** Variables written in place. A node with updates is always kept. */
   readonly updates?: readonly Tensor[];
@@ -64,7 +69,9 @@ export interface NodeSpec {
 
 /** A node on a tape: its spec, the label it has in messages and profiles, its output tensors. */
 export interface Node extends NodeSpec {
+  /** Operator and number, as in messages and profiles. */
   readonly label: string;
+  /** Its outputs. */
   readonly results: readonly Tensor[];
   /** What the plan has it do besides. */
   readonly finishing?: Finish;

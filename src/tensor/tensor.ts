@@ -19,10 +19,15 @@ export const show = (shape: Shape): string => `[${shape.join(',')}]`;
 
 /** A value in a recorded computation: a shape and a name, no data. Activations are channels-last: [N, H, W, C]. */
 export class Tensor {
+  /** The tape it is on. */
   readonly tape: Tape;
+  /** Number on its tape. */
   readonly id: number;
+  /** Shown in messages. */
   readonly name: string;
+  /** Extents of the axes, the last one contiguous. */
   readonly shape: Shape;
+  /** Type of the elements. */
   readonly dtype: DType;
 
   constructor(tape: Tape, id: number, name: string, shape: Shape, dtype: DType) {

@@ -6,10 +6,15 @@ import { bytesOf, type DType, type Shape, show, sizeOf } from './tensor.ts';
  * image being marked. Owns its buffer; `destroy` gives it back.
  */
 export class Variable {
+  /** Where it is. */
   readonly device: Device;
+  /** Shown in messages. */
   readonly name: string;
+  /** Extents of the axes, the last one contiguous. */
   readonly shape: Shape;
+  /** Type of the elements. */
   readonly dtype: DType;
+  /** Its memory on the device. */
   readonly buffer: GPUBuffer;
   /** Moves with every change, so that programs know when values derived from it are stale. */
   version = 0;

@@ -24,7 +24,7 @@ export const TrainingRecipeSchema = v.strictObject({
 });
 
 /** Everything that decides a training run besides the data and the initial weights. */
-export type Recipe = Readonly<v.InferOutput<typeof TrainingRecipeSchema>>;
+export interface Recipe extends Readonly<v.InferOutput<typeof TrainingRecipeSchema>> {}
 
 /** How a network comes about: a new last layer on features that stay, everything from fresh weights, or from weights that are there. */
 export type Setting = 'linear' | 'from scratch' | 'fine-tuning';

@@ -34,9 +34,11 @@ export type Teacher = { readonly model: Model } | { readonly logits: Float32Arra
 
 /** How {@link train} goes: recipe, what is learned from, progress, what to go on from. */
 export interface TrainOptions {
+  /** How: epochs, batches, learning rate. */
   readonly recipe: Recipe;
   /** `[N, d]`: the model's features of all images, where the last layer alone is trained and they are at hand. */
   readonly features?: Float32Array | undefined;
+  /** Whose outputs are learned in place of the labels. */
   readonly teacher?: Teacher | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -44,6 +46,7 @@ export interface TrainOptions {
   readonly resume?: { readonly state: TrainingState; readonly momenta: ReadonlyMap<string, Float32Array> };
   /** Called every `checkpointSteps` steps, and before ending because of the signal, with what `resume` takes, after the weights of this moment can be read from the model. */
   readonly onCheckpoint?: (state: TrainingState, momenta: ReadonlyMap<string, Float32Array>) => Promise<void>;
+  /** Default 100. */
   readonly checkpointSteps?: number;
   /** Called at the end of an epoch with the number of epochs done, of the whole run, and its mean loss. */
   readonly onEpoch?: (epoch: number, loss: number) => void;

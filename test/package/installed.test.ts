@@ -16,7 +16,7 @@ import { derive, fisherLog10P, log10PCosine } from 'radioactive/statistics';
 
 const image: Image8 = { width: 2, height: 2, channels: 1, data: Uint8Array.of(1, 2, 3, 4) };
 const dataset: Dataset = {
-  path: 'memory', root: '', layout: 'folder', classes: ['a'], length: 1, labels: Uint32Array.of(0),
+  path: 'memory', root: '', classes: ['a'], length: 1, labels: Uint32Array.of(0),
   id: String, shape: async () => image, image: async () => image, bytes: async () => image.data,
 };
 const loader: Loader = await Loader.open(dataset, 1);

@@ -20,10 +20,10 @@ interface Size {
   readonly later: number;
 }
 
-/** What a page bundles that imports everything of an entry, its dependencies included. */
-async function sizeOf(entry: string): Promise<Size> {
+/** What a page bundles that imports names of an entry, all of them by default, dependencies included. */
+async function sizeOf(entry: string, names = '*'): Promise<Size> {
   const page = join(folder, 'page.js');
-  writeFileSync(page, `export * from '${entry}';`);
+  writeFileSync(page, `export ${names} from '${entry}';`);
   const { output } = (await build({
     root: folder,
     configFile: false,
@@ -71,4 +71,11 @@ it('the entries are small, minified and gzipped: the method under 150 kB', async
   expect(atOnce).toBeGreaterThan(10_000);
   expect(atOnce).toBeLessThan(150_000);
   for (const entry of ['statistics', 'formats', 'images']) expect(sizes.get(entry)!.atOnce).toBeLessThan(atOnce);
+});
+
+it('who imports one function bundles little else', async () => {
+  // It is a few lines beside `checkImage` and the errors.
+  expect((await sizeOf('radioactive/images', '{ psnr }')).atOnce).toBeLessThan(1_000);
+  const everything = await sizeOf('radioactive');
+  expect((await sizeOf('radioactive', '{ createKey }')).atOnce).toBeLessThan(everything.atOnce / 5);
 });

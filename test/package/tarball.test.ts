@@ -11,15 +11,15 @@ describe('the tarball', () => {
     const unexpected = files.filter(
       (file) =>
         !/^package\/(package\.json|README\.md|LICENSE)$/.test(file) &&
-        !/^package\/dist\/(chunks\/)?\w+\.js(\.map)?$/.test(file) &&
+        !/^package\/dist\/([\w.]+\/)*[\w.]+\.js(\.map)?$/.test(file) &&
         !/^package\/dist\/types\/.*\.d\.ts$/.test(file) &&
         !/^package\/weights\/[\w.]+$/.test(file),
     );
     expect(unexpected).toEqual([]);
     expect(files).toContain('package/LICENSE');
     expect(files).toContain('package/weights/marker.safetensors');
-    // The benches are built elsewhere.
-    expect(files.filter((file) => /bench|photographs/.test(file))).toEqual([]);
+    // Built apart, or not at all.
+    expect(files.filter((file) => /bench|photographs|test|cases/.test(file) && !/selftest/.test(file))).toEqual([]);
   });
 
   it('passes publint', async () => {

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import type * as v from 'valibot';
 import { UsageError } from '../../errors.ts';
+import { textTable } from '../../formats/text_table.ts';
 import type { Device } from '../../gpu/device.ts';
 import { outputPath } from '../files/files.ts';
 import type { Progress } from './progress.ts';
@@ -301,8 +302,5 @@ function optionTable(title: string, options: Options): string[] {
   return rows.length === 0 ? [] : ['', `${title}:`, ...columns(rows)];
 }
 
-/** Two indented columns. */
-export function columns(rows: readonly (readonly [string, string])[]): string[] {
-  const width = Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
-}
+/** Indented columns. */
+export const columns = (rows: readonly (readonly string[])[]): string[] => textTable(rows, { left: 'all', indent: 2 });

@@ -1,13 +1,13 @@
 import { merkleRoot } from '../../datasets/merkle.ts';
 import { IntegrityError, UsageError } from '../../errors.ts';
+import { datasetCommitment } from '../../evidence/commitment.ts';
 import { timeStampRequest, verifyReply } from '../../evidence/timestamp.ts';
 import { commitment, type Key } from '../../marking/key.ts';
-import { openMarked } from '../datasets/marked_folder.ts';
-import { datasetCommitment } from '../evidence/commitment.ts';
+import { openMarked } from '../evidence/marked.ts';
 import { readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
+import { openKey } from '../runs/inputs.ts';
 import { defineCommand } from './command.ts';
-import { openKey } from './inputs.ts';
 
 export const commit = defineCommand({
   name: 'commit',

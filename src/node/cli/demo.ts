@@ -1,10 +1,10 @@
 import { DEFAULT_FRESH_KEYS } from '../../detection/fresh_keys.ts';
 import { InputError } from '../../errors.ts';
+import { textTable } from '../../formats/text_table.ts';
 import { runDemo } from '../demo/demo.ts';
 import { exists } from '../files/files.ts';
 import { packageFile } from '../files/package_file.ts';
 import { defineCommand } from './command.ts';
-import { alignColumns } from './output.ts';
 
 export const demo = defineCommand({
   name: 'demo',
@@ -32,21 +32,19 @@ export const demo = defineCommand({
     },
   },
   examples: ['', '--fraction 0.05 --json'],
-  async run({ options, openDevice, progress, log, signal }) {
+  async run(context) {
+    const { options } = context;
     const marker = packageFile('weights/marker.safetensors');
     if (!(await exists(marker)))
       throw new InputError(`${marker}: the shipped marking network is missing; restore it from the repository`);
     const out = options.output ?? (await freeFolder('radioactive-demo'));
     const result = await runDemo({
-      device: await openDevice(),
+      ...context,
       marker,
       data: options.data,
       out,
       fraction: options.fraction,
       ownerRange: [50000, 60000],
-      progress,
-      log,
-      signal,
     });
     const { results, secondsByStage } = result;
     const table = [
@@ -63,7 +61,7 @@ export const demo = defineCommand({
       json: result,
       text: [
         '',
-        ...alignColumns(table),
+        ...textTable(table),
         '',
         `fresh keys: how many of ${DEFAULT_FRESH_KEYS} keys that marked nothing give the same model as small a p-value`,
         `${result.marked} of ${result.images} images marked; PSNR of the saved images: median ${result.psnrMedian.toFixed(1)} dB, lowest ${result.psnrMin.toFixed(1)} dB`,

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { UsageError } from '../../errors.ts';
+import { textTable } from '../../formats/text_table.ts';
 import { findFashionMnist } from '../datasets/fashion_mnist.ts';
 import { parseConfig } from '../experiment/config.ts';
 import { runExperiment } from '../experiment/experiment.ts';
 import type { Spread, SummaryRow } from '../experiment/results.ts';
 import { readBytes } from '../files/files.ts';
 import { defineCommand } from './command.ts';
-import { alignColumns } from './output.ts';
 
 export const experiment = defineCommand({
   name: 'experiment',
@@ -69,7 +69,7 @@ const range = ({ median, min, max }: Spread, digits: number): string =>
 
 /** The summary as text: median and range over keys and seeds. */
 function table(summary: readonly SummaryRow[]): string[] {
-  return alignColumns([
+  return textTable([
     ['setting', 'fraction', 'statistic', 'tests', 'log10 p', 'score', 'accuracy', 'unmarked'],
     ...summary.map((row) => [
       row.setting,

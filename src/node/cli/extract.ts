@@ -4,16 +4,9 @@ import { Stopwatch } from '../../stopwatch.ts';
 import { openDataset } from '../datasets/open.ts';
 import { requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
+import { load, openNetwork } from '../runs/inputs.ts';
 import { defineCommand } from './command.ts';
-import {
-  decodeOptions,
-  imageOptions,
-  load,
-  networkOptions,
-  networkOverrides,
-  openNetwork,
-  splitOption,
-} from './inputs.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { describeTiming } from './output.ts';
 
 export const extract = defineCommand({

@@ -1,20 +1,13 @@
-import type { Dataset } from '../../datasets/dataset.ts';
-import { amongClasses } from '../../datasets/dataset.ts';
-import { Loader } from '../../datasets/loader.ts';
-import { InputError, IntegrityError, RadioactiveError, UsageError } from '../../errors.ts';
+import { amongClasses, type Dataset } from '../../datasets/dataset.ts';
+import { UsageError } from '../../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions } from '../../images/decode.ts';
 import { UNUSUAL } from '../../images/header.ts';
-import { checkKeyMatches, type Key, parseKey } from '../../marking/key.ts';
-import { type ConfigOverrides, describeInferred } from '../../nn/model_file.ts';
+import type { Key } from '../../marking/key.ts';
+import type { ConfigOverrides } from '../../nn/model_file.ts';
 import type { NetworkOption } from '../../nn/network.ts';
-import { type NetworkConfig, type NetworkOptionValues, networks } from '../../nn/networks.ts';
-import { readClassNames } from '../datasets/idx.ts';
-import { openIfMarked } from '../datasets/marked_folder.ts';
+import { type NetworkOptionValues, networks } from '../../nn/networks.ts';
 import { openDataset } from '../datasets/open.ts';
-import { readBytes } from '../files/files.ts';
-import { type OpenedModel, openModel } from '../runs/open_model.ts';
-import type { Context, Option, Values } from './command.ts';
-import type { Progress } from './progress.ts';
+import type { Option, Values } from './command.ts';
 
 /** Options that several commands share: what the files they name are. */
 export const splitOption = {
@@ -126,22 +119,6 @@ export function numberList(flag: string, text: string): number[] {
   return values;
 }
 
-export async function openKey(path: string): Promise<Key> {
-  return await parseKey(new TextDecoder().decode(await readBytes(path)), path);
-}
-
-/** Opens a model file, and tells what it does not say itself. */
-export async function openNetwork(
-  { openDevice, log }: Pick<Context<unknown>, 'openDevice' | 'log'>,
-  path: string,
-  overrides?: ConfigOverrides,
-  check?: (sha256: string) => void,
-): Promise<OpenedModel> {
-  const opened = await openModel(await openDevice(), path, overrides, check);
-  if (opened.inferred.length > 0) log(describeInferred(path, opened.inferred));
-  return opened;
-}
-
 /** Opens a data set to be marked with a key. Class folders may be some of the key's classes; damaged files are kept as such. */
 export async function openForMarking(
   key: Key,
@@ -151,82 +128,4 @@ export async function openForMarking(
   const dataset = await openDataset(path, { split: options.split, decode: decodeOptions(options), keepFaults: true });
   const some = dataset.format?.classesBy === 'name' && dataset.classes.length < key.classes.length;
   return some ? amongClasses(dataset, key.classes) : dataset;
-}
-
-/**
- * Opens a key's marking network as the key describes it. Refuses another file, a data set that is not the key's, and flags that
- * contradict the key.
- */
-export async function openMarkingNetwork(
-  context: Pick<Context<unknown>, 'openDevice' | 'log'>,
-  path: string,
-  key: Key,
-  dataset: Dataset,
-  flags: ConfigOverrides = {},
-): Promise<OpenedModel> {
-  const belong = (modelSha256: string): void => {
-    try {
-      checkKeyMatches(key, { modelSha256, classes: dataset.classes });
-    } catch (error) {
-      if (error instanceof IntegrityError)
-        throw withContext(error, `${path}: `, 'give the network that the key was made with');
-      throw withContext(error, `${dataset.path}: `, 'give a data set of those classes, or make a key for these');
-    }
-  };
-  const opened = await openNetwork(context, path, { ...flags, ...key.model.network }, belong);
-  for (const [name, value] of Object.entries(flags)) {
-    const used = opened.model.config[name as keyof NetworkConfig];
-    if (JSON.stringify(used) === JSON.stringify(value)) continue;
-    opened.model.destroy();
-    throw new IntegrityError(
-      `${path}: ${name} is ${String(value)} by a flag and ${String(used)} by the key; leave the flag out`,
-    );
-  }
-  return opened;
-}
-
-/**
- * Refuses images that their manifest lists as marked: aligned on them, an innocent suspect looks guilty.
- * @throws InputError naming the first
- */
-export async function requireVanilla(dataset: Dataset): Promise<void> {
-  const found = await openIfMarked(dataset.root);
-  if (!found) return;
-  const { path, manifest } = found;
-  const marked = new Set(manifest.images.map(({ id }) => id));
-  const ids = Array.from({ length: dataset.length }, (_, index) => dataset.id(index)).filter((id) => marked.has(id));
-  if (ids.length > 0)
-    throw new InputError(
-      `${dataset.path}: ${ids.length} of its images are marked, says ${path}, the first is ${ids[0]}; give images that never were`,
-    );
-}
-
-/** An error of this project with the file it is about and what to do. */
-function withContext(error: unknown, file: string, advice: string): unknown {
-  return error instanceof RadioactiveError
-    ? new RadioactiveError(`${file}${error.message}; ${advice}`, error.exitCode, { cause: error })
-    : error;
-}
-
-/** Decodes a data set under a progress display. */
-export async function load(
-  dataset: Dataset,
-  channels: number,
-  progress: (title: string, total: number, unit: string) => Progress,
-): Promise<Loader> {
-  const display = progress(`reading ${dataset.path}`, dataset.length, 'images');
-  const loader = await Loader.open(dataset, channels, (done) => display.update(done));
-  display.done();
-  return loader;
-}
-
-/** Class names from a data set, or from a text file with one a line. */
-export async function readClasses(
-  path: string,
-  split: 'train' | 'test',
-  decode: DecodeOptions,
-): Promise<{ classes: readonly string[]; dataset?: Dataset }> {
-  if (/\.txt$/i.test(path)) return { classes: await readClassNames(path) };
-  const dataset = await openDataset(path, { split, decode });
-  return { classes: dataset.classes, dataset };
 }

@@ -1,25 +1,23 @@
 import { hashDataset } from '../../datasets/hash.ts';
 import { DEFAULT_COMBINATION } from '../../detection/detect_blackbox.ts';
+import { TEST_NAMES, TESTS } from '../../detection/tests.ts';
 import { UsageError } from '../../errors.ts';
 import { type BlackBoxStatistic, commitment, type HeldOutImages, type Key, serializeKey } from '../../marking/key.ts';
-import { BLACK_BOX_SUBSPACE_DIMENSION, DEFAULT_SUBSPACE_DIMENSION, keygen as makeKey } from '../../marking/keygen.ts';
+import {
+  BLACK_BOX_SUBSPACE_DIMENSION,
+  carrierSpace,
+  DEFAULT_SUBSPACE_DIMENSION,
+  keygen as makeKey,
+} from '../../marking/keygen.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
 import { openDataset } from '../datasets/open.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
 import { requireNewFile } from '../files/files.ts';
 import { hashFile, writeAtomic } from '../files/write.ts';
+import { checkVanilla, loadHeldOut, openNetwork, readClasses } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../runs/make_probes.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
-import {
-  decodeOptions,
-  imageOptions,
-  load,
-  networkOptions,
-  networkOverrides,
-  openNetwork,
-  readClasses,
-  splitOption,
-} from './inputs.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
 
 /** What a key fixes of the black-box test. */
@@ -86,9 +84,11 @@ export const keygen = defineCommand({
     statistic: {
       type: 'string',
       value: 'NAME',
-      choices: ['white-box', 'black-box'],
+      choices: TEST_NAMES,
       default: 'white-box',
-      description: 'the test that counts: on the weights of suspects, or on their scores',
+      description: `the test that counts: ${Object.values(TESTS)
+        .map(({ summary }) => summary)
+        .join(', or ')}`,
     },
     ...fixedOptions,
     vanilla: {
@@ -141,29 +141,25 @@ export const keygen = defineCommand({
     const overrides = networkOverrides(options);
     const { model, sha256 } = await openNetwork(context, options.model, overrides);
     try {
-      const few = 2 * classes.length < model.featureDimension;
-      const carriers = options.carriers ?? (options.dimension !== undefined || few ? 'subspace' : 'uniform');
-      if (carriers === 'subspace' && !vanilla)
+      const { carriers, dimension, statistic } = options;
+      const blackBox = statistic === 'black-box' ? await fixBlackBox(options, model.config) : undefined;
+      const directions = carrierSpace(classes.length, model.featureDimension, { carriers, dimension, blackBox });
+      if (directions !== null && !vanilla)
         throw new UsageError(
           'carriers in a subspace need unmarked images: give --vanilla DATASET, or --carriers uniform',
         );
-      const subspace =
-        carriers === 'subspace'
-          ? {
-              dimension:
-                options.dimension ??
-                (options.statistic === 'black-box' ? BLACK_BOX_SUBSPACE_DIMENSION : DEFAULT_SUBSPACE_DIMENSION),
-              vanilla: await load(vanilla!, model.config.channels, progress),
-            }
-          : undefined;
-      const display = subspace && progress('features', subspace.vanilla.dataset.length, 'images');
+      const images = directions === null ? undefined : await checkVanilla(vanilla!);
+      if (images) await loadHeldOut(images, model.config.channels, progress);
+      const display = images && progress('features', images.dataset.length, 'images');
       const key = await makeKey({
         classes,
         model,
         modelSha256: sha256,
         network: overrides,
-        ...(subspace && { subspace }),
-        ...(options.statistic === 'black-box' && { blackBox: await fixBlackBox(options, model.config) }),
+        carriers,
+        dimension,
+        vanilla: images,
+        ...(blackBox && { blackBox }),
         heldOut,
         onProgress: (done) => display?.update(done),
         signal,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { version } from '../../../package.json';
+import { version } from '../../version.ts';
 import { calibrate } from './calibrate.ts';
 import { commit } from './commit.ts';
 import { demo } from './demo.ts';

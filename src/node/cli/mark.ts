@@ -1,23 +1,14 @@
 import { join } from 'node:path';
 import { changeOf, MANIFEST_NAME } from '../../datasets/manifest.ts';
+import { datasetCommitment } from '../../evidence/commitment.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import { openMarked } from '../datasets/marked_folder.ts';
-import { datasetCommitment } from '../evidence/commitment.ts';
+import { openMarked } from '../evidence/marked.ts';
 import { privatePart } from '../files/private_part.ts';
+import { openKey, openMarkingNetwork, openNetwork } from '../runs/inputs.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { defineCommand, precisionOption } from './command.ts';
-import {
-  formatOption,
-  imageOptions,
-  networkOptions,
-  networkOverrides,
-  openForMarking,
-  openKey,
-  openMarkingNetwork,
-  openNetwork,
-  splitOption,
-} from './inputs.ts';
+import { formatOption, imageOptions, networkOptions, networkOverrides, openForMarking, splitOption } from './inputs.ts';
 import { describeTiming } from './output.ts';
 import { lateProgress } from './progress.ts';
 import { markingRecipe, radiusOption, recipeOptions, UNCHANGED } from './recipe.ts';

@@ -50,13 +50,3 @@ export function describeTiming({ total, stages }: ReturnType<Stopwatch['report']
     .map(([stage, seconds]) => `${stage} ${share(seconds)}`);
   return `${(images / total).toPrecision(3)} images/s; ${shares.join(', ')}`;
 }
-
-/** Rows of text with the first column to the left and the others to the right. */
-export function alignColumns(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column] + 2)))
-      .join(''),
-  );
-}

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { UsageError } from '../../errors.ts';
+import { textTable } from '../../formats/text_table.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../../marking/keygen.ts';
 import { type Expectation, expectedEvidence, meanCosineNeeded } from '../../maths/power.ts';
 import { type Curve, curvesOf, type Measured, type MeasuredFile, measuredFor } from '../experiment/measured.ts';
@@ -8,7 +9,6 @@ import { parseResults, type Spread } from '../experiment/results.ts';
 import { exists, readBytes } from '../files/files.ts';
 import { packageFile } from '../files/package_file.ts';
 import { defineCommand } from './command.ts';
-import { alignColumns } from './output.ts';
 
 /** P-values that are listed beside the one asked for. */
 const LEVELS = [0.05, 1e-2, 1e-4, 1e-6, 1e-10];
@@ -121,7 +121,7 @@ const describeExpectation = ({ meanCosine, quantiles: { p05, p50, p95 }, reached
 
 function describeMeasured(measured: readonly Measured[], curves: readonly Curve[], fraction: number): string[] {
   if (measured.length > 0)
-    return alignColumns([
+    return textTable([
       [
         `measured at ${fraction}`,
         'statistic',

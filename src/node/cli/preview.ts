@@ -3,6 +3,7 @@ import { previewMarks } from '../../marking/preview.ts';
 import { requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
+import { openKey, openMarkingNetwork } from '../runs/inputs.ts';
 import { columns, defineCommand } from './command.ts';
 import {
   formatOption,
@@ -11,8 +12,6 @@ import {
   networkOverrides,
   numberList,
   openForMarking,
-  openKey,
-  openMarkingNetwork,
   splitOption,
 } from './inputs.ts';
 import { lateProgress } from './progress.ts';

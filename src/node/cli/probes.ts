@@ -1,17 +1,9 @@
 import { Stopwatch } from '../../stopwatch.ts';
 import { openDataset } from '../datasets/open.ts';
+import { checkVanilla, openKey, openMarkingNetwork } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, LIST_NAME, makeProbes, probeDefaults } from '../runs/make_probes.ts';
 import { defineCommand } from './command.ts';
-import {
-  decodeOptions,
-  imageOptions,
-  networkOptions,
-  networkOverrides,
-  openKey,
-  openMarkingNetwork,
-  requireVanilla,
-  splitOption,
-} from './inputs.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { describeTiming } from './output.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
 
@@ -73,7 +65,7 @@ export const probes = defineCommand({
       classes: key.classes,
       decode: decodeOptions(options),
     });
-    await requireVanilla(dataset);
+    const heldOut = await checkVanilla(dataset);
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
       const usual = probeDefaults(key, model.config);
@@ -89,7 +81,7 @@ export const probes = defineCommand({
       const manifest = await makeProbes({
         key,
         model,
-        dataset,
+        heldOut,
         decoys,
         perClass,
         recipe,

@@ -1,4 +1,5 @@
 import { UsageError } from '../../errors.ts';
+import { textTable } from '../../formats/text_table.ts';
 import { defaultBatchSize } from '../../nn/inference.ts';
 import { Model } from '../../nn/model.ts';
 import type { ConfigOverrides } from '../../nn/model_file.ts';
@@ -6,12 +7,12 @@ import { type NetworkConfig, optionNames } from '../../nn/networks.ts';
 import { requireTimestamps } from '../../profiling/ceilings.ts';
 import { groupLaunches, type ProfileRow, profileStep } from '../../profiling/profile.ts';
 import { prepareStep, stepNames } from '../../profiling/steps.ts';
-import { tableLines } from '../../profiling/table.ts';
 import { chromeTrace } from '../../profiling/trace.ts';
 import { type CachedCeilings, cachedCeilings, userCacheFolder } from '../files/ceilings_cache.ts';
 import { writeAtomic } from '../files/write.ts';
+import { openNetwork } from '../runs/inputs.ts';
 import { type Context, columns, defineCommand, precisionOption } from './command.ts';
-import { networkOptions, networkOverrides, openNetwork } from './inputs.ts';
+import { networkOptions, networkOverrides } from './inputs.ts';
 
 export const profile = defineCommand({
   name: 'profile',
@@ -198,7 +199,7 @@ function rowTable({ groupedBy, rows, launchesMs, launches }: Report): string[] {
     ...['', '', '', '', ''],
   ];
   const head = [groupedBy, 'ms', 'of time', 'calls', 'GFLOP/s', 'GB/s', 'of limit', 'limit'];
-  return tableLines(
+  return textTable(
     [
       [...head, groupedBy === 'layer' ? 'longest kernel and variant' : 'variant'],
       ...long.map((row) => [
@@ -223,7 +224,7 @@ function rowTable({ groupedBy, rows, launchesMs, launches }: Report): string[] {
           ]),
       together('together', launchesMs, launches.length),
     ],
-    [0, 7, 8],
+    { left: [0, 7, 8] },
   );
 }
 

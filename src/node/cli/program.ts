@@ -5,6 +5,7 @@ import { openDevice } from '../device.ts';
 import { type Command, columns, commandHelp, commonOptions, parseOptions, type Result, suggest } from './command.ts';
 import { describeFailure, INTERRUPTED, isAbort, stackOf } from './output.ts';
 import { Reporter } from './progress.ts';
+import { Terminal } from './terminal.ts';
 
 /** Several commands under one name. */
 export interface CommandLine {
@@ -114,12 +115,13 @@ async function runInProcess(
   const terminal = process.stderr.isTTY && process.env.TERM !== 'dumb';
   const style = args.includes('--quiet') ? 'silent' : json ? 'json' : terminal ? 'bar' : 'lines';
   const reporter = new Reporter(process.stderr, style);
+  const output = new Terminal(process.stdout);
 
   const fail = (error: unknown): number => {
     const failure = describeFailure(error);
     reporter.close();
     reporter.error(stackOf(error) ?? `error: ${failure.message}`);
-    if (json) process.stdout.write(jsonDocument({ error: failure }));
+    if (json) output.print(jsonDocument({ error: failure }));
     return failure.exitCode;
   };
   process.on('uncaughtException', (error) => process.exit(fail(error)));
@@ -136,7 +138,7 @@ async function runInProcess(
   try {
     const result = await body(reporter, interrupt.signal);
     reporter.close();
-    process.stdout.write(json ? jsonDocument(result.json) : result.text && `${result.text}\n`);
+    output.print(json ? jsonDocument(result.json) : result.text && `${result.text}\n`);
     process.exitCode = result.exitCode ?? 0;
   } catch (error) {
     process.exitCode = fail(error);

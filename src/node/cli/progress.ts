@@ -1,3 +1,6 @@
+import { printable } from '../../formats/printable.ts';
+import { type Screen, Terminal } from './terminal.ts';
+
 /** A running count that is shown. */
 export interface Progress {
   /** Tells how much is done, of the total given at the start, and how long the rest will take where that is not what the rate says. */
@@ -34,12 +37,6 @@ export function lateProgress(
 /** How progress appears: one self-overwriting line, plain lines, JSON lines, not at all. */
 export type ProgressStyle = 'bar' | 'lines' | 'json' | 'silent';
 
-/** What is written to; `process.stderr` is one. */
-export interface Screen {
-  write(text: string): unknown;
-  readonly columns?: number | undefined;
-}
-
 /** The rate covers the last so many milliseconds: what counts for the time left is how fast things go now. */
 const RATE_WINDOW_MS = 10_000;
 /** Least time between two displays. First and last are always shown. */
@@ -47,39 +44,39 @@ const INTERVAL_MS = { bar: 100, lines: 5_000, json: 1_000, silent: Infinity } as
   ProgressStyle,
   number
 >;
-const ERASE_LINE = '\r\x1b[K';
 
 /** Everything for people on stderr: progress and remarks, without one overwriting the other. `now` is in milliseconds. */
 export class Reporter {
-  readonly #screen: Screen;
+  readonly #terminal: Terminal;
   readonly #style: ProgressStyle;
   readonly #now: () => number;
   /** The bar on the screen, to be put back after a remark. */
   #bar = '';
 
   constructor(screen: Screen, style: ProgressStyle, now: () => number = () => performance.now()) {
-    this.#screen = screen;
+    this.#terminal = new Terminal(screen);
     this.#style = style;
     this.#now = now;
   }
 
   /** A line above the bar. */
   log(line: string): void {
-    if (this.#style !== 'silent') this.error(line);
+    if (this.#style !== 'silent') this.error(printable(line, '\t'));
   }
 
   /** A line that appears even where the reporter is silent. */
   error(line: string): void {
-    this.#screen.write(this.#bar ? `${ERASE_LINE}${line}\n${this.#bar}` : `${line}\n`);
+    this.#terminal.print(`${line}\n${this.#bar}`, { over: this.#bar !== '' });
   }
 
   /** Leaves the bar as it is and goes on below it. */
   close(): void {
-    if (this.#bar) this.#screen.write('\n');
+    if (this.#bar) this.#terminal.print('\n');
     this.#bar = '';
   }
 
-  progress(title: string, total: number, unit: string): Progress {
+  progress(named: string, total: number, unit: string): Progress {
+    const title = printable(named);
     const start = this.#now();
     const recent = [{ at: start, done: 0 }];
     let shownAt = -Infinity;
@@ -120,7 +117,7 @@ export class Reporter {
     const etaSeconds = secondsLeft ?? (rate ? (total - done) / rate : undefined);
     if (this.#style === 'json') {
       const progress = { title, done, total, rate: rate ?? null, etaSeconds: etaSeconds ?? null };
-      this.#screen.write(`${JSON.stringify({ progress })}\n`);
+      this.#terminal.print(`${JSON.stringify({ progress })}\n`);
       return;
     }
     const text = [
@@ -128,18 +125,18 @@ export class Reporter {
       ...(rate === undefined ? [] : [`${significant(rate)} ${unit}/s`]),
       ...(etaSeconds === undefined ? [] : [`${duration(etaSeconds)} left`]),
     ].join(', ');
-    if (this.#style === 'lines') this.#screen.write(`${text}\n`);
+    if (this.#style === 'lines') this.#terminal.print(`${text}\n`);
     if (this.#style === 'bar') {
       const width = 20;
       const filled = total > 0 ? Math.min(width, Math.round((width * done) / total)) : width;
       const line = `${'#'.repeat(filled)}${'.'.repeat(width - filled)} ${text}`;
-      this.#bar = line.slice(0, (this.#screen.columns || 80) - 1);
-      this.#screen.write(`${ERASE_LINE}${this.#bar}`);
+      this.#bar = line.slice(0, this.#terminal.columns - 1);
+      this.#terminal.print(this.#bar, { over: true });
     }
   }
 
   #end(line: string): void {
-    if (this.#style !== 'silent') this.#screen.write(this.#bar ? `${ERASE_LINE}${line}\n` : `${line}\n`);
+    if (this.#style !== 'silent') this.#terminal.print(`${line}\n`, { over: this.#bar !== '' });
     this.#bar = '';
   }
 }

@@ -1,7 +1,7 @@
 import { UsageError } from '../../errors.ts';
 import { jsonDocument } from '../../formats/json.ts';
-import { openMarked } from '../datasets/marked_folder.ts';
 import { openDataset } from '../datasets/open.ts';
+import { openMarked } from '../evidence/marked.ts';
 import { requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { assembleReport, DEFAULT_SHOWN, openEvidence, readVerification } from '../report/assemble.ts';

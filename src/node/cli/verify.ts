@@ -1,18 +1,12 @@
-import { dirname } from 'node:path';
 import { UsageError } from '../../errors.ts';
+import type { Check } from '../../evidence/verify.ts';
 import { jsonDocument } from '../../formats/json.ts';
-import { commitment } from '../../marking/key.ts';
-import { openMarked } from '../datasets/marked_folder.ts';
-import { openDataset } from '../datasets/open.ts';
-import { registerPath } from '../evidence/register.ts';
-import { readResult } from '../evidence/result.ts';
-import { concludeVerification } from '../evidence/verification.ts';
-import { type Check, verifyEvidence } from '../evidence/verify.ts';
-import { exists, readBytes, requireNewFile } from '../files/files.ts';
+import { textTable } from '../../formats/text_table.ts';
+import { requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
-import { openProbeImages, openProbes } from '../runs/make_probes.ts';
+import { DEFAULT_SAMPLE, runVerification } from '../runs/verify.ts';
 import { defineCommand } from './command.ts';
-import { decodeOptions, imageOptions, openKey, splitOption } from './inputs.ts';
+import { decodeOptions, imageOptions, splitOption } from './inputs.ts';
 
 export const verify = defineCommand({
   name: 'verify',
@@ -43,7 +37,7 @@ export const verify = defineCommand({
     sample: {
       type: 'integer',
       value: 'N',
-      default: 1000,
+      default: DEFAULT_SAMPLE,
       minimum: 1,
       description: 'how many marked images, and how many probes, are compared with their originals',
     },
@@ -64,7 +58,8 @@ export const verify = defineCommand({
     '--key owner.key --result evidence/result.json --marked images-to-publish',
     '--key owner.key --commitment 1f…c2 --model marker.safetensors --result evidence/result.json --marked images-to-publish --original images --data held-out --reply key.tsr,data.tsr --ca authority.pem',
   ],
-  async run({ options, progress, signal }) {
+  async run(context) {
+    const { options } = context;
     if (options.output !== undefined) await requireNewFile(options.output);
     if (options.features !== undefined && options.result === undefined)
       throw new UsageError('--features goes with --result');
@@ -72,42 +67,30 @@ export const verify = defineCommand({
       throw new UsageError(`--commitment ${options.commitment}: must be 64 lower-case hex digits`);
     if (options.original !== undefined && options.marked === undefined)
       throw new UsageError('--original goes with --marked');
-    const key = await openKey(options.key);
-    const decode = decodeOptions(options);
-    const open = (path: string, split: 'train' | 'test', keepFaults = false) =>
-      openDataset(path, { split, classes: key.classes, decode, keepFaults });
-    const result = options.result === undefined ? undefined : await readResult(options.result);
-    const beside = registerPath(options.key);
-    const display = { current: undefined as ReturnType<typeof progress> | undefined };
-    const checks = await verifyEvidence({
-      key,
-      keyPath: options.key,
-      published: options.commitment,
-      modelPath: options.model,
-      result,
-      features: options.features ?? (options.result === undefined ? undefined : dirname(options.result)),
-      register: options.register ?? ((await exists(beside)) ? beside : undefined),
-      marked:
-        options.marked === undefined
-          ? undefined
-          : { folder: await openMarked(options.marked), dataset: await open(options.marked, options.split, true) },
-      // As mark opens it: a file that it could not mark is part of the data set.
-      original: options.original === undefined ? undefined : await open(options.original, options.split, true),
-      probes: options.probes === undefined ? undefined : await openProbeFolder(options.probes),
-      sample: options.sample,
-      heldOut: options.data === undefined ? undefined : await open(options.data, options.dataSplit),
-      replies: options.reply?.split(','),
-      ca: options.ca === undefined ? undefined : new TextDecoder().decode(await readBytes(options.ca)),
-      onProgress: (done, total) => {
-        display.current ??= progress('comparing', total, 'images');
-        display.current.update(done);
+    const { split, dataSplit } = options;
+    const dataset = (path: string | undefined, which: 'train' | 'test') =>
+      path === undefined ? undefined : { path, split: which };
+    const found = await runVerification(
+      {
+        key: options.key,
+        published: options.commitment,
+        model: options.model,
+        result: options.result,
+        features: options.features,
+        register: options.register,
+        marked: dataset(options.marked, split),
+        original: dataset(options.original, split),
+        probes: options.probes,
+        heldOut: dataset(options.data, dataSplit),
+        replies: options.reply?.split(','),
+        ca: options.ca,
+        decode: decodeOptions(options),
+        sample: options.sample,
       },
-      signal,
-    });
-    display.current?.done();
-    const found = concludeVerification(checks, { keyCommitment: await commitment(key), result: result?.json });
+      context,
+    );
     if (options.output !== undefined) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)));
-    const { passed, failed, notChecked } = found;
+    const { passed, failed, notChecked, checks } = found;
     return {
       json: found,
       text: [...table(checks), '', `${passed} ok, ${failed} failed, ${notChecked} not checked`].join('\n'),
@@ -116,13 +99,10 @@ export const verify = defineCommand({
   },
 });
 
-async function openProbeFolder(path: string) {
-  const opened = await openProbes(path);
-  return { opened, dataset: await openProbeImages(opened) };
-}
-
 function table(checks: readonly Check[]): string[] {
-  const width = Math.max(...checks.map(({ check }) => check.length));
   const said = (ok: boolean | null): string => (ok === null ? '-' : ok ? 'ok' : 'FAILED');
-  return checks.map(({ check, ok, detail }) => `${check.padEnd(width)}  ${said(ok).padEnd(6)}  ${detail}`);
+  return textTable(
+    checks.map(({ check, ok, detail }) => [check, said(ok), detail]),
+    { left: 'all' },
+  );
 }

@@ -15,7 +15,7 @@ import {
 import { fileError, isInside, readBytes, readHead } from '../files/files.ts';
 import { nodeCodec } from '../images/codec.ts';
 import { folderFormat } from './folder_writer.ts';
-import type { DatasetForm, OpenDatasetOptions } from './form.ts';
+import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
 
 /** Of photographs and pictures; those of programs, as .ico and .svg, are other files. */
 const IMAGE_EXTENSION = /\.(png|jpe?g|webp|gif|tiff?|bmp|ppm|pgm|tga|avif|hei[cf]|hif|jxl|jp2|j2k)$/i;
@@ -41,7 +41,7 @@ interface Fault {
 }
 
 /** A folder with a sub-folder of image files per class. */
-export const folderForm: DatasetForm = {
+export const folderOpener: DatasetOpener = {
   isAt: ({ names }) => names !== undefined,
   open: (location, path, options) => openFolder(location.path, path, options),
   begin: () => ({ format: folderFormat, id: (_, path) => `${path}.png`, file: (id) => id }),

@@ -1,7 +1,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import type { Dataset, DatasetFormat, DatasetWriter, WriterOptions, WrittenItem } from '../../datasets/dataset.ts';
-import { FORMATS } from '../../datasets/format.ts';
+import { DATASET_FORMATS } from '../../datasets/format.ts';
 import { compareCodePoints, foldCase } from '../../datasets/names.ts';
 import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
@@ -13,7 +13,7 @@ import { hashFile, setPublishedTime, writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
 
 /** A folder with a sub-folder of image files per class. */
-export const folderFormat: DatasetFormat = { name: 'folder', ...FORMATS.folder, openWriter: openFolderWriter };
+export const folderFormat: DatasetFormat = { name: 'folder', ...DATASET_FORMATS.folder, openWriter: openFolderWriter };
 
 /** The folder that files are in until all are written. */
 const WRITING = '.writing';

@@ -5,8 +5,8 @@ import { InputError } from '../../errors.ts';
 import { isGzip } from '../../formats/gzip.ts';
 import { parseIdx } from '../../formats/idx.ts';
 import { exists, readBytes } from '../files/files.ts';
-import type { DatasetForm, OpenDatasetOptions } from './form.ts';
 import { CLASSES_NAME, idxFormat } from './idx_writer.ts';
+import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
 
 const IMAGES_NAME = /^(.*)-images([-.])idx[34]-ubyte(\.gz)?$/;
 const DIGITS = Array.from({ length: 10 }, (_, digit) => String(digit));
@@ -15,7 +15,7 @@ const DIGITS = Array.from({ length: 10 }, (_, digit) => String(digit));
 const NEW = { imagesName: 'test-images-idx3-ubyte', labelsName: 'test-labels-idx1-ubyte' } as const;
 
 /** IDX files in a folder, or the images file among them. */
-export const idxForm: DatasetForm = {
+export const idxOpener: DatasetOpener = {
   isAt: ({ names }) => names === undefined || names.some(isImagesName),
   open: ({ path: location, names }, path, options) =>
     names === undefined

@@ -1,7 +1,7 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset, DatasetFormat, DatasetWriter, WrittenItem } from '../../datasets/dataset.ts';
-import { FORMATS } from '../../datasets/format.ts';
+import { DATASET_FORMATS } from '../../datasets/format.ts';
 import { InputError } from '../../errors.ts';
 import { gzip } from '../../formats/gzip.ts';
 import { parseIdx, serializeIdx } from '../../formats/idx.ts';
@@ -28,7 +28,7 @@ export interface IdxFiles {
 /** IDX files of such names and shape. */
 export const idxFormat = (files: IdxFiles): DatasetFormat => ({
   name: 'idx',
-  ...FORMATS.idx,
+  ...DATASET_FORMATS.idx,
   openWriter: (source, out) => openIdxWriter(source, files, out),
 });
 

@@ -3,21 +3,21 @@ import { type Dataset, subset } from '../../datasets/dataset.ts';
 import type { FormatName } from '../../datasets/format.ts';
 import { InputError } from '../../errors.ts';
 import { fileError } from '../files/files.ts';
-import { folderForm } from './folder.ts';
-import type { DatasetForm, OpenDatasetOptions } from './form.ts';
-import { idxForm } from './idx.ts';
+import { folderOpener } from './folder.ts';
+import { idxOpener } from './idx.ts';
+import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
 
-export type { OpenDatasetOptions } from './form.ts';
+export type { OpenDatasetOptions } from './opener.ts';
 
-/** All forms; of those that could be meant, the first. */
-export const DATASET_FORMS: Readonly<Record<FormatName, DatasetForm>> = { idx: idxForm, folder: folderForm };
+/** All formats; of those that could be meant, the first. */
+export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = { idx: idxOpener, folder: folderOpener };
 
 /**
  * Opens a data set.
  *
  * - **A folder** with one sub-folder per class, holding images at any depth. Order as in torchvision's ImageFolder: classes
  *   by name, then folders, then file names, all by code point. Images are told by their first bytes, not by name. Hidden
- *   files, files that are no images, and files beside the class folders are left out.
+ *   files, files that are no images, and files beside the class folders are no items; the last two are `otherFiles`.
  * - **IDX files**: a folder with `train-images-idx3-ubyte[.gz]` and `train-labels-idx1-ubyte[.gz]` (and `t10k-…` or `test-…`
  *   for the split `test`; where both forms exist the uncompressed is read), or the path of the images file. `idx4` holds
  *   channels last. Class names are those of a `classes.txt` beside them, one per line, else 0 to 9.
@@ -55,8 +55,8 @@ async function openWhole(location: string, path: string, options: OpenDatasetOpt
   }
   if (options.classes !== undefined) checkClasses(path, options.classes);
   const found = { path: location, ...(names && { names }) };
-  const form = Object.values(DATASET_FORMS).find((each) => each.isAt(found))!;
-  return form.open(found, path, options);
+  const opener = Object.values(DATASET_OPENERS).find((each) => each.isAt(found))!;
+  return opener.open(found, path, options);
 }
 
 function checkClasses(path: string, classes: readonly string[]): void {

@@ -12,7 +12,7 @@ export interface OpenWriterOptions extends WriterOptions {
 }
 
 /**
- * Opens a writer for a data set like `source`, in the same form, in the folder `out`, which is created if need be.
+ * Opens a writer for a data set like `source`, in the same format, in the folder `out`, which is created if need be.
  *
  * @throws InputError if `out` is not empty (unless resuming), is the source's folder or inside it, cannot be written, or two
  * items would get one name.
@@ -30,10 +30,10 @@ export async function openDatasetWriter(
   return format.openWriter(source, out, options);
 }
 
-/** The form of a data set that others are written like. Throws InputError for one that is in memory alone. */
+/** The format of a data set that others are written like. Throws InputError for one that is in memory alone. */
 export function formatOf({ path, format }: Dataset): DatasetFormat {
   if (format) return format;
-  throw new InputError(`${path}: is not stored in any form, so that none can be kept; open it with openDataset`);
+  throw new InputError(`${path}: is not stored in any format, so that none can be kept; open it with openDataset`);
 }
 
 /**

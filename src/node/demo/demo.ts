@@ -2,35 +2,35 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { hashDataset } from '../../datasets/hash.ts';
-import { Loader } from '../../datasets/loader.ts';
-import { suspectFeatures, testFeatures } from '../../detection/detect.ts';
 import { InputError } from '../../errors.ts';
+import { RESULT_NAME, type Result } from '../../evidence/result.ts';
+import type { Verification } from '../../evidence/verification.ts';
 import { jsonDocument } from '../../formats/json.ts';
-import type { Device } from '../../gpu/device.ts';
 import { psnr } from '../../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../../images/picture.ts';
-import { commitment, createKey, type Key, serializeKey } from '../../marking/key.ts';
-import { vanillaSubspace } from '../../marking/keygen.ts';
+import { commitment, type Key, serializeKey } from '../../marking/key.ts';
+import { keygen } from '../../marking/keygen.ts';
 import { markingRecipeFor } from '../../marking/recipe.ts';
-import { infer, type OnProgress } from '../../nn/inference.ts';
+import type { OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from '../datasets/fashion_mnist.ts';
-import { openMarked } from '../datasets/marked_folder.ts';
 import { openDataset } from '../datasets/open.ts';
+import { openMarked } from '../evidence/marked.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
-import { concludeTest, RESULT_NAME, readResult } from '../evidence/result.ts';
-import { saveFeatures } from '../evidence/saved.ts';
-import { concludeVerification, type Verification } from '../evidence/verification.ts';
-import { verifyEvidence } from '../evidence/verify.ts';
+import { readResult } from '../evidence/result.ts';
 import { exists } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
 import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
+import { quietContext, type RunContext } from '../runs/context.ts';
+import { concludeDetection, detectCommand, testWhiteBox } from '../runs/detect.ts';
+import { checkVanilla, openHeldOut } from '../runs/inputs.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { openModel } from '../runs/open_model.ts';
+import { type OpenedSuspect, openSuspect } from '../runs/suspect.ts';
 import { runTraining, type TrainingReport } from '../runs/training_run.ts';
+import { runVerification } from '../runs/verify.ts';
 
-export interface DemoOptions {
-  readonly device: Device;
+export interface DemoOptions extends Pick<RunContext, 'openDevice' | 'progress' | 'log' | 'signal'> {
   /** The marking network shipped with the project. */
   readonly marker: string;
   /** Folder with Fashion-MNIST's IDX files; found or downloaded where absent. */
@@ -41,9 +41,6 @@ export interface DemoOptions {
   readonly fraction: number;
   /** The owner's images, a range of the training set that the marking network has not seen. */
   readonly ownerRange: readonly [number, number];
-  readonly progress: (title: string, total: number, unit: string) => { update(done: number): void; done(): void };
-  readonly log: (line: string) => void;
-  readonly signal?: AbortSignal;
 }
 
 export interface DemoRow {
@@ -76,56 +73,43 @@ export interface DemoResult {
  * never used. Verifies the evidence. Leaves the marked images, keys, models, results, a report and a picture in `out`.
  */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
-  const { device, out, log, signal } = options;
+  const { out, log, signal } = options;
   if (await exists(out)) throw new InputError(`${out}: exists already; choose another folder with -o, or remove it`);
-  const stages: Record<string, number> = {};
-  const stage = async <T>(name: string, unit: string, body: (follow: OnProgress) => Promise<T>): Promise<T> => {
-    signal?.throwIfAborted();
-    const start = performance.now();
-    let display: ReturnType<DemoOptions['progress']> | undefined;
-    try {
-      return await body((done, total) => {
-        display ??= options.progress(name, total, unit);
-        display.update(done);
-      });
-    } finally {
-      display?.done();
-      stages[name] = (performance.now() - start) / 1000;
-    }
-  };
-
+  const device = await options.openDevice();
+  const { stage, seconds } = stopwatchOf(options);
+  const at = (name: string): string => join(out, name);
   const folder = options.data ?? (await findFashionMnist(join('.data', 'fashion-mnist'), log));
   await mkdir(out, { recursive: true });
   const classes = FASHION_MNIST_CLASSES;
-  const owner = await openDataset(`${folder}#${options.ownerRange.join(':')}`, { split: 'train', classes });
-  const heldOut = await openDataset(folder, { split: 'test', classes });
+  const ownerPath = `${folder}#${options.ownerRange.join(':')}`;
+  const owner = await openDataset(ownerPath, { split: 'train', classes });
+  const heldOut = await openHeldOut(folder, { split: 'test', classes });
   const { model: marker, sha256 } = await openModel(device, options.marker);
   try {
-    const channels = marker.config.channels;
-    const ownerImages = await Loader.open(owner, channels);
-    const heldOutImages = await Loader.open(heldOut, channels);
-
-    const basis = await stage('find the subspace', 'images', (onProgress) =>
-      vanillaSubspace(marker, ownerImages, classes.length, DEMO_SUBSPACE, { onProgress, signal }),
-    );
-    const data = { path: folder, count: heldOut.length, sha256: await hashDataset(heldOut) };
-    const newKey = (): Promise<Key> =>
-      createKey({
+    const vanilla = await checkVanilla(owner);
+    const { length: count } = heldOut.dataset;
+    const fixed = { kind: 'content' as const, count, sha256: await hashDataset(heldOut.dataset) };
+    const newKey = (onProgress?: OnProgress): Promise<Key> =>
+      keygen({
         classes,
-        model: { sha256, architecture: marker.config.architecture, featureDimension: marker.featureDimension },
-        basis,
-        centre: true,
-        heldOut: { kind: 'content', count: data.count, sha256: data.sha256 },
+        model: marker,
+        modelSha256: sha256,
+        carriers: 'subspace',
+        dimension: DEMO_SUBSPACE,
+        vanilla,
+        heldOut: fixed,
+        ...(onProgress && { onProgress }),
+        signal,
       });
-    const key = await newKey();
+    const key = await stage('find the subspace', 'images', newKey);
     // Another key of the same kind, from the same public subspace, that marks nothing.
     const unused = await newKey();
-    await saveKey(join(out, OWNER_KEY), key);
-    await saveKey(join(out, UNUSED_KEY), unused);
+    await saveKey(at(OWNER_KEY), key);
+    await saveKey(at(UNUSED_KEY), unused);
     const published = await commitment(key);
     log(`commitment to publish before the data: ${published}`);
 
-    const markedFolder = join(out, 'marked');
+    const markedFolder = at('marked');
     const manifest = await stage('mark', 'images', (onProgress) =>
       markDataset({
         key,
@@ -141,29 +125,18 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       }),
     );
     const marked = await openDataset(markedFolder, { split: 'train', classes });
-    await writeAtomic(
-      join(out, 'marked.svg'),
-      encode(
-        await pictureOf(
-          ['original', 'marked', 'difference ×10'],
-          await pairs(
-            owner,
-            marked,
-            manifest.images.map(({ id }) => id),
-          ),
-          PICTURE_CELL,
-          await nodeCodec(),
-        ),
-      ),
-    );
+    const markedIds = manifest.images.map(({ id }) => id);
+    const rows = await pairs(owner, marked, markedIds);
+    const titles = ['original', 'marked', 'difference ×10'];
+    await writeAtomic(at('marked.svg'), encode(await pictureOf(titles, rows, PICTURE_CELL, await nodeCodec())));
 
-    const trainOn = (name: string, dataset: Dataset) =>
+    const trainOn = (name: string, dataset: Dataset): Promise<TrainingReport> =>
       stage(`train ${name}`, 'images', (onProgress) =>
         runTraining({
           device,
           dataset,
-          validation: heldOut,
-          out: join(out, `${name}.safetensors`),
+          validation: heldOut.dataset,
+          out: at(`${name}.safetensors`),
           init: options.marker,
           recipe: { freezeFeatures: true, seed: 1 },
           onProgress,
@@ -173,99 +146,73 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const onMarked = await trainOn('suspect', marked);
     const onUnmarked = await trainOn('innocent', owner);
 
-    const results = await stage('detect', 'images', async (follow) => {
-      const update = (done: number): void => follow(done, 3 * heldOut.length);
-      const { features: featuresMarking } = await infer(marker, heldOutImages, { onProgress: update, signal });
-      const featuresOf = async (trained: TrainingReport, offset: number) => {
-        const { model, sha256 } = await openModel(device, trained.model);
-        const onProgress = (done: number): void => update(offset + done);
-        return {
-          model,
-          path: trained.model,
-          sha256,
-          accuracy: trained.accuracy.validation!,
-          ...(await suspectFeatures({ model, heldOut: heldOutImages }, { onProgress, signal })),
-        };
-      };
-      const suspect = await featuresOf(onMarked, heldOut.length);
-      const innocent = await featuresOf(onUnmarked, 2 * heldOut.length);
-      const rows: DemoRow[] = [];
-      for (const [name, usedKey, keyName, tested] of [
-        ['marked', key, OWNER_KEY, suspect],
-        ['control: unmarked', key, OWNER_KEY, innocent],
-        ['control: other key', unused, UNUSED_KEY, suspect],
-      ] as const) {
-        const report = await testFeatures(usedKey, featuresMarking, tested);
-        const keyPath = join(out, keyName);
-        // Of the one that found the mark, all that it was made from, for `radioactive verify`.
-        const evidence = name === 'marked' ? join(out, EVIDENCE) : undefined;
-        const saved =
-          evidence === undefined
-            ? undefined
-            : await saveFeatures(evidence, { marking: featuresMarking, ...tested, n: data.count });
-        const { path, sha256 } = tested;
-        const line = `radioactive detect --key ${keyPath} --model ${options.marker} --suspect ${path} --data ${folder}`;
-        const result = await concludeTest(
-          report,
-          {
-            key: usedKey,
-            test: 'white-box',
-            suspect: { path, sha256 },
-            data,
-            adapter: device.name,
-            command: line.split(' '),
-            saved,
-          },
-          registerPath(keyPath),
-        );
-        const document = encode(jsonDocument(result));
-        await writeAtomic(join(out, `result-${name.replace('control: ', '').replace(' ', '-')}.json`), document);
-        if (evidence) await writeAtomic(join(evidence, RESULT_NAME), document);
-        const { log10p, meanCosine, statistics } = report;
-        rows.push({
-          name,
-          log10p,
-          meanCosine,
-          accuracy: tested.accuracy,
-          freshKeysAtMost: statistics[0].null!.atMost,
-        });
+    const results = await stage('detect', 'images', async (onProgress) => {
+      const quiet = quietContext(device, signal);
+      const open = ({ model }: TrainingReport): Promise<OpenedSuspect> =>
+        openSuspect(quiet, { model }, classes, heldOut);
+      const suspect = await open(onMarked);
+      const innocent = await open(onUnmarked);
+      try {
+        const found: DemoRow[] = [];
+        for (const [name, tested, keyFile, model, training] of [
+          ['marked', key, OWNER_KEY, suspect, onMarked],
+          ['control: unmarked', key, OWNER_KEY, innocent, onUnmarked],
+          ['control: other key', unused, UNUSED_KEY, suspect, onMarked],
+        ] as const) {
+          const opened = { heldOut, path: folder, marking: marker, suspect: model, adapter: device.name };
+          // Features of each network are computed once: after the first test those of one more.
+          const before = found.length * count;
+          const finding = await testWhiteBox(tested, opened, {
+            onProgress: (done) => onProgress(before + done, 3 * count),
+            signal,
+          });
+          const outputs = {
+            key: at(keyFile),
+            output: at(`result-${name.replace('control: ', '').replace(' ', '-')}.json`),
+            // Of the one that found the mark, all that it was made from, for `radioactive verify`.
+            ...(name === 'marked' && { save: at(EVIDENCE) }),
+          };
+          const result = await concludeDetection(tested, finding, {
+            ...outputs,
+            command: detectCommand({
+              key: outputs.key,
+              test: 'white-box',
+              model: options.marker,
+              data: folder,
+              suspect: { model: training.model },
+            }),
+          });
+          found.push(demoRow(name, result, training));
+        }
+        return found;
+      } finally {
+        suspect.destroy();
+        innocent.destroy();
       }
-      suspect.model.destroy();
-      innocent.model.destroy();
-      return rows;
     });
 
-    const tested = await readResult(join(out, EVIDENCE, RESULT_NAME));
-    const register = registerPath(join(out, OWNER_KEY));
-    const markedImages = { folder: await openMarked(markedFolder), dataset: marked, original: owner };
-    const verification = await stage('verify', 'images', async (onProgress) =>
-      concludeVerification(
-        await verifyEvidence({
-          key,
-          keyPath: join(out, OWNER_KEY),
+    const verification = await stage('verify', 'images', (onProgress) =>
+      runVerification(
+        {
+          key: at(OWNER_KEY),
           published,
-          modelPath: options.marker,
-          result: tested,
-          features: join(out, EVIDENCE),
-          register,
-          marked: markedImages,
-          original: owner,
-          sample: VERIFIED_SAMPLE,
-          heldOut,
-          onProgress,
-          signal,
-        }),
-        { keyCommitment: published, result: tested.json },
+          model: options.marker,
+          result: join(at(EVIDENCE), RESULT_NAME),
+          marked: { path: markedFolder, split: 'train' },
+          original: { path: ownerPath, split: 'train' },
+          heldOut: { path: folder, split: 'test' },
+        },
+        { progress: (_, total) => ({ update: (done) => onProgress(done, total), done: () => undefined }), signal },
       ),
     );
-    await writeAtomic(join(out, 'verification.json'), encode(jsonDocument(verification)));
+    await writeAtomic(at('verification.json'), encode(jsonDocument(verification)));
     const { page } = await assembleReport({
-      result: tested,
-      register,
-      marked: { ...markedImages, count: DEFAULT_SHOWN },
+      result: await readResult(join(at(EVIDENCE), RESULT_NAME)),
+      register: registerPath(at(OWNER_KEY)),
+      marked: { folder: await openMarked(markedFolder), dataset: marked, original: owner, count: DEFAULT_SHOWN },
       verification,
     });
-    await writeAtomic(join(out, 'report.html'), encode(page));
+    await writeAtomic(at('report.html'), encode(page));
 
     const { passed, failed, notChecked } = verification;
     const result: DemoResult = {
@@ -276,17 +223,45 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       psnrMedian: Number(manifest.summary.psnrMedian),
       psnrMin: Number(manifest.summary.psnrMin),
       keyCommitment: published,
-      secondsByStage: stages,
-      seconds: Object.values(stages).reduce((sum, seconds) => sum + seconds, 0),
+      secondsByStage: seconds,
+      seconds: Object.values(seconds).reduce((sum, each) => sum + each, 0),
       results,
       verification: { passed, failed, notChecked },
     };
-    await writeAtomic(join(out, 'demo.json'), encode(jsonDocument(result)));
+    await writeAtomic(at('demo.json'), encode(jsonDocument(result)));
     return result;
   } finally {
     marker.destroy();
   }
 }
+
+/** Runs stages of work, each under a display of its own, and tells the seconds that each took. */
+function stopwatchOf({ progress, signal }: Pick<RunContext, 'progress' | 'signal'>) {
+  const seconds: Record<string, number> = {};
+  const stage = async <T>(name: string, unit: string, body: (follow: OnProgress) => Promise<T>): Promise<T> => {
+    signal?.throwIfAborted();
+    const start = performance.now();
+    let display: ReturnType<RunContext['progress']> | undefined;
+    try {
+      return await body((done, total) => {
+        display ??= progress(name, total, unit);
+        display.update(done);
+      });
+    } finally {
+      display?.done();
+      seconds[name] = (performance.now() - start) / 1000;
+    }
+  };
+  return { stage, seconds };
+}
+
+const demoRow = (name: string, { log10p, meanCosine, statistics }: Result, training: TrainingReport): DemoRow => ({
+  name,
+  log10p: Number(log10p),
+  meanCosine: Number(meanCosine),
+  accuracy: training.accuracy.validation!,
+  freshKeysAtMost: statistics[0].null!.atMost,
+});
 
 /** Directions the demo's carriers are drawn in. */
 const DEMO_SUBSPACE = 32;
@@ -294,9 +269,6 @@ const DEMO_SUBSPACE = 32;
 const PICTURE_CELL = 112;
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
-
-/** Marked images that are compared with their originals. */
-const VERIFIED_SAMPLE = 1000;
 
 const EVIDENCE = 'evidence';
 const OWNER_KEY = 'owner.key';

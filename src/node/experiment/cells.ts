@@ -5,19 +5,22 @@ import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { ManifestImage } from '../../datasets/manifest.ts';
 import type { Statistic } from '../../detection/statistic.ts';
+import { TESTS, type TestName } from '../../detection/tests.ts';
 import { readDocument } from '../../formats/document.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { serializeNpy } from '../../formats/npy.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { Device } from '../../gpu/device.ts';
-import { infer, type OnProgress } from '../../nn/inference.ts';
+import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
 import { exists, readBytes } from '../files/files.ts';
+import { readNpyMatrix } from '../files/matrix.ts';
+import { writeWithFolders } from '../files/write.ts';
 import { openModel } from '../runs/open_model.ts';
 import { runTraining } from '../runs/training_run.ts';
 import type { ExperimentConfig, ExperimentSetting } from './config.ts';
-import { type Materials, readMatrix, writeNew } from './materials.ts';
+import type { Materials } from './materials.ts';
 import { spread } from './results.ts';
 import { type Keyed, type ModelOnDisk, statistics } from './statistics.ts';
 
@@ -32,7 +35,7 @@ export interface Cell {
 
 /** A test that a cell's model is put to. */
 export interface CellTest {
-  readonly statistic: string;
+  readonly statistic: TestName;
   /** Number of the key. */
   readonly key: number;
   readonly control: 'unmarked' | 'other key' | null;
@@ -71,7 +74,7 @@ function folderOf(out: string, setting: string, { fraction, key, seed }: Omit<Ce
 
 /** The tests of a cell: the key that marked its data and another; the unmarked control with every key. */
 export function testsOf({ fraction, key, folder }: Cell, config: ExperimentConfig): CellTest[] {
-  const test = (statistic: string, tested: number, control: CellTest['control']): CellTest => ({
+  const test = (statistic: TestName, tested: number, control: CellTest['control']): CellTest => ({
     statistic,
     key: tested,
     control,
@@ -134,7 +137,7 @@ async function readRecord<T extends v.GenericSchema>(file: string, schema: T): P
 const document = (value: unknown): Uint8Array => new TextEncoder().encode(jsonDocument(value));
 
 /** What the steps of a cell need. */
-export interface Shop {
+export interface CellContext {
   readonly device: Device;
   readonly config: ExperimentConfig;
   readonly materials: Materials;
@@ -143,14 +146,14 @@ export interface Shop {
 }
 
 /** Trains a cell's model and writes `cell.json`. */
-export async function trainCell(shop: Shop, cell: Cell, onProgress: OnProgress): Promise<void> {
-  const { materials } = shop;
+export async function trainCell(context: CellContext, cell: Cell, onProgress: OnProgress): Promise<void> {
+  const { materials } = context;
   const { setting, fraction, key, seed } = cell;
   const nested = fraction === 0 ? undefined : await materials.marked(key, fraction);
   const { distil } = setting;
   const unmarked = distil && distil.images !== 'marked' ? materials[distil.images] : undefined;
   const { dataset } = unmarked ?? nested ?? materials.owner;
-  const teacher = distil && { model: join(folderOf(shop.out, distil.from, cell), MODEL) };
+  const teacher = distil && { model: join(folderOf(context.out, distil.from, cell), MODEL) };
   const init = setting.init === undefined ? undefined : await materials.network(setting.init);
   const frozen = init && setting.recipe.freezeFeatures && !unmarked;
   const features = frozen && {
@@ -159,9 +162,9 @@ export async function trainCell(shop: Shop, cell: Cell, onProgress: OnProgress):
     validation: await materials.features(init, 'heldOut'),
   };
   const out = modelFile(cell);
-  const report = await train(shop, setting, { dataset, teacher, out, seed, features, onProgress });
+  const report = await train(context, setting, { dataset, teacher, out, seed, features, onProgress });
   const { model: _, ...kept } = report;
-  await writeNew(
+  await writeWithFolders(
     cellFile(cell),
     document({
       format: 'radioactive-experiment-cell',
@@ -183,7 +186,7 @@ export async function trainCell(shop: Shop, cell: Cell, onProgress: OnProgress):
 
 /** Trains a model of a setting, or takes the one that is there. Seconds are null where the run was not a single one. */
 export async function train(
-  { device, materials, signal }: Shop,
+  { device, materials, signal }: CellContext,
   setting: ExperimentSetting,
   run: {
     readonly dataset: Materials['owner']['dataset'];
@@ -223,23 +226,23 @@ export async function train(
 }
 
 /** Writes a cell's features of the held-out images and its last layer. */
-export async function extractCell(shop: Shop, cell: Cell, onProgress: OnProgress): Promise<void> {
-  const { materials, device, signal } = shop;
+export async function extractCell(context: CellContext, cell: Cell, onProgress: OnProgress): Promise<void> {
+  const { materials, device, signal } = context;
   const { model } = await openModel(device, modelFile(cell));
   try {
     const d = model.featureDimension;
-    if (!(await sharedFeatures(shop, cell))) {
-      const { features } = await infer(model, materials.heldOut, { onProgress, signal });
-      await writeNew(join(cell.folder, FEATURES), serializeNpy([features.length / d, d], features));
+    if (!(await sharedFeatures(context, cell))) {
+      const { features } = await materials.heldOut.infer(model, { onProgress, signal });
+      await writeWithFolders(join(cell.folder, FEATURES), serializeNpy([features.length / d, d], features));
     }
-    await writeNew(featuresFile(cell), serializeNpy([model.config.numClasses, d], await model.headWeight()));
+    await writeWithFolders(featuresFile(cell), serializeNpy([model.config.numClasses, d], await model.headWeight()));
   } finally {
     model.destroy();
   }
 }
 
 /** The network whose features the cell's model has, where these were not trained. */
-async function sharedFeatures({ materials }: Shop, { setting }: Cell) {
+async function sharedFeatures({ materials }: CellContext, { setting }: Cell) {
   return setting.recipe.freezeFeatures ? await materials.network(setting.init!) : undefined;
 }
 
@@ -257,11 +260,16 @@ export function referencesOf(setting: ExperimentSetting, config: ExperimentConfi
 }
 
 /** What a statistic prepares for a key. */
-export async function prepareKey(shop: Shop, statistic: string, key: number, onProgress: OnProgress): Promise<void> {
-  await statistics[statistic].prepare!.make(await keyed(shop, key, onProgress));
+export async function prepareKey(
+  context: CellContext,
+  statistic: TestName,
+  key: number,
+  onProgress: OnProgress,
+): Promise<void> {
+  await statistics[statistic].prepare!.make(await keyed(context, key, onProgress));
 }
 
-async function keyed({ materials, signal }: Shop, key: number, onProgress: OnProgress): Promise<Keyed> {
+async function keyed({ materials, signal }: CellContext, key: number, onProgress: OnProgress): Promise<Keyed> {
   const { marker, vanilla, probes } = materials;
   return {
     key: await materials.key(key),
@@ -275,8 +283,13 @@ async function keyed({ materials, signal }: Shop, key: number, onProgress: OnPro
 }
 
 /** Tests a cell's model with one statistic and one key, and writes what came of it. */
-export async function testCell(shop: Shop, cell: Cell, test: CellTest, onProgress: OnProgress): Promise<void> {
-  const { materials, device, out } = shop;
+export async function testCell(
+  context: CellContext,
+  cell: Cell,
+  test: CellTest,
+  onProgress: OnProgress,
+): Promise<void> {
+  const { materials, device, out } = context;
   const statistic = statistics[test.statistic];
   const opened: Model[] = [];
   const onDisk = async (path: string): Promise<ModelOnDisk> => {
@@ -295,33 +308,35 @@ export async function testCell(shop: Shop, cell: Cell, test: CellTest, onProgres
       },
     };
   };
-  const network = await sharedFeatures(shop, cell);
+  const network = await sharedFeatures(context, cell);
   const suspectFeatures = network ? materials.featuresFile(network, 'heldOut') : join(cell.folder, FEATURES);
   const arrays = [materials.featuresFile(materials.marker, 'heldOut'), suspectFeatures, featuresFile(cell)];
   const start = performance.now();
   try {
+    const classifier = await readNpyMatrix(featuresFile(cell));
     const found = await statistic.run({
-      ...(await keyed(shop, test.key, onProgress)),
+      ...(await keyed(context, test.key, onProgress)),
       heldOut: materials.heldOut,
       suspect: {
         ...(await onDisk(modelFile(cell))),
-        features: (await readMatrix(suspectFeatures)) as Float32Array,
-        weight: (await readMatrix(featuresFile(cell))) as Float32Array,
+        features: (await readNpyMatrix(suspectFeatures)).data as Float32Array,
+        weight: classifier.data as Float32Array,
+        classCount: classifier.rows,
       },
-      references: statistic.references
-        ? await Promise.all(referencesOf(cell.setting, shop.config, out).map(({ path }) => onDisk(path)))
+      references: TESTS[test.statistic].needs.references
+        ? await Promise.all(referencesOf(cell.setting, context.config, out).map(({ path }) => onDisk(path)))
         : [],
       sharedFolder: join(out, 'shared'),
       async save(name, shape, values) {
         const file = join(cell.folder, `${test.statistic}.key-${test.key}.${name}.npy`);
-        await writeNew(file, serializeNpy(shape, values));
+        await writeWithFolders(file, serializeNpy(shape, values));
         arrays.push(file);
       },
     });
     const files = await Promise.all(
       arrays.map(async (file) => [file.slice(out.length + 1), hashBytes(await readBytes(file))] as const),
     );
-    await writeNew(
+    await writeWithFolders(
       test.file,
       document({
         format: 'radioactive-experiment-test',

@@ -1,13 +1,13 @@
 /** What an experiment varies and what it keeps: the configuration file of `radioactive experiment`. */
 
 import * as v from 'valibot';
+import { TEST_NAMES, TESTS } from '../../detection/tests.ts';
 import { InputError } from '../../errors.ts';
 import { type DocumentKind, readDocument } from '../../formats/document.ts';
 import { count, optionalFields, positive, positiveCount, text } from '../../formats/fields.ts';
 import { MarkingRecipeSchema } from '../../marking/recipe.ts';
 import { networkOf, optionsOf } from '../../nn/networks.ts';
 import { TrainingRecipeSchema } from '../../training/recipe.ts';
-import { statistics } from './statistics.ts';
 
 /** Names become folders. */
 const name = v.pipe(
@@ -105,20 +105,12 @@ const ConfigSchema = v.pipe(
       v.minLength(1, 'expected at least one setting'),
       v.check((settings) => distinct(settings.map((each) => each.name)), 'expected every name once'),
     ),
-    statistics: list(
-      v.pipe(
-        text,
-        v.check(
-          (each) => Object.hasOwn(statistics, each),
-          () => `expected some of ${Object.keys(statistics).join(', ')}`,
-        ),
-      ),
-    ),
+    statistics: list(v.picklist(TEST_NAMES, `expected some of ${TEST_NAMES.join(', ')}`)),
   }),
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
     const { settings, data, seeds, statistics: wanted } = dataset.value;
-    if (wanted.some((each) => statistics[each].vanilla) && !data.vanilla)
+    if (wanted.some((each) => TESTS[each].needs.vanilla) && !data.vanilla)
       addIssue({ message: 'data.vanilla: missing, and probes are made of such images' });
     settings.forEach(({ network, references, distil, fractions }, i) => {
       if (distil) {
@@ -140,7 +132,7 @@ const ConfigSchema = v.pipe(
       if (like !== undefined && !settings.some((each) => each.name === like))
         addIssue({ message: `${where}.setting: expected the name of a setting` });
       if (references === undefined) {
-        const needing = wanted.find((each) => statistics[each].references);
+        const needing = wanted.find((each) => TESTS[each].needs.references);
         if (needing) addIssue({ message: `${where}: missing, and the statistic ${needing} compares with them` });
       } else if (references.data === 'vanilla' && !data.vanilla) {
         addIssue({ message: `${where}.data: vanilla images need data.vanilla` });

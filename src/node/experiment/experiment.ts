@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { version as programVersion } from '../../../package.json';
+import { TESTS } from '../../detection/tests.ts';
 import { InputError } from '../../errors.ts';
 import { canonicalJson } from '../../formats/canonical.ts';
 import { readDocument } from '../../formats/document.ts';
@@ -9,9 +9,13 @@ import { jsonDocument } from '../../formats/json.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { Device } from '../../gpu/device.ts';
 import type { OnProgress } from '../../nn/inference.ts';
-import { exists, readBytes } from '../files/files.ts';
+import { version as programVersion } from '../../version.ts';
+import { exists, outputPath, readBytes } from '../files/files.ts';
+import { writeWithFolders } from '../files/write.ts';
+import { lockOutput } from '../runs/lock.ts';
 import {
   type Cell,
+  type CellContext,
   type CellTest,
   cellFile,
   cellsOf,
@@ -21,7 +25,6 @@ import {
   readCell,
   readTest,
   referencesOf,
-  type Shop,
   testCell,
   testsOf,
   train,
@@ -30,8 +33,8 @@ import {
 import type { ExperimentConfig } from './config.ts';
 import { Estimate } from './estimate.ts';
 import { figures } from './figures.ts';
-import { Materials, writeNew } from './materials.ts';
-import { type Row, type SummaryRow, summarise, toCsv } from './results.ts';
+import { Materials } from './materials.ts';
+import { type Row, type SummaryRow, summariseRows, toCsv } from './results.ts';
 import { DESCENT_PASSES, statistics } from './statistics.ts';
 
 export interface ExperimentOptions {
@@ -64,7 +67,7 @@ export interface ExperimentReport {
 }
 
 /** Something that takes long and leaves a file. It is done where the file is there. */
-interface Step {
+interface ExperimentStep {
   readonly title: string;
   readonly file: string;
   /** Steps of a kind go at one rate. */
@@ -85,14 +88,24 @@ const LAST_LAYER_PASSES = 0.03;
  * Keys, seeds, fractions, statistics and settings may be added to a configuration later; what they share may not change.
  * @throws InputError where `out` was begun with another configuration, or the configuration's files are missing or do not fit
  */
-export async function runExperiment(options: ExperimentOptions): Promise<ExperimentReport> {
+export async function runExperiment(given: ExperimentOptions): Promise<ExperimentReport> {
+  const options = { ...given, out: outputPath(given.out) };
+  const release = await lockOutput(options.out);
+  try {
+    return await runInto(options);
+  } finally {
+    await release();
+  }
+}
+
+async function runInto(options: ExperimentOptions): Promise<ExperimentReport> {
   const { config, out, signal, log } = options;
   const materials = await Materials.open(options);
   try {
     await checkIdentity(options, materials);
-    const shop: Shop = { ...options, materials };
+    const context: CellContext = { ...options, materials };
     const cells = cellsOf(config, out);
-    const planned = planOf(shop, cells);
+    const planned = planOf(context, cells);
     const missing = new Set<string>();
     for (const { file } of planned.flatMap(({ steps }) => steps)) if (!(await exists(file))) missing.add(file);
     const seen = new Set<string>();
@@ -129,7 +142,7 @@ export async function runExperiment(options: ExperimentOptions): Promise<Experim
 }
 
 /** Shows how far all steps together are, and how long the others will take. */
-function followJobs({ progress, config }: ExperimentOptions, steps: readonly Step[]) {
+function followJobs({ progress, config }: ExperimentOptions, steps: readonly ExperimentStep[]) {
   const estimate = new Estimate(steps.map(({ kind, passes }) => ({ kind, amount: passes })));
   const total = steps.reduce((sum, { passes }) => sum + passes, 0);
   const display = progress(config.title, Math.round(total), 'passes');
@@ -159,14 +172,17 @@ const titleOf = ({ setting, fraction, key, seed }: Cell): string =>
   `${setting.name}, ${key === 0 ? 'unmarked' : `fraction ${fraction}, key ${key}`}, seed ${seed}`;
 
 /** All steps, in order; those of a cell together. */
-function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | null; readonly steps: readonly Step[] }[] {
-  const { materials, config, out } = shop;
+function planOf(
+  context: CellContext,
+  cells: readonly Cell[],
+): { readonly cell: Cell | null; readonly steps: readonly ExperimentStep[] }[] {
+  const { materials, config, out } = context;
   const { marker, owner, heldOut } = materials;
   const [n, h] = [owner.dataset.length, heldOut.dataset.length];
   const largest = materials.count(materials.largestFraction);
-  const needed = config.statistics.filter((each) => statistics[each].references);
+  const needed = config.statistics.filter((each) => TESTS[each].needs.references);
 
-  const shared: Step[] = [
+  const shared: ExperimentStep[] = [
     {
       title: "the marking network's features of the owner's images",
       file: materials.featuresFile(marker, 'owner'),
@@ -190,14 +206,14 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
       passes: n,
       make: async (onProgress) => void (await materials.hardness(onProgress)),
     });
-  const marking = (key: number): Step => ({
+  const marking = (key: number): ExperimentStep => ({
     title: `key ${key}: marking ${largest} images`,
     file: materials.markedFolder(key),
     kind: 'marking',
     passes: largest * materials.recipe.iterations * DESCENT_PASSES,
     make: (onProgress) => materials.mark(key, onProgress),
   });
-  const training = (cell: Cell): Step => {
+  const training = (cell: Cell): ExperimentStep => {
     const { recipe, distil } = cell.setting;
     const images = distil?.images === 'vanilla' ? materials.vanilla!.dataset.length : n;
     return {
@@ -207,10 +223,10 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
       passes: recipe.freezeFeatures
         ? (recipe.epochs ?? 30) * images * LAST_LAYER_PASSES
         : (recipe.epochs ?? 10) * images * DESCENT_PASSES + images + h,
-      make: (onProgress) => trainCell(shop, cell, onProgress),
+      make: (onProgress) => trainCell(context, cell, onProgress),
     };
   };
-  const references = (cell: Cell): Step[] =>
+  const references = (cell: Cell): ExperimentStep[] =>
     needed.length === 0
       ? []
       : referencesOf(cell.setting, config, out).map(({ setting, data, seed, path }) => {
@@ -221,11 +237,11 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
             file: path,
             kind: `training ${setting.name}`,
             passes: epochs * dataset.length * DESCENT_PASSES,
-            make: async (onProgress) => void (await train(shop, setting, { dataset, out: path, seed, onProgress })),
+            make: async (onProgress) => void (await train(context, setting, { dataset, out: path, seed, onProgress })),
           };
         });
   const sizes = { classes: materials.classes.length, heldOut: h, probes: materials.probes };
-  const preparation = ({ statistic, key }: CellTest): Step[] => {
+  const preparation = ({ statistic, key }: CellTest): ExperimentStep[] => {
     const { prepare } = statistics[statistic];
     if (!prepare) return [];
     return [
@@ -234,7 +250,7 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
         file: join(materials.keyFolder(key), prepare.name),
         kind: prepare.title,
         passes: prepare.passes(sizes),
-        make: (onProgress) => prepareKey(shop, statistic, key, onProgress),
+        make: (onProgress) => prepareKey(context, statistic, key, onProgress),
       },
     ];
   };
@@ -250,7 +266,7 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
           file: featuresFile(cell),
           kind: `features ${cell.setting.name}`,
           passes: cell.setting.recipe.freezeFeatures ? 0 : h,
-          make: (onProgress: OnProgress) => extractCell(shop, cell, onProgress),
+          make: (onProgress: OnProgress) => extractCell(context, cell, onProgress),
         },
         ...references(cell),
         ...testsOf(cell, config).flatMap((test) => [
@@ -260,7 +276,7 @@ function planOf(shop: Shop, cells: readonly Cell[]): { readonly cell: Cell | nul
             file: test.file,
             kind: test.statistic,
             passes: statistics[test.statistic].passes?.(sizes) ?? 0,
-            make: (onProgress: OnProgress) => testCell(shop, cell, test, onProgress),
+            make: (onProgress: OnProgress) => testCell(context, cell, test, onProgress),
           },
         ]),
       ],
@@ -313,7 +329,7 @@ async function checkIdentity({ config, out }: ExperimentOptions, materials: Mate
         throw new InputError(`${out}: was begun with another value of ${name}; choose another folder, or remove it`);
     }
   }
-  await writeNew(path, new TextEncoder().encode(jsonDocument({ ...before, ...now })));
+  await writeWithFolders(path, new TextEncoder().encode(jsonDocument({ ...before, ...now })));
 }
 
 /** Makes tables and plots from the files of the cells that are there. */
@@ -366,7 +382,7 @@ async function writeResults(
     }
     if (done.every(Boolean)) complete++;
   }
-  const summary = summarise(rows);
+  const summary = summariseRows(rows);
   const { marker, recipe } = materials;
   const csv = new TextEncoder().encode(toCsv(rows));
   const files: Record<string, Uint8Array> = { 'results.csv': csv };
@@ -395,6 +411,6 @@ async function writeResults(
       rows,
     }),
   );
-  for (const [name, bytes] of Object.entries(files)) await writeNew(join(out, name), bytes);
+  for (const [name, bytes] of Object.entries(files)) await writeWithFolders(join(out, name), bytes);
   return { out, files: Object.keys(files), cells: complete, rows, summary };
 }

@@ -1,24 +1,25 @@
-import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type Dataset, subset } from '../../datasets/dataset.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { Loader } from '../../datasets/loader.ts';
 import type { Manifest } from '../../datasets/manifest.ts';
 import { selectLargest, selectStratified } from '../../datasets/select.ts';
-import { InputError } from '../../errors.ts';
-import { parseNpy, serializeNpy } from '../../formats/npy.ts';
+import { serializeNpy } from '../../formats/npy.ts';
 import type { Device } from '../../gpu/device.ts';
 import { hardness } from '../../marking/hardness.ts';
 import type { Key } from '../../marking/key.ts';
 import { serializeKey } from '../../marking/key.ts';
 import { type MarkingRecipe, markingRecipeFor } from '../../marking/recipe.ts';
 import { classIrrelevantSubspace } from '../../marking/subspace.ts';
+import type { VanillaImages } from '../../marking/vanilla.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES } from '../datasets/fashion_mnist.ts';
-import { openMarked } from '../datasets/marked_folder.ts';
 import { openDataset } from '../datasets/open.ts';
-import { exists, readBytes } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
+import { openMarked } from '../evidence/marked.ts';
+import { exists } from '../files/files.ts';
+import { readNpyMatrix } from '../files/matrix.ts';
+import { writeWithFolders } from '../files/write.ts';
+import { checkVanilla } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeOf } from '../runs/make_probes.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { type OpenedModel, openModel } from '../runs/open_model.ts';
@@ -52,8 +53,8 @@ export interface MaterialsOptions {
 export class Materials {
   readonly #options: MaterialsOptions;
   readonly owner: Loader;
-  readonly heldOut: Loader;
-  readonly vanilla: Loader | undefined;
+  readonly heldOut: VanillaImages;
+  readonly vanilla: VanillaImages | undefined;
   /** By part, of the listing of its data set. */
   readonly sha256: Readonly<Record<'owner' | 'heldOut' | 'vanilla', string | null>>;
   readonly marker: OpenNetwork;
@@ -70,7 +71,7 @@ export class Materials {
 
   private constructor(
     options: MaterialsOptions,
-    loaders: { owner: Loader; heldOut: Loader; vanilla: Loader | undefined },
+    loaders: { owner: Loader; heldOut: VanillaImages; vanilla: VanillaImages | undefined },
     sha256: Materials['sha256'],
     marker: OpenNetwork,
   ) {
@@ -101,14 +102,14 @@ export class Materials {
     const owner = await open(config.data.owner, classes);
     const heldOut = await open(config.data.heldOut, owner.classes);
     const vanilla = config.data.vanilla && (await open(config.data.vanilla, owner.classes));
-    const path = besides(options.configPath, config.marker);
+    const path = fromConfiguration(options.configPath, config.marker);
     const opened = await openModel(device, path);
     try {
       const { channels } = opened.model.config;
       const loaders = {
         owner: await Loader.open(owner, channels),
-        heldOut: await Loader.open(heldOut, channels),
-        vanilla: vanilla && (await Loader.open(vanilla, channels)),
+        heldOut: await checkVanilla(heldOut),
+        vanilla: vanilla && (await checkVanilla(vanilla)),
       };
       const sha256 = {
         owner: await hashDataset(owner),
@@ -132,12 +133,16 @@ export class Materials {
 
   /** The network that a setting starts from. */
   async network(init: string): Promise<OpenNetwork> {
-    const path = init === 'marker' ? this.marker.path : besides(this.#options.configPath, init);
+    const path = init === 'marker' ? this.marker.path : fromConfiguration(this.#options.configPath, init);
     const there = this.#networks.get(path);
     if (there) return there;
     const opened = { ...(await openModel(this.#options.device, path)), path };
     this.#networks.set(path, opened);
     return opened;
+  }
+
+  async #loader(part: Part): Promise<Loader> {
+    return part === 'owner' ? this.owner : await this.heldOut.load(this.marker.model.config.channels);
   }
 
   featuresFile({ sha256 }: OpenNetwork, part: Part): string {
@@ -146,7 +151,7 @@ export class Materials {
 
   /** Features [N, d] of unmarked images. */
   async features(network: OpenNetwork, part: Part, onProgress?: OnProgress): Promise<Float32Array> {
-    return await this.#computed(this.featuresFile(network, part), network, this[part], onProgress);
+    return await this.#computed(this.featuresFile(network, part), network, await this.#loader(part), onProgress);
   }
 
   get subspaceFile(): string {
@@ -158,7 +163,7 @@ export class Materials {
     const { dimension } = this.#options.config.marking;
     if (dimension === null) return null;
     const file = this.subspaceFile;
-    if (await exists(file)) return (await readMatrix(file)) as Float64Array;
+    if (await exists(file)) return (await readNpyMatrix(file)).data as Float64Array;
     const { model } = this.marker;
     const basis = classIrrelevantSubspace({
       features: await this.features(this.marker, 'owner'),
@@ -167,7 +172,7 @@ export class Materials {
       weight: await model.headWeight(),
       k: dimension,
     });
-    await writeNew(file, serializeNpy([dimension, model.featureDimension], basis));
+    await writeWithFolders(file, serializeNpy([dimension, model.featureDimension], basis));
     return basis;
   }
 
@@ -187,7 +192,7 @@ export class Materials {
       heldOut: { kind: 'content', count: this.heldOut.dataset.length, sha256: this.sha256.heldOut! },
     });
     const file = join(this.keyFolder(index), 'key.json');
-    if (!(await exists(file))) await writeNew(file, new TextEncoder().encode(serializeKey(key)));
+    if (!(await exists(file))) await writeWithFolders(file, new TextEncoder().encode(serializeKey(key)));
     this.#keys.set(index, key);
     return key;
   }
@@ -232,9 +237,9 @@ export class Materials {
       const { classifier } = (await this.classifier())!;
       const { signal } = this.#options;
       const values = await hardness(classifier, this.owner.dataset, new Map(), { onProgress, signal });
-      await writeNew(this.hardnessFile, serializeNpy([values.length, 1], values));
+      await writeWithFolders(this.hardnessFile, serializeNpy([values.length, 1], values));
     }
-    this.#hardness = (await readMatrix(this.hardnessFile)) as Float64Array;
+    this.#hardness = (await readNpyMatrix(this.hardnessFile)).data as Float64Array;
     return this.#hardness;
   }
 
@@ -301,10 +306,10 @@ export class Materials {
     if (there) return there;
     const { model } = network;
     let features: Float32Array;
-    if (await exists(file)) features = (await readMatrix(file)) as Float32Array;
+    if (await exists(file)) features = (await readNpyMatrix(file)).data as Float32Array;
     else {
       features = (await infer(model, loader, { onProgress, signal: this.#options.signal })).features;
-      await writeNew(file, serializeNpy([loader.dataset.length, model.featureDimension], features));
+      await writeWithFolders(file, serializeNpy([loader.dataset.length, model.featureDimension], features));
     }
     this.#features.set(file, features);
     return features;
@@ -312,17 +317,4 @@ export class Materials {
 }
 
 /** A path that a configuration names, from its own folder. */
-export const besides = (configPath: string, path: string): string => resolve(dirname(configPath), path);
-
-/** Writes a file atomically, with the folders it lies in. */
-export async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  await writeAtomic(path, bytes);
-}
-
-/** A matrix of floating-point numbers from a `.npy` file that the experiment wrote. */
-export async function readMatrix(path: string): Promise<Float32Array | Float64Array> {
-  const { data } = parseNpy(await readBytes(path), path);
-  if (data instanceof Float32Array || data instanceof Float64Array) return data;
-  throw new InputError(`${path}: expected floating-point numbers; remove it, and it is made again`);
-}
+export const fromConfiguration = (configPath: string, path: string): string => resolve(dirname(configPath), path);

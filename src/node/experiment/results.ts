@@ -60,7 +60,7 @@ export interface SummaryRow extends Pick<Row, 'setting' | 'fraction' | 'control'
 }
 
 /** The summary of rows, in their order. */
-export function summarise(rows: readonly Row[]): SummaryRow[] {
+export function summariseRows(rows: readonly Row[]): SummaryRow[] {
   const groups = new Map<string, Row[]>();
   for (const each of rows) {
     const name = JSON.stringify([each.setting, each.fraction, each.control, each.statistic]);

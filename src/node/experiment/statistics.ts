@@ -2,18 +2,22 @@
 
 import { join } from 'node:path';
 import { Loader } from '../../datasets/loader.ts';
+import { ClassMapping } from '../../detection/class_mapping.ts';
 import { testFeatures } from '../../detection/detect.ts';
 import { probeScores, testScores } from '../../detection/detect_blackbox.ts';
-import type { ModelScores } from '../../detection/scores.ts';
+import { ModelScores } from '../../detection/scores.ts';
 import type { Statistic } from '../../detection/statistic.ts';
+import type { TestName } from '../../detection/tests.ts';
 import { serializeNpy } from '../../formats/npy.ts';
 import type { Key } from '../../marking/key.ts';
 import type { MarkingRecipe } from '../../marking/recipe.ts';
+import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { exists } from '../files/files.ts';
+import { readNpyMatrix } from '../files/matrix.ts';
+import { writeWithFolders } from '../files/write.ts';
 import { makeProbes, openProbeImages, openProbes } from '../runs/make_probes.ts';
-import { readMatrix, writeNew } from './materials.ts';
 
 /** A model file, opened when it is asked for and closed by the experiment. */
 export interface ModelOnDisk {
@@ -31,20 +35,25 @@ export interface Sizes {
 }
 
 /** A key, with what may be prepared for it. */
-export type Keyed = Pick<Tested, 'key' | 'marking' | 'vanilla' | 'probes' | 'keyFolder' | 'onProgress' | 'signal'>;
+export type Keyed = Pick<CellToTest, 'key' | 'marking' | 'vanilla' | 'probes' | 'keyFolder' | 'onProgress' | 'signal'>;
 
 /** A suspect and a key, with all that a statistic may look at. */
-export interface Tested {
+export interface CellToTest {
   readonly key: Key;
   /** The marking network, with its features [n, d] of the held-out images. */
   readonly marking: { readonly model: Model; readonly features: Float32Array };
-  readonly heldOut: Loader;
+  readonly heldOut: VanillaImages;
   /** With its features [n, dt] of the held-out images and its last layer [K, dt]. */
-  readonly suspect: ModelOnDisk & { readonly features: Float32Array; readonly weight: Float32Array };
+  readonly suspect: ModelOnDisk & {
+    readonly features: Float32Array;
+    readonly weight: Float32Array;
+    /** Rows of the weight. */
+    readonly classCount: number;
+  };
   /** Of the setting, see its `references`; empty unless the statistic asks for them. */
   readonly references: readonly ModelOnDisk[];
   /** Unmarked images beside the owner's, where the configuration names some. */
-  readonly vanilla: Loader | undefined;
+  readonly vanilla: VanillaImages | undefined;
   readonly probes: { readonly recipe: MarkingRecipe; readonly decoys: number; readonly perClass: number };
   /** Folder for what serves all tests with this key, such as marked probes; exists. */
   readonly keyFolder: string;
@@ -65,10 +74,6 @@ export interface Outcome {
 }
 
 export interface ExperimentStatistic {
-  /** Whether it compares with reference models: these are trained first. */
-  readonly references?: true;
-  /** Whether it needs unmarked images beside the owner's. */
-  readonly vanilla?: true;
   /** What serves all its tests with a key, made before the first of them. */
   readonly prepare?: {
     readonly title: string;
@@ -79,7 +84,7 @@ export interface ExperimentStatistic {
   };
   /** About how many images a test puts through networks, for the time left. Default: none. */
   readonly passes?: (sizes: Sizes) => number;
-  run(tested: Tested): Promise<Outcome>;
+  run(tested: CellToTest): Promise<Outcome>;
 }
 
 /** Forward passes that a step of gradient descent, on weights or pixels, takes the time of. */
@@ -87,19 +92,25 @@ export const DESCENT_PASSES = 3;
 
 const PROBES = 'probes';
 
-/** A new statistic is a line here. */
-export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
+/** How an experiment makes each test; what it needs for it is in `TESTS`. */
+export const statistics: Readonly<Record<TestName, ExperimentStatistic>> = {
   'white-box': {
-    async run({ key, marking, suspect, signal }) {
+    async run({ key, marking, heldOut, suspect, signal }) {
       // Its law is exact: fresh keys, which would show that, are `calibrate`'s.
-      const found = await testFeatures(key, marking.features, suspect, { freshKeys: 0, signal });
+      const found = await testFeatures(
+        key,
+        {
+          images: heldOut,
+          marking: marking.features,
+          suspect: { ...suspect, classes: ClassMapping.ownOrder(key.classes, suspect.classCount, suspect.path) },
+        },
+        { freshKeys: 0, signal },
+      );
       const { alignment, dimension, warnings } = found;
       return { statistics: found.statistics, warnings, details: { alignment, dimension } };
     },
   },
   'black-box': {
-    references: true,
-    vanilla: true,
     prepare: {
       title: 'marking probes',
       name: PROBES,
@@ -107,7 +118,7 @@ export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
         perClass * classes * (decoys + 1) * recipe.iterations * DESCENT_PASSES,
       make({ key, marking, vanilla, probes, keyFolder, onProgress, signal }) {
         const out = join(keyFolder, PROBES);
-        return makeProbes({ ...probes, key, model: marking.model, dataset: vanilla!.dataset, out, onProgress, signal });
+        return makeProbes({ ...probes, key, model: marking.model, heldOut: vanilla!, out, onProgress, signal });
       },
     },
     passes: ({ classes, probes: { decoys, perClass } }) => perClass * classes * (decoys + 2),
@@ -117,10 +128,10 @@ export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
       const images = await Loader.open(await openProbeImages(probes), tested.marking.model.config.channels);
       const shared = (each: ModelOnDisk): string => join(probes.path, 'scores', `${each.sha256.slice(0, 16)}.npy`);
       const ofSuspect = await scoresOf(suspect, tested, images, undefined);
-      const ofReferences: Float32Array[] = [];
+      const ofReferences: ModelScores[] = [];
       for (const each of references) ofReferences.push(await scoresOf(each, tested, images, shared(each)));
-      await save('scores', [images.dataset.length, key.classes.length], ofSuspect);
-      const found = await testScores(key, probes.manifest, asScores(ofSuspect), ofReferences.map(asScores));
+      await save('scores', [images.dataset.length, key.classes.length], ofSuspect.values as Float32Array);
+      const found = await testScores(key, probes.manifest, ofSuspect, ofReferences);
       const { sets, imagesPerClass, control, marksLog10P } = found.blackBox;
       return {
         statistics: found.statistics.map((each) => ({ ...each, null: null })),
@@ -135,17 +146,17 @@ export const statistics: Readonly<Record<string, ExperimentStatistic>> = {
   },
 };
 
-const asScores = (scores: Float32Array): ModelScores => ({ kind: 'scores', scores });
-
 /** A model's scores [rows, K] on the probes; kept in `file`, where one is named, and taken from it. */
 async function scoresOf(
   { model }: ModelOnDisk,
-  { key, onProgress, signal }: Tested,
+  { key, onProgress, signal }: CellToTest,
   images: Loader,
   file: string | undefined,
-): Promise<Float32Array> {
-  if (file !== undefined && (await exists(file))) return (await readMatrix(file)) as Float32Array;
-  const { scores } = await probeScores(key, await model(), images, { onProgress, signal });
-  if (file !== undefined) await writeNew(file, serializeNpy([images.dataset.length, key.classes.length], scores));
+): Promise<ModelScores> {
+  if (file !== undefined && (await exists(file)))
+    return ModelScores.ofScores((await readNpyMatrix(file)).data, key.classes.length, file);
+  const scores = await probeScores(key, await model(), images, { onProgress, signal });
+  if (file !== undefined)
+    await writeWithFolders(file, serializeNpy([scores.rows, scores.classCount], scores.values as Float32Array));
   return scores;
 }

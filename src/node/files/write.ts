@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, rename, rm, utimes } from 'node:fs/promises';
+import { mkdir, open, rename, rm, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { hashBytes } from '../../formats/sha256.ts';
 import { fileError } from './files.ts';
@@ -32,6 +32,16 @@ export async function writeAtomic(path: string, bytes: Uint8Array, mode = 0o666)
     await rm(temporary, { force: true });
     throw fileError(path, error);
   }
+}
+
+/** The same, with the folders it lies in. */
+export async function writeWithFolders(path: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+  } catch (error) {
+    throw fileError(path, error);
+  }
+  await writeAtomic(path, bytes);
 }
 
 /** The time that all files and folders of a data set get which is to be published, whenever they were written. */

@@ -2,22 +2,26 @@
 
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { InputError, IntegrityError } from '../../errors.ts';
+import { IntegrityError } from '../../errors.ts';
+import { RESULT_NAME, type StoredResult } from '../../evidence/result.ts';
+import { parseVerification, type Verification } from '../../evidence/verification.ts';
+import { describeMarked, type MarkedSources } from '../../report/marked.ts';
+import { reportPage } from '../../report/page.ts';
+import { makeReport } from '../../report/report.ts';
+import type { Report } from '../../report/schema.ts';
+import { arrayName } from '../evidence/arrays.ts';
 import { readRegister } from '../evidence/register.ts';
-import { RESULT_NAME, readResult, type StoredResult } from '../evidence/result.ts';
-import { parseVerification, type Verification } from '../evidence/verification.ts';
+import { readResult } from '../evidence/result.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { hashFile } from '../files/write.ts';
-import { describeMarked, type MarkedSources } from './marked.ts';
-import { reportPage } from './page.ts';
-import { makeReport } from './report.ts';
-import type { Report } from './schema.ts';
+import { nodeCodec } from '../images/codec.ts';
 
+/** What a report is made from: files, and what was read of them. */
 export interface ReportSources {
   readonly result: StoredResult;
   /** Where the list of tests with the key is. */
   readonly register?: string | undefined;
-  readonly marked?: MarkedSources | undefined;
+  readonly marked?: Omit<MarkedSources, 'codec'> | undefined;
   readonly verification?: Verification | undefined;
 }
 
@@ -32,7 +36,7 @@ export const DEFAULT_SHOWN = 8;
 export async function assembleReport(sources: ReportSources): Promise<{ report: Report; page: string }> {
   const { result, register, marked, verification } = sources;
   const { keyCommitment } = result.value;
-  const described = marked && (await describeMarked(marked, keyCommitment));
+  const described = marked && (await describeMarked({ ...marked, codec: await nodeCodec() }, keyCommitment));
   const report = makeReport({
     result,
     files: await findFiles(result),
@@ -68,8 +72,7 @@ export async function readVerification(path: string): Promise<Verification> {
 async function findFiles({ path, value }: StoredResult): Promise<Report['files']> {
   const files: Report['files'] = [];
   for (const [name, sha256] of Object.entries(value.saved ?? {})) {
-    if (!/^[\w-][\w.-]*$/.test(name)) throw new InputError(`${path}: saved: ${JSON.stringify(name)} is no file's name`);
-    const file = join(dirname(path), name);
+    const file = join(dirname(path), arrayName(name, path));
     const found = await exists(file);
     if (found && (await hashFile(file)) !== sha256)
       throw new IntegrityError(

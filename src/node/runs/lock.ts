@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { link, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { InputError } from '../../errors.ts';
 import { parseJson } from '../../formats/document.ts';
@@ -21,13 +22,18 @@ const RETRY_MS = 100;
 const held = new Set<string>();
 
 /**
- * Keeps other runs from writing an output, by the file `<out>.lock`; returns what gives it back. The lock of a process that has
+ * Keeps other runs from writing an output, by the file `<out>.lock` in its folder, which is made; returns what gives it back. The lock of a process that has
  * died is taken over: on the same machine at once, else when it has not been touched for a minute.
  *
  * @throws InputError if another run is writing there, or the lock cannot be written
  */
 export async function lockOutput(out: string): Promise<() => Promise<void>> {
   const path = `${out}.lock`;
+  try {
+    await mkdir(dirname(out), { recursive: true });
+  } catch (error) {
+    throw fileError(out, error);
+  }
   const own: Holder = { pid: process.pid, host: hostname(), token: randomUUID() };
   while (!(await create(path, JSON.stringify(own)))) {
     const found = await readLock(path);

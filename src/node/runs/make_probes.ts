@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Dataset, type DatasetWriter, subset, type WrittenItem } from '../../datasets/dataset.ts';
-import { FORMATS, type FormatName } from '../../datasets/format.ts';
+import { DATASET_FORMATS, type FormatName } from '../../datasets/format.ts';
 import { hashDataset, hashListing } from '../../datasets/hash.ts';
 import { inParallel, Loader } from '../../datasets/loader.ts';
 import type { SavedMark } from '../../datasets/manifest.ts';
@@ -17,11 +17,12 @@ import {
   serializeProbeManifest,
 } from '../../marking/probe_manifest.ts';
 import { type MarkingRecipe, markingRecipeFor, recipeRecord } from '../../marking/recipe.ts';
+import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import type { NewDataset } from '../datasets/form.ts';
-import { DATASET_FORMS, openDataset } from '../datasets/open.ts';
+import { DATASET_OPENERS, openDataset } from '../datasets/open.ts';
+import type { NewDataset } from '../datasets/opener.ts';
 import { formatOf, openDatasetWriter } from '../datasets/write.ts';
 import { readBytes } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
@@ -63,15 +64,17 @@ export function probeDefaults({ statistic }: Key, config: Parameters<typeof mark
 
 /** What {@link makeProbes} makes probes from, and where. */
 export interface MakeProbesOptions {
+  /** Whose carriers the images are marked towards. */
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
-  /** Held-out vanilla images, classes in the key's order. */
-  readonly dataset: Dataset;
+  /** Held-out images that were never marked, classes in the key's order. */
+  readonly heldOut: VanillaImages;
   /** Carrier sets beside the true one. */
   readonly decoys: number;
   /** Images of each class, chosen by the recipe's seed. */
   readonly perClass: number;
+  /** How they are marked. */
   readonly recipe: MarkingRecipe;
   /** PNG files, or IDX files, which need images of one size. Default: as the data set. */
   readonly layout?: FormatName | undefined;
@@ -103,7 +106,7 @@ export interface MakeProbesOptions {
  * cannot be marked; IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManifest> {
-  const folder = await ResumableFolder.open(options.out, options.dataset);
+  const folder = await ResumableFolder.open(options.out, options.heldOut.dataset);
   try {
     return await makeInto(folder, options);
   } finally {
@@ -112,7 +115,8 @@ export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManif
 }
 
 async function makeInto(folder: ResumableFolder, options: MakeProbesOptions): Promise<ProbeManifest> {
-  const { key, model, dataset, decoys, perClass, recipe, signal } = options;
+  const { key, model, decoys, perClass, recipe, signal } = options;
+  const { dataset } = options.heldOut;
   const { partial } = folder;
   const stopwatch = options.stopwatch ?? new Stopwatch();
   const S = decoys + 1;
@@ -237,7 +241,7 @@ async function gridOf(
   });
   let made: NewDataset;
   try {
-    made = DATASET_FORMS[layout].begin(shapes);
+    made = DATASET_OPENERS[layout].begin(shapes);
   } catch (error) {
     throw error instanceof InputError ? new InputError(`${source.path}: ${error.message}`, { cause: error }) : error;
   }
@@ -319,7 +323,9 @@ function listOf({ images, sets }: ProbeManifest, items: readonly WrittenItem[], 
 
 /** A folder of probes. */
 export interface OpenedProbes {
+  /** The folder. */
   readonly path: string;
+  /** Its `probes.json`. */
   readonly manifest: ProbeManifest;
   /** Of `probes.json`, which covers the images. */
   readonly sha256: string;
@@ -336,7 +342,7 @@ export async function openProbes(path: string): Promise<OpenedProbes> {
 export async function openProbeImages({ path, manifest }: OpenedProbes): Promise<Dataset> {
   const root = join(path, IMAGES_NAME);
   // Class folders have the classes' numbers for names.
-  const numbered = FORMATS[manifest.layout].classesBy === 'number';
+  const numbered = DATASET_FORMATS[manifest.layout].classesBy === 'number';
   const images = await openDataset(root, { split: 'test', ...(numbered && { classes: manifest.classes }) });
   const rows = manifest.images.length * (manifest.sets + 1);
   if (images.length !== rows)

@@ -21,13 +21,14 @@ import { type MarkingRecipe, recipeRecord } from '../../marking/recipe.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
-import { openIfMarked } from '../datasets/marked_folder.ts';
 import { formatOf, openDatasetWriter } from '../datasets/write.ts';
+import { openIfMarked } from '../evidence/marked.ts';
 import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages } from './marking_run.ts';
 import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
 /** What {@link markDataset} marks, how, and where the marked data set goes. */
 export interface MarkDatasetOptions {
+  /** Whose carriers the images are marked towards. */
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
@@ -37,6 +38,7 @@ export interface MarkDatasetOptions {
   readonly fraction: number;
   /** Mark the images that this classifier of the same classes finds hardest, see `hardness`; absent: images at random. */
   readonly hardest?: { readonly classifier: Model; readonly sha256: string } | undefined;
+  /** How they are marked. */
   readonly recipe: MarkingRecipe;
   /** The new data set's folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;

@@ -6,6 +6,7 @@ import { readBytes } from '../files/files.ts';
 
 /** A model file on a device; `model.destroy()` is for whoever opened it. */
 export interface OpenedModel {
+  /** On the device. */
   readonly model: Model;
   /** SHA-256 of the file in hex: what a key binds to. */
   readonly sha256: string;

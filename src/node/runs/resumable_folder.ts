@@ -1,7 +1,7 @@
 /** Folders that take long to make: under another name until they are complete, with a journal of what is done, by one run at a time. */
 
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, truncate } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { InputError } from '../../errors.ts';
@@ -71,11 +71,6 @@ export class ResumableFolder {
     const path = outputPath(out);
     await requireNewFolder(path);
     await requireOutside(source, path);
-    try {
-      await mkdir(dirname(path), { recursive: true });
-    } catch (error) {
-      throw fileError(path, error);
-    }
     const release = await lockOutput(path);
     try {
       // Another run may just have completed it.

@@ -1,8 +1,9 @@
 import type { Dataset } from '../../datasets/dataset.ts';
 import { InputError } from '../../errors.ts';
-import { parseNpy } from '../../formats/npy.ts';
+import { parseNpyMatrix } from '../../formats/npy.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { Device } from '../../gpu/device.ts';
+import { areProbabilities, logProbabilities } from '../../maths/probabilities.ts';
 import { describeInferred } from '../../nn/model_file.ts';
 import type { Teacher } from '../../training/train.ts';
 import { readBytes } from '../files/files.ts';
@@ -32,7 +33,7 @@ export async function openTeacher(
   channels: number,
 ): Promise<OpenedTeacher> {
   const K = dataset.classes.length;
-  if ('scores' in file) return await readScores(file.scores, dataset);
+  if ('scores' in file) return await openScores(file.scores, dataset);
   const { model, sha256, inferred } = await openModel(device, file.model);
   const { config } = model;
   const problem =
@@ -53,29 +54,23 @@ export async function openTeacher(
   };
 }
 
-/** By so much may a row of probabilities differ from 1 in sum: APIs round. */
-const SUM_TOLERANCE = 0.01;
-
-async function readScores(path: string, dataset: Dataset): Promise<OpenedTeacher> {
+async function openScores(path: string, dataset: Dataset): Promise<OpenedTeacher> {
   const bytes = await readBytes(path);
-  const { dtype, shape, data } = parseNpy(bytes, path);
-  if (dtype !== 'f4' && dtype !== 'f8') throw new InputError(`${path}: holds integers; save float32 or float64`);
+  const matrix = parseNpyMatrix(bytes, path);
   const [N, K] = [dataset.length, dataset.classes.length];
-  if (shape.join() !== [N, K].join())
+  if (matrix.rows !== N || matrix.columns !== K)
     throw new InputError(
-      `${path}: is [${shape.join(', ')}], ${dataset.path} has ${N} images of ${K} classes; give a row of scores for each image, in its order`,
+      `${path}: is [${matrix.rows}, ${matrix.columns}], ${dataset.path} has ${N} images of ${K} classes; give a row of scores for each image, in its order`,
     );
-  const scores = Float64Array.from(data as Float32Array | Float64Array);
+  const scores = Float64Array.from(matrix.data);
   const rows = Array.from({ length: N }, (_, row) => scores.subarray(row * K, (row + 1) * K));
   // Of log-probabilities one may be minus infinity, but not all.
   const bad = rows.findIndex((row) => !Number.isFinite(Math.max(...row)));
   if (bad >= 0) throw new InputError(`${path}: row ${bad} is ${rows[bad].join(', ')}; give numbers`);
-  const probabilities = rows.every(
-    (row) => row.every((p) => p >= 0) && Math.abs(row.reduce((sum, p) => sum + p, 0) - 1) <= SUM_TOLERANCE,
-  );
+  const probabilities = areProbabilities(scores, K);
   const kind = probabilities ? 'probabilities' : 'logits';
   return {
-    teacher: { logits: Float32Array.from(probabilities ? scores.map(Math.log) : scores) },
+    teacher: { logits: Float32Array.from(probabilities ? logProbabilities(scores) : scores) },
     record: { path, sha256: hashBytes(bytes), kind },
     remark: `${path}: taken as ${kind}`,
     destroy: () => undefined,

@@ -25,7 +25,9 @@ import { type OpenedTeacher, openTeacher, type TeacherFile } from './teacher.ts'
 
 /** What {@link runTraining} trains, on what, and where the model goes. */
 export interface TrainingRunOptions {
+  /** Where it trains. */
   readonly device: Device;
+  /** What it trains on. */
   readonly dataset: Dataset;
   /** Images the accuracy is measured on afterwards. */
   readonly validation?: Dataset | undefined;
@@ -43,6 +45,7 @@ export interface TrainingRunOptions {
   readonly features?: { readonly training?: Float32Array; readonly validation?: Float32Array } | undefined;
   /** Go on from `<out>.checkpoint`, where there is one. */
   readonly resume?: boolean;
+  /** Steps between two checkpoints, default 100. */
   readonly checkpointSteps?: number;
   readonly onProgress?: OnProgress;
   /** Called at the end of an epoch with the number of epochs done, of the whole run, and its mean loss. */
@@ -56,15 +59,23 @@ export interface TrainingRunOptions {
 export interface TrainingReport {
   /** The model file. */
   readonly model: string;
+  /** Of the model file, in hex. */
   readonly sha256: string;
+  /** What was trained. */
   readonly network: NetworkConfig;
+  /** How. */
   readonly recipe: Recipe;
+  /** On what: its number of images, and the hash of its listing (see `hashDataset`). */
   readonly data: { readonly path: string; readonly count: number; readonly sha256: string };
+  /** What it began from; null: from fresh weights. */
   readonly init: { readonly path: string; readonly sha256: string } | null;
+  /** Whose outputs were learned; null: the labels. */
   readonly teacher: OpenedTeacher['record'] | null;
+  /** Mean loss of each epoch. */
   readonly epochLosses: readonly number[];
   /** Shares of images classified rightly. */
   readonly accuracy: { readonly training: number; readonly validation: number | null };
+  /** Name of the adapter. */
   readonly adapter: string;
 }
 

@@ -34,9 +34,11 @@ export interface BatchNormOptions {
   readonly training: boolean;
   /** Weight of the new batch in the running statistics. Default 0.1, as in PyTorch. */
   readonly momentum?: number;
+  /** Added to the variance, default 1e-5. */
   readonly eps?: number;
   /** Added after normalising, same shape as x. */
   readonly residual?: Tensor;
+  /** Ends in max(0, ·), after the residual. */
   readonly relu?: boolean;
 }
 

@@ -10,7 +10,9 @@ const dxKernel = defineKernel('crop_resize_dx', dxCode);
 
 /** Options of {@link cropResize}. */
 export interface CropResizeOptions {
+  /** Pixels. */
   readonly outHeight: number;
+  /** Pixels. */
   readonly outWidth: number;
   /** Results are limited to this range; default: not limited. */
   readonly clampMin?: number;

@@ -22,6 +22,7 @@ export interface SgdOptions {
   readonly momentum?: number;
   /** L2 penalty, added to the gradient; default 0. */
   readonly weightDecay?: number;
+  /** Nesterov's momentum; default false. */
   readonly nesterov?: boolean;
 }
 

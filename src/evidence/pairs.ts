@@ -1,10 +1,10 @@
 /** Marked images beside what they were made from. */
 
-import type { Dataset } from '../../datasets/dataset.ts';
-import { FORMATS } from '../../datasets/format.ts';
-import type { Manifest, ManifestImage } from '../../datasets/manifest.ts';
-import { type Image8, sameShape } from '../../images/image.ts';
-import { psnr } from '../../images/metrics.ts';
+import type { Dataset } from '../datasets/dataset.ts';
+import { DATASET_FORMATS } from '../datasets/format.ts';
+import type { Manifest, ManifestImage } from '../datasets/manifest.ts';
+import { type Image8, sameShape } from '../images/image.ts';
+import { psnr } from '../images/metrics.ts';
 
 /** Where a marked image and its original are in their data sets. */
 export interface PairPlaces {
@@ -19,7 +19,7 @@ export function pairFinder(
   original: Dataset,
 ): (claim: ManifestImage) => PairPlaces | undefined {
   const byId = (of: Dataset) => new Map(Array.from({ length: of.length }, (_, index) => [of.id(index), index]));
-  const { pairedBy } = FORMATS[manifest.source.layout];
+  const { pairedBy } = DATASET_FORMATS[manifest.source.layout];
   const [markedIndex, originalIndex] = [byId(marked), byId(original)];
   return (claim) => {
     const at = markedIndex.get(claim.id);

@@ -1,23 +1,13 @@
 import { join } from 'node:path';
-import { MANIFEST_NAME, type Manifest, parseManifest } from '../../datasets/manifest.ts';
+import { MANIFEST_NAME, parseManifest } from '../../datasets/manifest.ts';
 import { InputError } from '../../errors.ts';
+import type { MarkedFolder } from '../../evidence/commitment.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { exists, readBytes } from '../files/files.ts';
 import { privatePart } from '../files/private_part.ts';
 
-/** A marked data set's manifest, as it was found. */
-export interface MarkedFolder {
-  /** The data set's folder. */
-  readonly folder: string;
-  /** Path of the manifest. */
-  readonly path: string;
-  readonly manifest: Manifest;
-  /** SHA-256 of the manifest's file. */
-  readonly manifestSha256: string;
-}
-
 /** Where the manifest of a data set's folder is: in its private part, or inside it, where earlier versions wrote it. */
-export async function findManifest(folder: string): Promise<string | undefined> {
+async function findManifest(folder: string): Promise<string | undefined> {
   for (const path of [join(privatePart(folder), MANIFEST_NAME), join(folder, MANIFEST_NAME)])
     if (await exists(path)) return path;
   return undefined;

@@ -1,25 +1,21 @@
 /** What a third party can check of the evidence once the key is revealed. */
 
-import type { Dataset } from '../../datasets/dataset.ts';
-import { hashDataset } from '../../datasets/hash.ts';
-import { merkleRoot } from '../../datasets/merkle.ts';
-import { testFeatures } from '../../detection/detect.ts';
-import { testScores } from '../../detection/detect_blackbox.ts';
-import { InputError, IntegrityError } from '../../errors.ts';
-import { stampedHash, verifyReply } from '../../evidence/timestamp.ts';
-import { hashBytes } from '../../formats/sha256.ts';
-import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
-import { PROBES_NAME } from '../../marking/probe_manifest.ts';
-import { derive } from '../../random.ts';
-import type { MarkedFolder } from '../datasets/marked_folder.ts';
-import { readBytes } from '../files/files.ts';
-import { hashFile } from '../files/write.ts';
-import type { OpenedProbes } from '../runs/make_probes.ts';
-import { datasetCommitment } from './commitment.ts';
+import type { Dataset } from '../datasets/dataset.ts';
+import { hashDataset } from '../datasets/hash.ts';
+import { merkleRoot } from '../datasets/merkle.ts';
+import type { StoredArrays } from '../detection/arrays.ts';
+import type { Finding } from '../detection/statistic.ts';
+import { type Retested, TESTS } from '../detection/tests.ts';
+import { InputError, IntegrityError } from '../errors.ts';
+import { hashBytes } from '../formats/sha256.ts';
+import { commitment, type Key, keyCarriers } from '../marking/key.ts';
+import type { ProbeManifest } from '../marking/probe_manifest.ts';
+import { derive } from '../random.ts';
+import { datasetCommitment, type MarkedFolder } from './commitment.ts';
 import { contradiction, measureChange, pairFinder } from './pairs.ts';
-import { bonferroni, type Register, readRegister } from './register.ts';
+import { bonferroni, parseRegister, type Register } from './register.ts';
 import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
-import { loadFeatures, loadScores } from './saved.ts';
+import { stampedHash, verifyReply } from './timestamp.ts';
 
 /** One row of the table. `ok` is null where the material for it was not given. */
 export interface Check {
@@ -28,32 +24,45 @@ export interface Check {
   readonly detail: string;
 }
 
-export interface VerifyOptions {
-  /** The revealed key, and where it is, for messages. */
+/** A file as it was read, with where it is for messages. */
+export interface NamedBytes {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/** What there is to check. In Node `runVerification` reads it from files. */
+export interface Evidence {
+  /** The revealed key. */
   readonly key: Key;
-  readonly keyPath: string;
   /** What was published, 64 hex digits. */
   readonly published?: string | undefined;
-  /** The marking network's file. */
-  readonly modelPath?: string | undefined;
-  /** The result as it is in its file, and as read. */
+  /** The marking network's file: where it is, and its SHA-256. */
+  readonly model?: { readonly path: string; readonly sha256: string } | undefined;
   readonly result?: StoredResult | undefined;
-  /** Folder of the arrays that the result was made from. */
-  readonly features?: string | undefined;
-  readonly register?: string | undefined;
+  /** What lies beside the result: the files that it names in `saved`. */
+  readonly arrays?: StoredArrays | undefined;
+  /** The list of tests with the key. */
+  readonly register?: { readonly path: string; readonly text: string } | undefined;
   /** The marked data set: its manifest, and its images. */
   readonly marked?: { readonly folder: MarkedFolder; readonly dataset: Dataset } | undefined;
   /** The same before it was marked, in the same order. */
   readonly original?: Dataset | undefined;
-  /** The probes of a black-box test. */
-  readonly probes?: { readonly opened: OpenedProbes; readonly dataset: Dataset } | undefined;
-  /** How many marked images are compared with their originals, and how many probes. */
-  readonly sample: number;
+  /** The probes of a black-box test: what they say of themselves, the SHA-256 of that file, and their images. */
+  readonly probes?:
+    | { readonly manifest: ProbeManifest; readonly sha256: string; readonly dataset: Dataset }
+    | undefined;
   /** The held-out images. */
   readonly heldOut?: Dataset | undefined;
   /** Replies of a time-stamping authority, and the authorities that are trusted, in PEM. */
-  readonly replies?: readonly string[] | undefined;
+  readonly replies?: readonly NamedBytes[] | undefined;
   readonly ca?: string | undefined;
+}
+
+/** What {@link verifyEvidence} checks. */
+export interface VerifyOptions extends Evidence {
+  /** How many marked images are compared with their originals, and how many probes. */
+  readonly sample: number;
+  /** Follows the images that are compared. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -82,7 +91,7 @@ const unknown = (check: string, detail: string): Check => ({ check, ok: null, de
 const compared = (check: string, ok: boolean, good: string, bad: string): Check =>
   ok ? passed(check, good) : failed(check, bad);
 
-async function checkKey({ key, published, modelPath }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
+async function checkKey({ key, published, model: file }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
   const { carriers, model } = key;
   return [
     published === undefined
@@ -97,20 +106,15 @@ async function checkKey({ key, published, modelPath }: VerifyOptions, keyCommitm
     carriers.kind === 'subspace'
       ? passed('subspace', `${carriers.dimension} orthonormal directions, sha256 ${carriers.basisSha256}`)
       : passed('subspace', 'none: carriers are drawn in the whole feature space'),
-    modelPath === undefined
+    file === undefined
       ? unknown('marking network', `the key's has sha256 ${model.sha256}; give its file with --model`)
-      : await checkModel(model.sha256, modelPath),
+      : compared(
+          'marking network',
+          file.sha256 === model.sha256,
+          `sha256 ${file.sha256}`,
+          `${file.path} has sha256 ${file.sha256}, the key ${model.sha256}`,
+        ),
   ];
-}
-
-async function checkModel(expected: string, path: string): Promise<Check> {
-  const found = await hashFile(path);
-  return compared(
-    'marking network',
-    found === expected,
-    `sha256 ${found}`,
-    `${path} has sha256 ${found}, the key ${expected}`,
-  );
 }
 
 async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
@@ -118,8 +122,7 @@ async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommit
   const known = new Map([[keyCommitment, 'key']]);
   if (marked) known.set(datasetCommitment(marked.folder), 'marked data set');
   return await Promise.all(
-    replies.map(async (path) => {
-      const reply = await readBytes(path);
+    replies.map(async ({ path, bytes: reply }) => {
       try {
         const hash = stampedHash(reply, path);
         const of = known.get(hash);
@@ -297,83 +300,58 @@ async function checkHeldOut({ marked }: VerifyOptions, value: Result, heldOut: D
   ];
 }
 
-async function checkStatistics(options: VerifyOptions, value: Result): Promise<Check> {
-  const { features } = options;
-  const again = { 'white-box': testAgain, 'black-box': testScoresAgain }[value.test];
-  if (!again) return unknown('statistics', `not computed again: a ${value.test} test`);
-  if (features === undefined || !value.saved)
+async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Result): Promise<Check> {
+  if (arrays === undefined || !value.saved)
     return unknown('statistics', 'detect --save keeps the arrays; give their folder with --features');
+  const { saved } = value;
+  const changed = Object.entries(saved).find(
+    ([name, sha256]) => Object.hasOwn(arrays.files, name) && hashBytes(arrays.files[name]) !== sha256,
+  );
+  if (changed) return failed('statistics', `${arrays.folder}/${changed[0]}: its SHA-256 is not the one in the result`);
+  const test = TESTS[value.test];
+  let again: Retested;
   try {
-    return await again(options, value, features, value.saved);
+    again = await test.retest(key, arrays, value, signal);
   } catch (error) {
     if (error instanceof IntegrityError) return failed('statistics', error.message);
     throw error;
   }
+  const { finding, from, foreign } = again;
+  const [ours, theirs] = [numbersOf(finding), numbersOf(value)];
+  const same =
+    foreign === undefined &&
+    ours.length === theirs.length &&
+    ours.every((x, i) => Object.is(x, theirs[i]) || close(x, theirs[i]));
+  return compared(
+    'statistics',
+    same,
+    `computed again ${from}: log10 p ${finding.log10p.toFixed(3)} and every class's ${test.perClass} are the same`,
+    `computed again ${from}, log10 p is ${finding.log10p}; the result says ${numberOf(value.log10p)}, or a class ${foreign === undefined ? 'differs' : `or ${foreign} differ`}`,
+  );
 }
-
-type Again = (
-  options: VerifyOptions,
-  value: Result,
-  folder: string,
-  hashes: Readonly<Record<string, string>>,
-) => Promise<Check>;
 
 /** Whether two numbers are equal but for rounding. */
 const close = (a: number, b: number): boolean =>
   a === b || Math.abs(a - b) <= RELATIVE_TOLERANCE * Math.max(1, Math.abs(a));
 
-const testAgain: Again = async ({ key, signal }, value, folder, hashes) => {
-  const saved = await loadFeatures(folder, hashes);
-  const again = await testFeatures(key, saved.marking, saved, { freshKeys: 0, signal });
-  const told = value.perClass ?? [];
-  const pairs = [
-    [again.log10p, numberOf(value.log10p)] as const,
-    ...again.perClass.flatMap(({ cosine, log10p }, c) => [
-      [cosine, numberOf(told[c]?.cosine ?? 'NaN')] as const,
-      [log10p, numberOf(told[c]?.log10p ?? 'NaN')] as const,
-    ]),
-  ];
-  const n = `from ${saved.n} images' features of both networks`;
-  return compared(
-    'statistics',
-    pairs.every(([a, b]) => close(a, b)) && told.length === again.perClass.length,
-    `computed again ${n}: log10 p ${again.log10p.toFixed(3)} and every class's cosine are the same`,
-    `computed again ${n}, log10 p is ${again.log10p}; the result says ${numberOf(value.log10p)}, or a class differs`,
-  );
-};
-
-const testScoresAgain: Again = async ({ key }, value, folder, hashes) => {
-  const { probes, suspect, references } = await loadScores(folder, hashes);
-  const labelOnly = value.blackBox?.scores === 'labels';
-  const again = await testScores(key, probes, suspect, references, { labelOnly });
-  type Numbers = Pick<Result['statistics'][number], 'log10p'> & {
-    readonly perClass: readonly Pick<Result['statistics'][number]['perClass'][number], 'score' | 'log10p'>[];
-  };
-  const numbers = (statistics: readonly Numbers[]): number[] =>
-    statistics.flatMap(({ log10p, perClass }) => [
+/** All numbers of a finding that follow from the arrays: of every statistic, and of every class. */
+function numbersOf(found: Finding | Result): number[] {
+  const perClass = ('perClass' in found ? (found.perClass as Result['perClass']) : undefined) ?? [];
+  return [
+    numberOf(found.log10p),
+    ...perClass.flatMap(({ cosine, log10p }) => [numberOf(cosine), numberOf(log10p)]),
+    ...found.statistics.flatMap(({ log10p, perClass }) => [
       numberOf(log10p),
       ...perClass.flatMap((entry) => [numberOf(entry.score), numberOf(entry.log10p ?? 'NaN')]),
-    ]);
-  const [ours, theirs] = [numbers(again.statistics), numbers(value.statistics)];
-  const same =
-    close(again.log10p, numberOf(value.log10p)) &&
-    hashes[PROBES_NAME] === value.blackBox?.probes.sha256 &&
-    ours.length === theirs.length &&
-    ours.every((x, i) => Object.is(x, theirs[i]) || close(x, theirs[i]));
-  const from = `from the scores on ${probes.sets} carrier sets and the order that the secret gives`;
-  return compared(
-    'statistics',
-    same,
-    `computed again ${from}: log10 p ${again.log10p.toFixed(3)} and every class's response are the same`,
-    `computed again ${from}, log10 p is ${again.log10p}; the result says ${numberOf(value.log10p)}, or a class or the probes differ`,
-  );
-};
+    ]),
+  ];
+}
 
 /** The probes' images are those that `probes.json` tells of, within the radius of their vanilla versions. */
 async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Result): Promise<Check[]> {
   if (value.test !== 'black-box') return [];
   if (!probes) return [unknown('probes', 'give their folder with --probes')];
-  const { manifest, sha256 } = probes.opened;
+  const { manifest, sha256 } = probes;
   const images = probes.dataset;
   const found = await hashDataset(images);
   const rows = Array.from({ length: images.length }, (_, row) => row).filter((row) => row % (manifest.sets + 1) > 0);
@@ -400,7 +378,7 @@ async function checkRegister({ register, result }: VerifyOptions, keyCommitment:
   if (register === undefined) return [unknown('register', 'give the list of tests with --register')];
   let found: Register;
   try {
-    found = await readRegister(register, keyCommitment);
+    found = parseRegister(register.text, register.path, keyCommitment);
   } catch (error) {
     if (error instanceof IntegrityError) return [failed('register', error.message)];
     throw error;

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import { version as programVersion } from '../../../package.json';
-import { type DocumentKind, readDocument } from '../../formats/document.ts';
-import { count, hex32 } from '../../formats/fields.ts';
+import { type DocumentKind, readDocument } from '../formats/document.ts';
+import { count, hex32 } from '../formats/fields.ts';
+import { version as programVersion } from '../version.ts';
 import { hashResult } from './result.ts';
 import type { Check } from './verify.ts';
 
@@ -28,6 +28,7 @@ export const VerificationSchema = v.object({
   ),
 });
 
+/** What `verify` found. */
 export type Verification = v.InferOutput<typeof VerificationSchema>;
 
 /** A table of checks with what they were made of. */

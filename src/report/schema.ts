@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import { count, hex32 } from '../../formats/fields.ts';
 import { ResultSchema } from '../evidence/result.ts';
 import { VerificationSchema } from '../evidence/verification.ts';
+import { count, hex32 } from '../formats/fields.ts';
 
 const real = v.union([v.number(), v.picklist(['-Infinity', 'Infinity', 'NaN'])]);
 const described = <T extends v.GenericSchema>(schema: T, text: string) => v.pipe(schema, v.description(text));
@@ -106,4 +106,5 @@ export const ReportSchema = v.object({
   result: ResultSchema,
 });
 
+/** Everything that a report says, see `docs/report.schema.json`. */
 export type Report = v.InferOutput<typeof ReportSchema>;

@@ -1,12 +1,12 @@
 /** The plots of a report: a statistic's null with the observed value, and its classes beside what chance gives. */
 
-import type { Markup } from '../../formats/markup.ts';
-import { cosineOfP } from '../../maths/cosine.ts';
-import { clopperPearson } from '../../maths/uniformity.ts';
-import { histogram } from '../../plots/histogram.ts';
-import { type Layer, plot } from '../../plots/plot.ts';
-import { type Axis, log10PAxis, powerOfTen, roundStep } from '../../plots/scale.ts';
 import { numberOf, type Result } from '../evidence/result.ts';
+import type { Markup } from '../formats/markup.ts';
+import { cosineOfP } from '../maths/cosine.ts';
+import { clopperPearson } from '../maths/uniformity.ts';
+import { histogram } from '../plots/histogram.ts';
+import { type Layer, plot } from '../plots/plot.ts';
+import { type Axis, log10PAxis, powerOfTen, roundStep } from '../plots/scale.ts';
 import { FRESH_KEYS } from './report.ts';
 import { groupDigits, writtenLog10, writtenProbability, writtenScore } from './words.ts';
 

@@ -1,16 +1,17 @@
 /** What a report says, computed from a result and what belongs to it. How it looks is `page.ts`'s. */
 
-import { basename, dirname } from 'node:path';
-import { version as programVersion } from '../../../package.json';
-import { MARKS_DIFFER_BELOW } from '../../detection/detect_blackbox.ts';
-import { calibration } from '../../detection/statistic.ts';
-import { IntegrityError } from '../../errors.ts';
+import { MARKS_DIFFER_BELOW } from '../detection/detect_blackbox.ts';
+import { calibration } from '../detection/statistic.ts';
+import { TESTS } from '../detection/tests.ts';
+import { IntegrityError } from '../errors.ts';
 import { bonferroni, type Register } from '../evidence/register.ts';
 import { hashResult, numberOf, type Result, type StoredResult, suspectHash } from '../evidence/result.ts';
 import type { Verification } from '../evidence/verification.ts';
+import { version as programVersion } from '../version.ts';
 import type { Report } from './schema.ts';
 import { counted, groupDigits, probabilityInWords, writtenProbability, writtenTime } from './words.ts';
 
+/** What a report is made from. */
 export interface ReportInput {
   readonly result: StoredResult;
   /** Arrays beside the result. */
@@ -29,12 +30,6 @@ const STRONG = -4;
 const WEAK = Math.log10(0.05);
 /** Images for each feature dimension that a good alignment takes. */
 const IMAGES_PER_DIMENSION = 10;
-
-/** What a test looks at, for those that are known. */
-const LOOKS_AT: Readonly<Record<string, string>> = {
-  'white-box': 'It looks for the directions in the weights of the last layer of the model.',
-  'black-box': 'It looks only at what the model answers to images, not inside the model.',
-};
 
 /**
  * Makes a report.
@@ -201,7 +196,7 @@ function verdictOf({ result, raw, corrected, evidence, statistics, assumptions, 
   const deciding = statistics.find(({ decides }) => decides);
   const sample = deciding?.null;
   return [
-    `The question was whether the model ${name} learned from images that were marked with a secret key. The key holds a random direction, called carrier, for ${classes === 1 ? 'its one class' : `each of ${groupDigits(classes)} classes`} of images. Marking changes images a little, so that what a neural network makes of them moves along these directions. A model that was trained on such images takes the directions up; a model that has nothing to do with them cannot know them. The test that was made is called ${result.test}. ${LOOKS_AT[result.test] ?? ''}`.trim(),
+    `The question was whether the model ${name} learned from images that were marked with a secret key. The key holds a random direction, called carrier, for ${classes === 1 ? 'its one class' : `each of ${groupDigits(classes)} classes`} of images. Marking changes images a little, so that what a neural network makes of them moves along these directions. A model that was trained on such images takes the directions up; a model that has nothing to do with them cannot know them. The test that was made is called ${result.test}. ${TESTS[result.test].looksAt}`,
     evidence === 'no p-value'
       ? `The statistic that decides this test, ${deciding?.name}, is an approximation: its value ${raw.written} is no probability that anybody should rely on.`
       : `If the carriers were independent of the model, a result as strong as this one or stronger would have the probability ${raw.written}: ${raw.words}. ${looksSentence(corrected, raw)}`,
@@ -437,7 +432,7 @@ function listCommands({ result: { path, value }, files, marked, originalPath }: 
     ['--commitment', keyCommitment],
     ...(model === undefined ? [] : [['--model', model]]),
     ['--result', path],
-    ...(complete ? [['--features', dirname(path)]] : []),
+    ...(complete ? [['--features', folderName(path)]] : []),
     ...(blackBox ? [['--probes', blackBox.probes.path]] : [['--data', data.path]]),
     ...(split === undefined || blackBox ? [] : [['--data-split', split]]),
     ...(marked ? [['--marked', marked.path]] : []),
@@ -473,5 +468,12 @@ const shellQuote = (word: string): string =>
 /** What people call the model: its file's name. */
 export function suspectName({ suspect }: Result): string {
   const [path] = Object.entries(suspect).flatMap(([name, value]) => (/sha256$/i.test(name) ? [] : [value]));
-  return path === undefined ? 'under test' : basename(path);
+  return path === undefined ? 'under test' : fileName(path);
 }
+
+/** The last part of a path. */
+const fileName = (path: string): string => /([^/]+)\/*$/.exec(path)?.[1] ?? path;
+
+/** What is before the last part of a path. */
+const folderName = (path: string): string =>
+  /^(.*[^/])\/+[^/]+\/*$/.exec(path)?.[1] ?? (path.startsWith('/') ? '/' : '.');

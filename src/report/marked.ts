@@ -1,20 +1,19 @@
 /** The marked images of a report: figures from the manifest, and some of them beside their originals, measured again. */
 
-import type { Dataset } from '../../datasets/dataset.ts';
-import type { ManifestImage } from '../../datasets/manifest.ts';
-import { IntegrityError } from '../../errors.ts';
-import { hashBytes } from '../../formats/sha256.ts';
-import type { ImageCodec } from '../../images/codec.ts';
-import type { Image8 } from '../../images/image.ts';
-import { difference, pngUri } from '../../images/picture.ts';
-import { cutMiddle } from '../../images/region.ts';
-import type { MarkedFolder } from '../datasets/marked_folder.ts';
-import { datasetCommitment } from '../evidence/commitment.ts';
+import type { Dataset } from '../datasets/dataset.ts';
+import type { ManifestImage } from '../datasets/manifest.ts';
+import { IntegrityError } from '../errors.ts';
+import { datasetCommitment, type MarkedFolder } from '../evidence/commitment.ts';
 import { contradiction, measureChange, pairFinder } from '../evidence/pairs.ts';
-import { nodeCodec } from '../images/codec.ts';
+import { hashBytes } from '../formats/sha256.ts';
+import type { ImageCodec } from '../images/codec.ts';
+import type { Image8 } from '../images/image.ts';
+import { difference, pngUri } from '../images/picture.ts';
+import { cutMiddle } from '../images/region.ts';
 import type { ShownExample, ShownImage } from './page.ts';
 import type { Report } from './schema.ts';
 
+/** A marked data set, for a report. */
 export interface MarkedSources {
   readonly folder: MarkedFolder;
   readonly dataset: Dataset;
@@ -22,6 +21,9 @@ export interface MarkedSources {
   readonly original?: Dataset | undefined;
   /** How many images are shown. */
   readonly count: number;
+  /** Encodes what is shown. */
+  readonly codec: ImageCodec;
+  /** Follows the images that are compared. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -37,7 +39,7 @@ const SHOWN = 232;
  * @throws IntegrityError if it was marked with another key, or if an image or its original is not what the manifest says.
  */
 export async function describeMarked(
-  { folder, dataset, original, count, onProgress, signal }: MarkedSources,
+  { folder, dataset, original, count, codec, onProgress, signal }: MarkedSources,
   keyCommitment: string,
 ): Promise<{ marked: NonNullable<Report['marked']>; pictures: ShownExample[] }> {
   const { manifest } = folder;
@@ -49,7 +51,6 @@ export async function describeMarked(
   const examples: NonNullable<Report['marked']>['examples'] = [];
   const pictures: ShownExample[] = [];
   if (original) {
-    const codec = await nodeCodec();
     const placesOf = pairFinder(manifest, dataset, original);
     const chosen = firstOfEachClass(manifest.images, manifest.classes, count);
     for (const claim of chosen) {

@@ -1,8 +1,8 @@
 /** A report as one HTML page: no script, nothing from a network, readable on paper. */
 
-import { escapeMarkup, Markup, markup, type Piece } from '../../formats/markup.ts';
-import { PLOT_STYLE } from '../../plots/plot.ts';
 import { numberOf, type Result, ResultSchema } from '../evidence/result.ts';
+import { escapeMarkup, Markup, markup, type Piece } from '../formats/markup.ts';
+import { PLOT_STYLE } from '../plots/plot.ts';
 import { classFigure, NAMED_CLASSES, nullFigure } from './figures.ts';
 import { FRESH_KEYS, suspectName } from './report.ts';
 import type { Report } from './schema.ts';

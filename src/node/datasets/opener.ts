@@ -30,16 +30,16 @@ export interface Location {
   readonly names?: readonly string[];
 }
 
-/** How data sets of a form are found, opened and begun: with `FORMATS`, all that there is to a form. */
-export interface DatasetForm {
-  /** Whether what is there is of this form, by its names alone. */
+/** How data sets of a format are found, opened and begun: with `DATASET_FORMATS`, all that there is to a format. */
+export interface DatasetOpener {
+  /** Whether what is there is of this format, by its names alone. */
   isAt(location: Location): boolean;
   /** Opens it; `path` is what the user gave, for messages. */
   open(location: Location, path: string, options: OpenDatasetOptions): Promise<Dataset>;
   /**
    * How to store new images of these shapes, as the split `test`.
    *
-   * @throws InputError, without a file's name, if the form cannot hold them
+   * @throws InputError, without a file's name, if the format cannot hold them
    */
   begin(shapes: readonly ImageShape[]): NewDataset;
 }

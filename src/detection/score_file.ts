@@ -1,55 +1,60 @@
-import { join } from 'node:path';
-import { type ModelScores, probeRows } from '../../detection/scores.ts';
-import { InputError } from '../../errors.ts';
-import { parseCsv } from '../../formats/csv.ts';
-import { parseNpy } from '../../formats/npy.ts';
-import { hashBytes } from '../../formats/sha256.ts';
-import { probeLayout } from '../../marking/probe_manifest.ts';
-import { readBytes } from '../files/files.ts';
-import { LIST_NAME, type OpenedProbes } from '../runs/make_probes.ts';
+/** What a model said of probes, from a file of any framework. */
+
+import { InputError } from '../errors.ts';
+import { parseCsv } from '../formats/csv.ts';
+import { parseNpy, parseNpyMatrix } from '../formats/npy.ts';
+import { type ProbeManifest, probeLayout } from '../marking/probe_manifest.ts';
+import { ModelScores, probeRows } from './scores.ts';
+
+/** The list of a folder of probes. */
+export interface ProbeList {
+  /** For messages. */
+  readonly name: string;
+  /** Its text. */
+  text(): Promise<string>;
+}
+
+/** The probes that scores are of. */
+export interface ScoredProbes {
+  readonly manifest: ProbeManifest;
+  /** Their list: its text, asked for where a file names its images, and its name for messages. */
+  readonly list: ProbeList;
+}
 
 /** Columns of the list of probes, which whoever adds scores to it may leave there. */
 const LIST_COLUMNS = ['index', 'file', 'class', 'image', 'version'];
 
-/** Scores from a file, and the file's SHA-256. */
-export interface ScoreFile {
-  readonly scores: ModelScores;
-  readonly sha256: string;
-}
-
 /**
- * What a model said of the probes, in the order of their list, from a file of any framework: `.npy` [N,K] of scores or [N] of
- * predicted classes by number; or CSV with a header and a column for each class, or one column of predicted classes by name or number.
- * Throws InputError naming the file and place where something is missing, left over, out of order or no number.
+ * What a model said of the probes, in the order of their list: `.npy` [N,K] of scores or [N] of predicted classes by number; or CSV
+ * with a header and a column for each class, or one column of predicted classes by name or number.
+ *
+ * @throws InputError naming the file and place where something is missing, left over, out of order or no number.
  */
-export async function readScores(path: string, probes: OpenedProbes): Promise<ScoreFile> {
-  const bytes = await readBytes(path);
-  const scores = /\.npy$/i.test(path)
+export async function parseScores(bytes: Uint8Array, path: string, probes: ScoredProbes): Promise<ModelScores> {
+  return /\.npy$/i.test(path)
     ? scoresOfNpy(bytes, path, probes)
     : await scoresOfCsv(new TextDecoder().decode(bytes), path, probes);
-  return { scores, sha256: hashBytes(bytes) };
 }
 
-function scoresOfNpy(bytes: Uint8Array, path: string, { manifest }: OpenedProbes): ModelScores {
-  const { shape, dtype, data } = parseNpy(bytes, path);
+function scoresOfNpy(bytes: Uint8Array, path: string, { manifest, list }: ScoredProbes): ModelScores {
+  const { shape, data } = parseNpy(bytes, path);
   const K = manifest.classes.length;
-  checkCount(shape[0] ?? 0, path, manifest);
+  checkCount(shape[0] ?? 0, path, manifest, list.name);
   if (shape.length === 1 || (shape.length === 2 && shape[1] === 1))
     return labelsOf(Array.from(data, Number), path, manifest.classes);
   if (shape.length !== 2 || shape[1] !== K)
     throw new InputError(
       `${path}: is [${shape.join(', ')}]; give [images, ${K}], a column for each of ${manifest.classes.join(', ')}`,
     );
-  if (dtype !== 'f4' && dtype !== 'f8') throw new InputError(`${path}: holds integers; save float32 or float64`);
-  return { kind: 'scores', scores: Float64Array.from(data as Float32Array | Float64Array) };
+  return ModelScores.ofScores(Float64Array.from(parseNpyMatrix(bytes, path).data), K, path);
 }
 
-async function scoresOfCsv(text: string, path: string, probes: OpenedProbes): Promise<ModelScores> {
+async function scoresOfCsv(text: string, path: string, probes: ScoredProbes): Promise<ModelScores> {
   const { classes } = probes.manifest;
   const csv = parseCsv(text, path);
   const [header = [], ...rows] = csv.rows;
   const lineOf = (row: number): number => csv.lines[row + 1];
-  checkCount(rows.length, path, probes.manifest);
+  checkCount(rows.length, path, probes.manifest, probes.list.name);
   await checkOrder(header, rows, lineOf, path, probes);
   const columnOf = new Map(header.map((name, column) => [name, column]));
   const named = classes.filter((name) => columnOf.has(name));
@@ -78,7 +83,7 @@ async function scoresOfCsv(text: string, path: string, probes: OpenedProbes): Pr
       scores[r * classes.length + k] = value;
     }
   }
-  return { kind: 'scores', scores };
+  return ModelScores.ofScores(scores, classes.length, path);
 }
 
 /** Classes by name, or by number from 0. A message names the line of the file, where there is one. */
@@ -96,14 +101,14 @@ function labelsOf(
       `${path}: ${lineOf ? `line ${lineOf(row)}` : `image ${row}`}: ${JSON.stringify(value)} is no class; give one of ${classes.join(', ')}, or 0 to ${classes.length - 1}`,
     );
   });
-  return { kind: 'labels', labels };
+  return ModelScores.ofLabels(labels, classes.length, path);
 }
 
-function checkCount(found: number, path: string, manifest: OpenedProbes['manifest']): void {
+function checkCount(found: number, path: string, manifest: ProbeManifest, list: string): void {
   const expected = probeRows(probeLayout(manifest));
   if (found !== expected)
     throw new InputError(
-      `${path}: has ${found} rows, the probes are ${expected} images; give one row per image, in the order of ${LIST_NAME}`,
+      `${path}: has ${found} rows, the probes are ${expected} images; give one row per image, in the order of ${list}`,
     );
 }
 
@@ -113,18 +118,18 @@ async function checkOrder(
   rows: readonly (readonly string[])[],
   lineOf: (row: number) => number,
   path: string,
-  probes: OpenedProbes,
+  probes: ScoredProbes,
 ): Promise<void> {
-  const listPath = join(probes.path, LIST_NAME);
+  const { list: probeList } = probes;
   for (const name of ['index', 'file']) {
     const column = header.findIndex((each) => each.toLowerCase() === name);
     if (column < 0) continue;
-    const [listHeader = [], ...list] = parseCsv(new TextDecoder().decode(await readBytes(listPath)), listPath).rows;
+    const [listHeader = [], ...list] = parseCsv(await probeList.text(), probeList.name).rows;
     const listColumn = listHeader.indexOf(name);
     const wrong = rows.findIndex((row, r) => row[column] !== list[r]?.[listColumn]);
     if (wrong >= 0)
       throw new InputError(
-        `${path}: line ${lineOf(wrong)}: ${name} ${rows[wrong][column]} stands where ${LIST_NAME} has ${list[wrong]?.[listColumn]}; keep its order`,
+        `${path}: line ${lineOf(wrong)}: ${name} ${rows[wrong][column]} stands where ${probeList.name} has ${list[wrong]?.[listColumn]}; keep its order`,
       );
   }
 }
