@@ -58,7 +58,7 @@ export default defineConfig(({ mode }) => ({
         'pako',
         '#pngjs',
         /^@jsquash\//,
-        /^@noble\/hashes/,
+        /^@noble\//,
         'tinybench',
       ],
     },

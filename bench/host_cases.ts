@@ -11,8 +11,9 @@ import { Device } from '../src/gpu/device.ts';
 import { decodeImage, encodeImage } from '../src/images/decode.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
-import { deriveCarriers, SECRET_BYTES } from '../src/marking/carriers.ts';
+import { deriveCarriers } from '../src/marking/carriers.ts';
 import { createKey, parseKey, serializeKey } from '../src/marking/key.ts';
+import { SECRET_BYTES, secretSource } from '../src/marking/key_stream.ts';
 import { leastSquares, orthonormaliseRows } from '../src/maths/linalg.ts';
 import { stratifiedSumLog10P } from '../src/maths/permutation.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
@@ -105,7 +106,7 @@ const leastSquaresCase = (n: number, d: number, dt: number): HostCase =>
 const carriersCase = (classCount: number, dimension: number): HostCase =>
   hostCase(`deriveCarriers ${classCount}x${dimension}`, () => {
     const secret = Uint8Array.from({ length: SECRET_BYTES }, (_, i) => i);
-    return { run: () => deriveCarriers(secret, { classCount, dimension, purpose: 'mark' }) };
+    return { run: () => deriveCarriers(secretSource(secret), { classCount, dimension, purpose: 'mark' }) };
   });
 
 /** The sum of the true set's ranks in K classes of S sets, where every stratum gives its highest. */

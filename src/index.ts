@@ -19,26 +19,49 @@ export {
 
 // Keys: the secret, its carriers, the commitment.
 
-export type { CarrierPurpose, Carriers } from './marking/carriers.ts';
 export {
+  type Beacon,
+  type BeaconValue,
+  beaconValue,
+  checkBeacon,
+  describeBeacon,
+  drandRoundAt,
+  drandRoundTime,
+  QUICKNET,
+} from './marking/beacon.ts';
+export type { CarrierPurpose, Carriers } from './marking/carriers.ts';
+export { type ChoiceOptions, chooseForMarking } from './marking/choice.ts';
+export { type KeyGuarantee, keyGuarantees } from './marking/guarantees.ts';
+export {
+  awaitsBeacon,
   type BlackBoxStatistic,
   checkKeyMatches,
   commitment,
+  completeKey,
   createKey,
   type HeldOutImages,
   type Key,
   type KeyOptions,
+  keyBasis,
+  keyBeacon,
   keyCarriers,
   keyProbeOrders,
+  keySource,
+  type NamedImages,
   parseKey,
   serializeKey,
 } from './marking/key.ts';
+export { keyOrder, keyStream, type StreamSource } from './marking/key_stream.ts';
 export {
   BLACK_BOX_SUBSPACE_DIMENSION,
   carrierSpace,
   DEFAULT_SUBSPACE_DIMENSION,
   type KeygenOptions,
   keygen,
+  nameImages,
+  type RecomputedSubspace,
+  recomputeSubspace,
+  SAME_SUBSPACE,
   vanillaSubspace,
 } from './marking/keygen.ts';
 export { type ProbeLayout, type ProbeManifest, parseProbeManifest, probeLayout } from './marking/probe_manifest.ts';
@@ -102,6 +125,7 @@ export {
   heldOutFeatures,
   type Suspect,
   type SuspectFeatures,
+  testArrays,
   testFeatures,
   type WhiteBoxArrays,
   type WhiteBoxFinding,
@@ -117,6 +141,12 @@ export {
   testScores,
 } from './detection/detect_blackbox.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
+export {
+  type ClassWeightsInCarriers,
+  classWeightsInCarriers,
+  type RecognisedFrequencies,
+  recogniseFrequencies,
+} from './detection/recognise.ts';
 export { type ProbeList, parseScores, type ScoredProbes } from './detection/score_file.ts';
 export { ModelScores, probeResponse, type ScoreKind } from './detection/scores.ts';
 export { type Calibration, calibration, type Finding, type NullSample, type Statistic } from './detection/statistic.ts';
@@ -129,7 +159,7 @@ export {
   type ToldOfTest,
 } from './detection/tests.ts';
 export { type ClassEvidence, type WhiteBoxInput, type WhiteBoxResult, whiteBoxTest } from './detection/whitebox.ts';
-export { classIrrelevantSubspace, type SubspaceInput } from './marking/subspace.ts';
+export { classIrrelevantSubspace, type SubspaceInput, subspaceDistance } from './marking/subspace.ts';
 
 // Evidence: a finding becomes a result that is counted in the key's register; others check all of it again.
 

@@ -5,6 +5,7 @@ import { type WhiteBoxInput, whiteBoxTest } from '../src/detection/whitebox.ts';
 import { InputError } from '../src/errors.ts';
 import { parseSafetensors, toFloat64 } from '../src/formats/safetensors.ts';
 import { type Carriers, deriveCarriers, placeCarriers } from '../src/marking/carriers.ts';
+import { secretSource } from '../src/marking/key_stream.ts';
 import { classIrrelevantSubspace } from '../src/marking/subspace.ts';
 import { centreRows, dot, multiplyTransposed, orthonormaliseRows, transpose } from '../src/maths/linalg.ts';
 
@@ -99,9 +100,17 @@ describe('white-box test', () => {
   const [n, d, dt, K, k] = [40, 12, 9, 6, 5];
   const { rows: basis } = orthonormaliseRows(normals(99, k * d), k, d);
   const drawUniform = async (trial: number) =>
-    placeCarriers(await deriveCarriers(secretOf(trial), { classCount: K, dimension: d, purpose: 'mark' }), d, null);
+    placeCarriers(
+      await deriveCarriers(secretSource(secretOf(trial)), { classCount: K, dimension: d, purpose: 'mark' }),
+      d,
+      null,
+    );
   const drawSubspace = async (trial: number) =>
-    placeCarriers(await deriveCarriers(secretOf(trial), { classCount: K, dimension: k, purpose: 'mark' }), k, basis);
+    placeCarriers(
+      await deriveCarriers(secretSource(secretOf(trial)), { classCount: K, dimension: k, purpose: 'mark' }),
+      k,
+      basis,
+    );
 
   it('finds the carriers in a suspect whose features are a linear map of the marking features', async () => {
     const carriers = await drawUniform(1);

@@ -2,17 +2,18 @@ import { createCipheriv, createHash, hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { InputError, IntegrityError } from '../src/errors.ts';
-import { deriveCarriers, keyStream, placeCarriers, polarGaussians, portableLog } from '../src/marking/carriers.ts';
+import { deriveCarriers, placeCarriers, polarGaussians, portableLog } from '../src/marking/carriers.ts';
 import {
   checkKeyMatches,
   commitment,
   createKey,
   type Key,
   keyCarriers,
-  keySecret,
+  keySource,
   parseKey,
   serializeKey,
 } from '../src/marking/key.ts';
+import { keyStream, secretSource } from '../src/marking/key_stream.ts';
 import { probeOrder } from '../src/marking/probe_order.ts';
 import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { multiplyTransposed, orthonormaliseRows } from '../src/maths/linalg.ts';
@@ -34,7 +35,7 @@ interface Vectors {
 }
 
 const page = readFileSync(new URL('../docs/key-derivation.md', import.meta.url), 'utf8');
-const vectors: Vectors = JSON.parse(/```json\n(.*?)```/s.exec(page)![1]);
+const vectors: Vectors = JSON.parse([...page.matchAll(/```json\n(.*?)```/gs)][1][1]);
 
 const hexOfFloats = (x: Float64Array) =>
   Array.from(x, (value) => {
@@ -43,6 +44,8 @@ const hexOfFloats = (x: Float64Array) =>
     return bytes.toString('hex');
   });
 const secret = Uint8Array.from({ length: 32 }, (_, i) => i);
+const source = secretSource(secret);
+const short = secretSource(secret.subarray(1));
 const model = { sha256: 'c0'.repeat(32), architecture: 'resnet18', featureDimension: 6 };
 const uniformOptions = { classes: ['cat', 'dog', 'owl'], model, basis: null, centre: true };
 const basis = orthonormaliseRows(Float64Array.of(1, 2, 3, 4, 5, 6, 1, 0, -1, 0, 2, 1), 2, 6).rows;
@@ -54,11 +57,11 @@ describe('derivation', () => {
     const prk = Buffer.from(hkdfSync('sha256', bytes, 'radioactive/hkdf/v1', `radioactive/v1/${use}`, 32));
     expect(prk.toString('hex')).toBe(vector.hkdf);
     const cipher = createCipheriv('aes-256-ctr', prk, Buffer.alloc(16));
-    const stream = await keyStream(bytes, use, 1000);
+    const stream = await keyStream(secretSource(bytes), use, 1000);
     expect(Buffer.from(stream)).toEqual(cipher.update(Buffer.alloc(1000)));
     expect(Buffer.from(stream.subarray(0, 48)).toString('hex')).toBe(vector.keyStream);
     expect(hexOfFloats(polarGaussians(stream, 8)!)).toEqual(vector.gaussians);
-    const coordinates = await deriveCarriers(bytes, vector);
+    const coordinates = await deriveCarriers(secretSource(bytes), vector);
     expect(hexOfFloats(coordinates)).toEqual(vector.carriers);
   });
 
@@ -95,7 +98,7 @@ describe('derivation', () => {
 
   it('gives normal numbers: moments of 200 000 within five standard errors', async () => {
     const n = 200_000;
-    const g = polarGaussians(await keyStream(secret, 'carriers/mark/0', 11 * n), n)!;
+    const g = polarGaussians(await keyStream(source, 'carriers/mark/0', 11 * n), n)!;
     const moment = (order: number) => g.reduce((sum, x) => sum + x ** order, 0) / n;
     // E x^k = 0, 1, 0, 3 and Var x^k = 1, 2, 15, 96
     for (const [order, mean, variance] of [
@@ -112,13 +115,10 @@ describe('derivation', () => {
   it('gives unit rows, one set per purpose and draw, longer ones without a seam', async () => {
     const options = { classCount: 300, dimension: 50, purpose: 'decoy' } as const;
     const sets = await Promise.all([
-      deriveCarriers(secret, { ...options, purpose: 'mark' }),
-      deriveCarriers(secret, options),
-      deriveCarriers(secret, { ...options, draw: 1 }),
-      deriveCarriers(
-        secret.map((x) => x ^ 1),
-        options,
-      ),
+      deriveCarriers(source, { ...options, purpose: 'mark' }),
+      deriveCarriers(source, options),
+      deriveCarriers(source, { ...options, draw: 1 }),
+      deriveCarriers(secretSource(secret.map((x) => x ^ 1)), options),
     ]);
     for (const [i, set] of sets.entries()) {
       for (let row = 0; row < 300; row++) {
@@ -131,30 +131,30 @@ describe('derivation', () => {
         if (!(Math.abs(product) <= 5 / Math.sqrt(50 * 300))) expect.fail(`sets ${i} and ${j} are alike: ${product}`);
       }
     }
-    expect(await deriveCarriers(secret, options)).toEqual(sets[1]);
+    expect(await deriveCarriers(source, options)).toEqual(sets[1]);
   });
 
   it('refuses a short secret, a second mark and sizes that are none', async () => {
     const options = { classCount: 2, dimension: 3, purpose: 'mark' } as const;
-    await expect(deriveCarriers(secret.subarray(1), options)).rejects.toThrow('this one has 31');
-    await expect(deriveCarriers(secret, { ...options, draw: 1 })).rejects.toThrow('a key has one mark');
-    await expect(deriveCarriers(secret, { ...options, classCount: 0 })).rejects.toThrow('positive integers');
-    await expect(deriveCarriers(secret, { ...options, dimension: 1.5 })).rejects.toThrow('positive integers');
-    await expect(deriveCarriers(secret, { ...options, purpose: 'decoy', draw: -1 })).rejects.toThrow('draw must be');
+    await expect(deriveCarriers(short, options)).rejects.toThrow('this one has 31');
+    await expect(deriveCarriers(source, { ...options, draw: 1 })).rejects.toThrow('a key has one mark');
+    await expect(deriveCarriers(source, { ...options, classCount: 0 })).rejects.toThrow('positive integers');
+    await expect(deriveCarriers(source, { ...options, dimension: 1.5 })).rejects.toThrow('positive integers');
+    await expect(deriveCarriers(source, { ...options, purpose: 'decoy', draw: -1 })).rejects.toThrow('draw must be');
     expect(() => placeCarriers(new Float64Array(7), 3, null)).toThrow('7 coordinates');
   });
 });
 
 describe('the order of probes', () => {
   it.each(vectors.probeOrders)('published vector: class $classIndex, $sets sets', async (vector) => {
-    const order = await probeOrder(Buffer.from(vector.secret, 'hex'), vector.classIndex, vector.sets);
+    const order = await probeOrder(secretSource(Buffer.from(vector.secret, 'hex')), vector.classIndex, vector.sets);
     expect([...order]).toEqual(vector.order);
   });
 
   it('puts the true set anywhere, in each class by itself', async () => {
     const S = 8;
     const places = new Float64Array(S);
-    const orders = await Promise.all(Array.from({ length: 400 }, (_, c) => probeOrder(secret, c, S)));
+    const orders = await Promise.all(Array.from({ length: 400 }, (_, c) => probeOrder(source, c, S)));
     for (const order of orders) {
       expect([...order].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
       places[order.indexOf(0)] += 1;
@@ -166,12 +166,12 @@ describe('the order of probes', () => {
   });
 
   it('takes many sets and refuses none', async () => {
-    const order = await probeOrder(secret, 0, 5000);
+    const order = await probeOrder(source, 0, 5000);
     expect(new Set(order).size).toBe(5000);
-    expect([...(await probeOrder(secret, 0, 1))]).toEqual([0]);
-    await expect(probeOrder(secret, 0, 0)).rejects.toThrow('no order of 0 sets');
-    await expect(probeOrder(secret, -1, 2)).rejects.toThrow('for class -1');
-    await expect(probeOrder(secret.subarray(1), 0, 2)).rejects.toThrow('this one has 31');
+    expect([...(await probeOrder(source, 0, 1))]).toEqual([0]);
+    await expect(probeOrder(source, 0, 0)).rejects.toThrow('no order of 0 sets');
+    await expect(probeOrder(source, -1, 2)).rejects.toThrow('for class -1');
+    await expect(probeOrder(short, 0, 2)).rejects.toThrow('this one has 31');
   });
 });
 
@@ -183,17 +183,17 @@ describe('key', () => {
     expect(a.secret).not.toBe(a.nonce);
     for (const key of [a, b]) {
       expect(await parseKey(serializeKey(key), 'x.key')).toEqual(key);
-      expect(Buffer.from(keySecret(key)).toString('hex')).toBe(key.secret);
+      expect(Buffer.from((await keySource(key)).secret).toString('hex')).toBe(key.secret);
     }
     expect(a.carriers).toEqual({ kind: 'uniform', dimension: 6 });
     expect(b.statistic).toEqual({ kind: 'white-box', centre: false, rcond: 1e-6 });
   });
 
-  it('fixes the black-box test with all its options, in version 3', async () => {
+  it('fixes the black-box test with all its options', async () => {
     const recipe = { ...defaultMarkingRecipe(224), iterations: 30 };
     const blackBox = { combine: 'sum', decoys: 99, perClass: 30, recipe, references: ['ab'.repeat(32)] } as const;
     const key = await createKey({ ...uniformOptions, blackBox: { ...blackBox, references: [...blackBox.references] } });
-    expect(key).toMatchObject({ version: 3, statistic: { kind: 'black-box', ...blackBox } });
+    expect(key).toMatchObject({ version: 4, statistic: { kind: 'black-box', scores: 'scores', ...blackBox } });
     const text = serializeKey(key);
     expect(await parseKey(text, 'x.key')).toEqual(key);
     const { statistic } = key;
@@ -206,11 +206,15 @@ describe('key', () => {
       { recipe: { ...recipe, crop: null } },
       { references: null },
       { references: [] },
+      { scores: 'labels' },
     ])
       seen.add(await commitment({ ...key, statistic: { ...statistic, ...change } as Key['statistic'] }));
-    expect(seen.size).toBe(8);
+    expect(seen.size).toBe(9);
     for (const [change, message] of [
       [{ version: 2 }, 'statistic.kind: expected "white-box" in a key of version 2'],
+      [{ version: 3 }, 'statistic.scores: unknown field'],
+      [{ statistic: { ...statistic, scores: undefined } }, 'statistic.scores: missing'],
+      [{ statistic: { ...statistic, scores: 'some' } }, 'statistic.scores: expected "scores" or "labels"'],
       [{ statistic: { kind: 'other' } }, 'statistic.kind: expected "white-box" or "black-box"'],
       [{ statistic: { ...statistic, decoys: 0 } }, 'statistic.decoys: expected 1 or more'],
       [{ statistic: { ...statistic, combine: 'max' } }, 'statistic.combine: expected "sum" or "fisher"'],
@@ -231,7 +235,7 @@ describe('key', () => {
     expect(bytes.readDoubleLE(8)).toBe(basis[1]);
     expect(key.carriers.basisSha256).toBe(createHash('sha256').update(bytes).digest('hex'));
     expect(carriers).toMatchObject({ classCount: 3, dimension: 2, featureDimension: 6 });
-    const coordinates = await deriveCarriers(keySecret(key), { classCount: 3, dimension: 2, purpose: 'mark' });
+    const coordinates = await deriveCarriers(await keySource(key), { classCount: 3, dimension: 2, purpose: 'mark' });
     expect(carriers.coordinates).toEqual(coordinates);
     // directions · Bᵀ gives the coordinates back, and nothing is left outside: the directions have length 1.
     const back = multiplyTransposed(carriers.directions, basis, 3, 2, 6);
@@ -313,7 +317,16 @@ describe('key', () => {
       ['5', 'is no key'],
       [JSON.stringify(withoutNonce), 'nonce: missing'],
       [edit({ format: good.secret }), 'is no key'],
-      [edit({ version: 4 }), 'is a key of version 4, this program reads version 1, 2, 3'],
+      [edit({ version: 5 }), 'is a key of version 5, this program reads version 1, 2, 3, 4'],
+      [edit({ version: 2 }), 'carriers.vanilla: unknown field'],
+      [edit({ version: 2, carriers: { kind: 'uniform', dimension: 6 } }), 'beacon: unknown field'],
+      [edit({ beacon: undefined }), 'beacon: missing'],
+      [edit({ beacon: { kind: 'dice' } }), 'beacon.kind: expected "time-stamp" or "drand"'],
+      [edit({ beacon: { kind: 'drand', chain: good.secret, round: 5 } }), "beacon.chain: expected the hash of drand's"],
+      [edit({ beaconReply: 'AAAA' }), 'beaconReply: unknown field'],
+      [edit({ beaconReply: '*' }), 'beaconReply: expected base64'],
+      [edit({ carriers: { ...good.carriers, vanilla: undefined } }), 'carriers.vanilla: missing'],
+      [edit({ carriers: { ...good.carriers, vanilla: { count: 5 } } }), 'carriers.vanilla.sha256: missing'],
       [edit({ version: 1 }), 'heldOut: unknown field'],
       [edit({ heldOut: undefined }), 'heldOut: missing'],
       [edit({ heldOut: { kind: 'other' } }), 'heldOut.kind: expected "content" or "name"'],

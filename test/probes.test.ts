@@ -271,7 +271,7 @@ describe('from keygen to verify, black-box', () => {
     serializeCsv([['index', 'file', ...header], ...rows.map((row, i) => [list[i][0], list[i][1], ...row.map(String)])]);
 
   it('fixes the test in the key, makes its probes, and tests a model with the reference that the key fixes', async () => {
-    expect(owner.version).toBe(3);
+    expect(owner.version).toBe(4);
     expect(owner.statistic).toMatchObject({ kind: 'black-box', combine: 'sum', decoys: 19, perClass: 4 });
     expect(list).toHaveLength(ROWS);
     const result = await runJson(

@@ -137,7 +137,7 @@ describe.each(Object.keys(FORMATS) as (keyof typeof FORMATS)[])('a set of %s', (
       `stump ${(100 * stump).toFixed(0)} % (${feature}), logistic ${(100 * logistic).toFixed(0)} %`;
     process.stderr.write(
       `${kind}, ${Number(summary.psnrMedian).toFixed(1)} dB: containers ${told(containers)}; sizes ${told(sizes)}; pixels ${told(pixels)}; ` +
-        `coins stay below ${(100 * bound).toFixed(0)} % of ${containers.tested}`,
+        `coins stay below ${(100 * bound).toFixed(0)} % of ${containers.tested}\n`,
     );
     const found = [containers.stump, containers.logistic];
     // Files without loss are as large as their pixels are rough, and no container hides that.

@@ -118,10 +118,10 @@ describe('from keygen to verify', () => {
     expect(await failures(`${ALL} --commitment ${'0'.repeat(64)}`)).toEqual(['commitment']);
     expect(await failures(ALL.replace('@marker', '@suspect'))).toEqual(['marking network']);
 
-    // A key that is not the one that was committed to.
+    // A key that is not the one that was committed to: its carriers follow from all of it.
     const nonce = changed('owner.key', replaced(/"nonce": "[0-9a-f]{8}/, '"nonce": "01234567'));
     const table = await verify(`${ALL.replace('@owner.key', `@${nonce}`)} --register @owner.key.register.jsonl`, 6);
-    expect(failedOf(table)).toEqual(['manifest', 'result', 'register']);
+    expect(failedOf(table)).toEqual(['manifest', 'result', 'carriers', 'statistics', 'register']);
     const secret = changed('owner.key', replaced(/"secret": "[0-9a-f]{8}/, '"secret": "01234567'));
     expect(await failures(`--key @${secret} --result @evidence/result.json`)).toEqual([
       'result',

@@ -26,7 +26,9 @@ export function selectStratified(
   amount: Amount,
   seed: number,
 ): Selection {
-  return selectFirst(labels, classCount, amount, (members, label) => derive(seed, 'select', label).shuffle(members));
+  return selectFirst(labels, classCount, countOf(amount), (members, label) =>
+    derive(seed, 'select', label).shuffle(members),
+  );
 }
 
 /**
@@ -42,19 +44,23 @@ export function selectLargest(
   amount: Amount,
   values: ArrayLike<number>,
 ): Selection {
-  return selectFirst(labels, classCount, amount, (members) => {
+  return selectFirst(labels, classCount, countOf(amount), (members) => {
     members.sort((a, b) => values[b] - values[a] || a - b);
   });
 }
 
-/** Selects the first items of every class in the order that `arrange` gives them. */
-function selectFirst(
+/**
+ * Selects the first items of every class in the order that `arrange` gives them.
+ *
+ * @param count how many, from the class's size and index.
+ * @throws InputError if a label is not below `classCount`, or a class has fewer items than `count` says.
+ */
+export function selectFirst(
   labels: ArrayLike<number>,
   classCount: number,
-  amount: Amount,
+  count: (size: number, label: number) => number,
   arrange: (members: number[], label: number) => void,
 ): Selection {
-  const count = 'fraction' in amount ? fractionOf(amount.fraction) : () => amount.perClass;
   const members: number[][] = Array.from({ length: classCount }, () => []);
   for (let i = 0; i < labels.length; i++) {
     if (members[labels[i]] === undefined) {
@@ -66,7 +72,7 @@ function selectFirst(
   }
   const isSelected = new Uint8Array(labels.length);
   members.forEach((indices, label) => {
-    const wanted = count(indices.length);
+    const wanted = count(indices.length, label);
     if (!Number.isInteger(wanted) || wanted < 0 || wanted > indices.length) {
       throw new InputError(
         `select: cannot take ${wanted} of the ${indices.length} items of class ${label}; ask for fewer`,
@@ -79,7 +85,9 @@ function selectFirst(
   return { selected: all.filter((i) => isSelected[i] === 1), rest: all.filter((i) => isSelected[i] === 0) };
 }
 
-function fractionOf(fraction: number): (size: number) => number {
+function countOf(amount: Amount): (size: number) => number {
+  if ('perClass' in amount) return () => amount.perClass;
+  const { fraction } = amount;
   if (!(fraction >= 0 && fraction <= 1)) {
     throw new InputError(`select: fraction ${fraction} is not from 0 to 1; give a share such as 0.1`);
   }

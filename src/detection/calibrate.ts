@@ -1,5 +1,6 @@
 /** The tests on a suspect under keys that marked nothing: do they say what they should? */
 
+import type { StreamSource } from '../marking/key_stream.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import { derive } from '../random.ts';
 import { type BlackBoxInput, blackBoxTest } from './blackbox.ts';
@@ -21,6 +22,8 @@ export interface CalibrateWhiteBoxOptions {
   readonly rcond?: number | undefined;
   /** How many fresh keys. */
   readonly keys: number;
+  /** The key that they are drawn like, see `freshCoordinates`. */
+  readonly like?: StreamSource | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -30,7 +33,7 @@ export interface CalibrateWhiteBoxOptions {
  * The alignment does not depend on the key and is made once.
  */
 export async function calibrateWhiteBox(options: CalibrateWhiteBoxOptions): Promise<Calibration[]> {
-  const { featureDimension: d, carriers, centre, rcond, keys, signal } = options;
+  const { featureDimension: d, carriers, centre, rcond, keys, like, signal } = options;
   const { marking, suspect, n } = options.arrays;
   const aligned = alignSuspect({
     featuresMarking: marking,
@@ -46,7 +49,7 @@ export async function calibrateWhiteBox(options: CalibrateWhiteBoxOptions): Prom
   for (const [index, { name, basis }] of carriers.entries()) {
     const onProgress = (done: number): void => options.onProgress?.(index * keys + done, carriers.length * keys);
     const rows = testedRows(aligned, basis);
-    const { combined, perClass } = await freshKeyTests(rows, aligned.classCount, keys, { onProgress, signal });
+    const { combined, perClass } = await freshKeyTests(rows, aligned.classCount, keys, { like, onProgress, signal });
     calibrations.push(calibration(name, combined), calibration(`${name}, each class`, perClass));
   }
   return calibrations;

@@ -1,7 +1,7 @@
 /** The white-box test from models or from features. */
 
 import { InputError } from '../errors.ts';
-import { type Key, keyAlignment, keyCarriers } from '../marking/key.ts';
+import { type Key, keyAlignment, keyCarriers, keySource } from '../marking/key.ts';
 import type { VanillaImages } from '../marking/vanilla.ts';
 import type { Elements } from '../maths/linalg.ts';
 import type { OnProgress } from '../nn/inference.ts';
@@ -153,7 +153,8 @@ export async function testArrays(
     ...keyAlignment(key),
     classes: key.classes,
   });
-  const fresh = await freshKeyTests(rows, K, options.freshKeys ?? DEFAULT_FRESH_KEYS, options);
+  const like = await keySource(key);
+  const fresh = await freshKeyTests(rows, K, options.freshKeys ?? DEFAULT_FRESH_KEYS, { ...options, like });
   return {
     ...result,
     statistics: [

@@ -2,6 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import type { Carriers } from '../marking/carriers.ts';
+import type { StreamSource } from '../marking/key_stream.ts';
 import { log10PCosine } from '../maths/cosine.ts';
 import { fisherLog10P } from '../maths/fisher.ts';
 import { centreRows, dot, type Elements, leastSquares, multiplyTransposed } from '../maths/linalg.ts';
@@ -152,19 +153,24 @@ export function cosineTest(
 
 /**
  * What {@link cosineTest} gives of the same rows under the first `count` fresh keys, through the same derivation.
+ * @param options `like`: the key that they are drawn like, see {@link freshCoordinates}
  * @returns log10 of the combined p-value of each key, and of each class of each key [count · K]
  */
 export async function freshKeyTests(
   rows: Float64Array,
   K: number,
   count: number,
-  options: { readonly onProgress?: OnProgress | undefined; readonly signal?: AbortSignal | undefined } = {},
+  options: {
+    readonly like?: StreamSource | undefined;
+    readonly onProgress?: OnProgress | undefined;
+    readonly signal?: AbortSignal | undefined;
+  } = {},
 ): Promise<{ combined: number[]; perClass: number[] }> {
   const combined: number[] = [];
   const perClass: number[] = [];
   for (let index = 0; index < count; index++) {
     options.signal?.throwIfAborted();
-    const test = cosineTest(rows, await freshCoordinates(index, K, rows.length / K), K);
+    const test = cosineTest(rows, await freshCoordinates(index, K, rows.length / K, options.like), K);
     combined.push(test.log10p);
     perClass.push(...test.perClass.map(({ log10p }) => log10p));
     options.onProgress?.(index + 1, count);

@@ -1,16 +1,11 @@
 /**
- * From the key's secret to the carriers: the same bits on every machine. docs/key-derivation.md is the specification,
+ * From a key to its carriers: the same bits on every machine. docs/key-derivation.md is the specification,
  * with test vectors.
  */
 
 import { InputError } from '../errors.ts';
 import { multiplyTransposed, transpose } from '../maths/linalg.ts';
-
-/** Bytes of a secret. */
-export const SECRET_BYTES = 32;
-
-const HKDF_SALT = 'radioactive/hkdf/v1';
-const INFO_PREFIX = 'radioactive/v1/';
+import { keyStream, type StreamSource } from './key_stream.ts';
 
 /** ln 2 in two parts; the first has trailing zeros enough for its product with an exponent to be exact. */
 const LN2_HIGH = 0.6931471803691238;
@@ -73,32 +68,6 @@ export function portableLog(x: number): number {
 }
 
 /**
- * `byteLength` bytes that are a function of the secret and of their use, and unpredictable without the secret:
- * HKDF-SHA-256 (RFC 5869) gives an AES-256 key, which encrypts zeros in counter mode from counter 0.
- * A shorter stream is a prefix of a longer one.
- * @param secret 32 bytes
- * @param use what the bytes are for, e.g. `carriers/mark/0`; different uses give independent streams
- * @throws InputError if the secret is not 32 bytes
- */
-export async function keyStream(secret: Uint8Array, use: string, byteLength: number): Promise<Uint8Array> {
-  if (secret.length !== SECRET_BYTES) {
-    throw new InputError(`a secret has ${SECRET_BYTES} bytes, this one has ${secret.length}`);
-  }
-  const { subtle } = globalThis.crypto;
-  const utf8 = new TextEncoder();
-  const master = await subtle.importKey('raw', new Uint8Array(secret), 'HKDF', false, ['deriveKey']);
-  const key = await subtle.deriveKey(
-    { name: 'HKDF', hash: 'SHA-256', salt: utf8.encode(HKDF_SALT), info: utf8.encode(INFO_PREFIX + use) },
-    master,
-    { name: 'AES-CTR', length: 256 },
-    false,
-    ['encrypt'],
-  );
-  const counter = { name: 'AES-CTR', counter: new Uint8Array(16), length: 128 };
-  return new Uint8Array(await subtle.encrypt(counter, key, new Uint8Array(byteLength)));
-}
-
-/**
  * `count` standard normal numbers by Marsaglia's polar method (*Improving Phillips' algorithm for generating normal
  * deviates*, 1964), two per accepted pair of 53-bit uniforms, each from 8 bytes of the stream, big-endian.
  * @returns null if the stream is used up before
@@ -124,11 +93,10 @@ export function polarGaussians(stream: Uint8Array, count: number): Float64Array 
 /**
  * The carriers' coordinates [K,k]: K independent directions, uniform on the unit sphere of k dimensions
  * (Gaussian rows, normalised).
- * @param secret the key's 32 bytes
  * @throws InputError if a count is not a positive integer, the secret is not 32 bytes, or a second mark is asked for:
  * carriers drawn again until one fits would make every p-value worthless
  */
-export async function deriveCarriers(secret: Uint8Array, options: CarrierDraw): Promise<Float64Array> {
+export async function deriveCarriers(source: StreamSource, options: CarrierDraw): Promise<Float64Array> {
   const { classCount: K, dimension: k, purpose, draw = 0 } = options;
   if (!(Number.isSafeInteger(K) && K > 0 && Number.isSafeInteger(k) && k > 0)) {
     throw new InputError(`carriers: class count and dimension must be positive integers, they are ${K} and ${k}`);
@@ -139,7 +107,7 @@ export async function deriveCarriers(secret: Uint8Array, options: CarrierDraw): 
   let byteLength = 16 * Math.ceil(0.7 * K * k + 64);
   let gaussians: Float64Array | null = null;
   while (gaussians === null) {
-    gaussians = polarGaussians(await keyStream(secret, `carriers/${purpose}/${draw}`, byteLength), K * k);
+    gaussians = polarGaussians(await keyStream(source, `carriers/${purpose}/${draw}`, byteLength), K * k);
     byteLength *= 2;
   }
   for (let row = 0; row < K * k; row += k) {

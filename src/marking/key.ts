@@ -10,7 +10,17 @@ import { canonicalJson } from '../formats/canonical.ts';
 import { checkDocument, type DocumentKind, parseJson } from '../formats/document.ts';
 import { hex32, name, positiveCount } from '../formats/fields.ts';
 import { DEFAULT_RCOND, MIN_RCOND, multiplyTransposed } from '../maths/linalg.ts';
-import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers, SECRET_BYTES } from './carriers.ts';
+import {
+  type Beacon,
+  BeaconSchema,
+  type BeaconValue,
+  beaconValue,
+  checkBeacon,
+  describeBeacon,
+  QUICKNET,
+} from './beacon.ts';
+import { type CarrierPurpose, type Carriers, deriveCarriers, placeCarriers } from './carriers.ts';
+import { SECRET_BYTES, type StreamSource, secretSource } from './key_stream.ts';
 import { probeOrder } from './probe_order.ts';
 import { MarkingRecipeSchema } from './recipe.ts';
 
@@ -52,11 +62,27 @@ const BlackBoxSchema = v.strictObject({
   recipe: MarkingRecipeSchema,
   /** SHA-256 of the reference models' files; null: left open. */
   references: v.nullable(v.array(hex32, 'expected a list or null')),
+  /** What a suspect is asked for: scores of all classes, or the predicted class alone. From version 4 on. */
+  scores: v.exactOptional(v.picklist(['scores', 'labels'])),
 });
+
+/** Vanilla images by their content, and where in their data set they lie. */
+const NamedImagesSchema = v.strictObject({
+  count: positiveCount,
+  /** See `hashDataset`. */
+  sha256: hex32,
+  /** Names of the first and the last: they tell split and range. */
+  first: name,
+  last: name,
+});
+
+const VERSIONS = [1, 2, 3, 4] as const;
+/** Of new keys. */
+const VERSION = 4;
 
 const KeySchema = v.strictObject({
   format: v.literal('radioactive-key'),
-  version: v.picklist([1, 2, 3]),
+  version: v.picklist(VERSIONS),
   secret: hex32,
   nonce: hex32,
   classes: v.pipe(
@@ -83,13 +109,19 @@ const KeySchema = v.strictObject({
       dimension: size,
       basis: v.pipe(v.string(), v.base64()),
       basisSha256: hex32,
+      /** The images it was found on; null: left open. From version 4 on. */
+      vanilla: v.exactOptional(v.nullable(NamedImagesSchema)),
     }),
   ]),
-  /** Black-box: of version 3. */
+  /** Black-box: from version 3 on. */
   statistic: v.variant('kind', [WhiteBoxSchema, BlackBoxSchema]),
   /** From version 2 on. */
   heldOut: v.exactOptional(v.nullable(HeldOutSchema)),
   created: v.pipe(v.string(), v.isoTimestamp()),
+  /** The randomness that is mixed in after the commitment; null: none. From version 4 on. */
+  beacon: v.exactOptional(v.nullable(BeaconSchema)),
+  /** That randomness as it was given, base64 of the file; absent until the key is complete. Not in the commitment, which is before it. */
+  beaconReply: v.exactOptional(v.pipe(v.string(), v.base64(), v.maxLength(100_000, 'expected at most 75 kB'))),
 });
 
 /**
@@ -104,6 +136,9 @@ export type HeldOutImages = v.InferOutput<typeof HeldOutSchema>;
 /** The black-box test as a key fixes it. */
 export interface BlackBoxStatistic extends v.InferOutput<typeof BlackBoxSchema> {}
 
+/** Images that a key names: those that its subspace was found on. */
+export interface NamedImages extends v.InferOutput<typeof NamedImagesSchema> {}
+
 /** What {@link createKey} fixes. */
 export interface KeyOptions {
   /** in the order of the data's labels */
@@ -112,6 +147,8 @@ export interface KeyOptions {
   model: Key['model'];
   /** null: uniform in the whole feature space; else B [k,d], orthonormal rows */
   basis: Float64Array | null;
+  /** the images that the basis was found on; default null: the key does not tell */
+  vanilla?: NamedImages | null | undefined;
   /** centre features before the alignment */
   centre: boolean;
   /** truncation of the alignment, default {@link DEFAULT_RCOND} */
@@ -120,6 +157,8 @@ export interface KeyOptions {
   blackBox?: Omit<BlackBoxStatistic, 'kind'> | undefined;
   /** the images to test on; default null: the key leaves them open */
   heldOut?: HeldOutImages | null | undefined;
+  /** the randomness that has to be mixed in before the key has carriers, see {@link completeKey}; default null: none */
+  beacon?: Beacon | null | undefined;
 }
 
 /**
@@ -127,7 +166,17 @@ export interface KeyOptions {
  * @throws InputError if an option is not what the key file takes, e.g. a basis that is not orthonormal
  */
 export async function createKey(options: KeyOptions): Promise<Key> {
-  const { classes, model, basis, centre, rcond = DEFAULT_RCOND, blackBox, heldOut = null } = options;
+  const {
+    classes,
+    model,
+    basis,
+    centre,
+    rcond = DEFAULT_RCOND,
+    blackBox,
+    vanilla = null,
+    heldOut = null,
+    beacon = null,
+  } = options;
   let carriers: Key['carriers'] = { kind: 'uniform', dimension: model.featureDimension };
   if (basis !== null) {
     const bytes = encodeFloats(basis);
@@ -136,19 +185,21 @@ export async function createKey(options: KeyOptions): Promise<Key> {
       dimension: basis.length / model.featureDimension,
       basis: toBase64(bytes),
       basisSha256: toHex(await sha256(bytes)),
+      vanilla,
     };
   }
   const key: Key = {
     format: 'radioactive-key',
-    version: blackBox ? 3 : 2,
+    version: VERSION,
     secret: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
     nonce: toHex(globalThis.crypto.getRandomValues(new Uint8Array(SECRET_BYTES))),
     classes: [...classes],
     model,
     carriers,
-    statistic: blackBox ? { kind: 'black-box', ...blackBox } : { kind: 'white-box', centre, rcond },
+    statistic: blackBox ? { kind: 'black-box', scores: 'scores', ...blackBox } : { kind: 'white-box', centre, rcond },
     heldOut,
     created: new Date().toISOString(),
+    beacon,
   };
   return checkKey(key, 'key');
 }
@@ -174,7 +225,7 @@ const KEY = {
   name: 'key',
   cure: CURE,
   schema: KeySchema,
-  header: { format: 'radioactive-key', versions: [1, 2, 3] },
+  header: { format: 'radioactive-key', versions: VERSIONS },
 } satisfies DocumentKind;
 
 async function checkKey(json: unknown, fileName: string): Promise<Key> {
@@ -187,6 +238,24 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
   if (key.version < 3 && key.statistic.kind === 'black-box')
     fail(`statistic.kind: expected "white-box" in a key of version ${key.version}`);
   if (key.version === 1 && key.model.network) fail('model.network: unknown field');
+  const subspace = key.carriers.kind === 'subspace' ? key.carriers : undefined;
+  for (const [place, value, expected] of [
+    ['carriers.vanilla', subspace?.vanilla, subspace !== undefined],
+    [
+      'statistic.scores',
+      key.statistic.kind === 'black-box' && key.statistic.scores,
+      key.statistic.kind === 'black-box',
+    ],
+    ['beacon', key.beacon, true],
+  ] as const) {
+    if (!expected) continue;
+    if (key.version < 4 && value !== undefined) fail(`${place}: unknown field`);
+    if (key.version >= 4 && value === undefined) fail(`${place}: missing`);
+  }
+  if (key.beaconReply !== undefined) {
+    if (!key.beacon) return fail('beaconReply: unknown field');
+    await checkBeacon(key.beacon, fromBase64(key.beaconReply), await commitment(key), `${fileName}: beaconReply`);
+  }
   const d = key.model.featureDimension;
   const k = key.carriers.dimension;
   const sets = key.statistic.kind === 'black-box' ? key.statistic.decoys + 1 : 1;
@@ -212,13 +281,63 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
 }
 
 /**
- * SHA-256, in hex, over everything in the key, in the encoding of docs/key-derivation.md. Published before the data, it
- * fixes the key; it says nothing about the secret.
+ * SHA-256, in hex, over everything in the key, in the encoding of docs/key-derivation.md; of a beacon over which it is, not over
+ * its reply, which comes after. Published before the data, it fixes the key; it says nothing about the secret.
  */
 export async function commitment(key: Key): Promise<string> {
   const prefix = commitmentPrefix(key.version);
-  const bytes = key.version === 1 ? encodeFields(prefix, key) : encodeText(`${prefix}\n${canonicalJson(key)}`);
+  const { beaconReply: _, ...fixed } = key;
+  const bytes = key.version === 1 ? encodeFields(prefix, key) : encodeText(`${prefix}\n${canonicalJson(fixed)}`);
   return toHex(await sha256(bytes));
+}
+
+/** Whether a key has no carriers yet: its beacon's reply is not there. */
+export const awaitsBeacon = (key: Key): boolean => key.beacon != null && key.beaconReply === undefined;
+
+/**
+ * The key with its beacon's reply in it, which it has carriers from then on.
+ * @param reply the file's bytes, see {@link beaconValue}
+ * @param replyName for messages
+ * @throws InputError if the key waits for none, or the reply cannot be read; IntegrityError if it is another's
+ */
+export async function completeKey(key: Key, reply: Uint8Array, replyName: string): Promise<Key> {
+  if (!key.beacon) throw new InputError('the key was made without a beacon, and has its carriers already');
+  if (!awaitsBeacon(key)) throw new InputError('the key has its beacon already: its carriers would be others');
+  await checkBeacon(key.beacon, reply, await commitment(key), replyName);
+  return await checkKey({ ...key, beaconReply: toBase64(reply) }, 'key');
+}
+
+/**
+ * What a key's beacon gave; null for a key without one.
+ * @throws InputError if it is not there yet, naming what the key waits for
+ */
+export async function keyBeacon(key: Key): Promise<BeaconValue | null> {
+  if (!key.beacon) return null;
+  if (key.beaconReply === undefined) {
+    const get =
+      key.beacon.kind === 'time-stamp'
+        ? 'radioactive commit says how to have it stamped'
+        : `https://api.drand.sh/${QUICKNET.chain}/public/${key.beacon.round} gives it`;
+    throw new InputError(
+      `the key has no carriers before ${describeBeacon(key.beacon)}; ${get}, then complete the key: radioactive complete`,
+    );
+  }
+  return beaconValue(key.beacon, fromBase64(key.beaconReply), await commitment(key), 'key: beaconReply');
+}
+
+/**
+ * What all streams of the key are derived from: of version 4 the secret, everything else in the key and its beacon, so that nothing
+ * can be chosen to suit what follows from the secret; before that the secret alone.
+ * @throws InputError if the key waits for its beacon
+ */
+export async function keySource(key: Key): Promise<StreamSource> {
+  const secret = fromHex(key.secret);
+  if (key.version < 4) return secretSource(secret);
+  const { secret: _, beaconReply: __, ...rest } = key;
+  const context = await sha256(encodeText(`radioactive-key-context/v4\n${canonicalJson(rest)}`));
+  const beacon = await keyBeacon(key);
+  const salted = [encodeText('radioactive/hkdf/v4\n'), context, beacon?.value ?? new Uint8Array(0)];
+  return { version: 4, secret, salt: await sha256(concatenate(salted)) };
 }
 
 /** What version 1 hashes: the fields one after another, each with its length, so that no two keys have the same encoding. */
@@ -241,32 +360,24 @@ function encodeFields(prefix: string, key: Key): Uint8Array<ArrayBuffer> {
     encodeFloat(rcond),
     encodeText(key.created),
   ];
-  const bytes = new Uint8Array(fields.reduce((size, field) => size + 4 + field.length, 0));
-  let at = 0;
-  for (const field of fields) {
-    bytes.set(encodeCount(field.length), at);
-    bytes.set(field, at + 4);
-    at += 4 + field.length;
-  }
-  return bytes;
-}
-
-/** The secret's 32 bytes, for {@link deriveCarriers} and `keyStream`. */
-export function keySecret(key: Key): Uint8Array {
-  return fromHex(key.secret);
+  return concatenate(fields.flatMap((field) => [encodeCount(field.length), field]));
 }
 
 /**
  * The key's carriers, or a decoy set drawn the same way.
  * @param draw which decoy, from 0; the mark is draw 0
- * @throws InputError as `deriveCarriers` does
+ * @throws InputError if the key waits for its beacon, or as `deriveCarriers` does
  */
 export async function keyCarriers(key: Key, purpose: CarrierPurpose = 'mark', draw = 0): Promise<Carriers> {
   const { dimension } = key.carriers;
-  const basis = key.carriers.kind === 'subspace' ? decodeFloats(fromBase64(key.carriers.basis)) : null;
+  const basis = keyBasis(key);
   const options = { classCount: key.classes.length, dimension, purpose, draw };
-  return placeCarriers(await deriveCarriers(keySecret(key), options), dimension, basis);
+  return placeCarriers(await deriveCarriers(await keySource(key), options), dimension, basis);
 }
+
+/** The subspace that the key draws carriers in, B [k,d] with orthonormal rows; null: all of the feature space. */
+export const keyBasis = ({ carriers }: Key): Float64Array | null =>
+  carriers.kind === 'subspace' ? decodeFloats(fromBase64(carriers.basis)) : null;
 
 /** How the white-box test aligns: as the key fixes it, or by default where the key fixes another test. */
 export function keyAlignment({ statistic }: Key): { readonly centre: boolean; readonly rcond: number } {
@@ -278,7 +389,8 @@ export function keyAlignment({ statistic }: Key): { readonly centre: boolean; re
  * @param sets S
  */
 export async function keyProbeOrders(key: Key, sets: number): Promise<Uint32Array[]> {
-  return await Promise.all(key.classes.map((_, c) => probeOrder(keySecret(key), c, sets)));
+  const source = await keySource(key);
+  return await Promise.all(key.classes.map((_, c) => probeOrder(source, c, sets)));
 }
 
 /**
@@ -307,6 +419,16 @@ export function checkKeyMatches(key: Key, found: { modelSha256: string; classes:
 
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   return new Uint8Array(await globalThis.crypto.subtle.digest('SHA-256', bytes));
+}
+
+function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 const encodeText = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);

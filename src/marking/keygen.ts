@@ -1,9 +1,11 @@
+import type { Dataset } from '../datasets/dataset.ts';
+import { hashDataset } from '../datasets/hash.ts';
 import { InputError } from '../errors.ts';
 import type { InferenceOptions } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
-import { createKey, type HeldOutImages, type Key, type KeyOptions } from './key.ts';
-import { classIrrelevantSubspace } from './subspace.ts';
+import { createKey, type HeldOutImages, type Key, type KeyOptions, keyBasis, type NamedImages } from './key.ts';
+import { classIrrelevantSubspace, subspaceDistance } from './subspace.ts';
 import type { VanillaImages } from './vanilla.ts';
 
 /** Directions of the subspace: the most whose response a suspect still reproduces well (docs/method.md, 5). */
@@ -31,6 +33,8 @@ export interface KeygenOptions extends InferenceOptions {
   readonly blackBox?: KeyOptions['blackBox'];
   /** The images to test on, see {@link HeldOutImages}; absent: left open. */
   readonly heldOut?: HeldOutImages | null | undefined;
+  /** Randomness to come that the key waits for; absent: it has its carriers at once. */
+  readonly beacon?: KeyOptions['beacon'];
 }
 
 /**
@@ -56,7 +60,7 @@ export function carrierSpace(
  * are missing.
  */
 export async function keygen(options: KeygenOptions): Promise<Key> {
-  const { classes, model, modelSha256, network = {}, vanilla, blackBox, heldOut } = options;
+  const { classes, model, modelSha256, network = {}, vanilla, blackBox, heldOut, beacon } = options;
   const dimension = carrierSpace(classes.length, model.featureDimension, options);
   if (dimension !== null && !vanilla) throw new InputError('carriers in a subspace need unmarked images');
   const basis = dimension === null ? null : await vanillaSubspace(model, vanilla!, classes.length, dimension, options);
@@ -70,9 +74,11 @@ export async function keygen(options: KeygenOptions): Promise<Key> {
       ...(Object.keys(network).length > 0 && { network: network as NonNullable<Key['model']['network']> }),
     },
     basis,
+    vanilla: basis ? await nameImages(vanilla!.dataset) : null,
     centre: true,
     blackBox,
     heldOut,
+    beacon,
   });
 }
 
@@ -92,4 +98,46 @@ export async function vanillaSubspace(
     weight: await model.headWeight(),
     k: dimension,
   });
+}
+
+/** Images as a key names them. */
+export async function nameImages(dataset: Dataset): Promise<NamedImages> {
+  const { length } = dataset;
+  return { count: length, sha256: await hashDataset(dataset), first: dataset.id(0), last: dataset.id(length - 1) };
+}
+
+/**
+ * Sines up to this count as the same subspace. Another adapter's rounding turns directions whose variances are nearly equal; within
+ * that little there is nothing to gain, since carriers follow from the subspace's every bit.
+ */
+export const SAME_SUBSPACE = 0.05;
+
+/** A key's subspace beside the one that its marking network and its vanilla images give. */
+export interface RecomputedSubspace {
+  /** Whether the images are those that the key names. */
+  readonly sameImages: boolean;
+  /** See `subspaceDistance`. */
+  readonly sine: number;
+  /** Both: the images are those, and the sine is at most {@link SAME_SUBSPACE}. */
+  readonly same: boolean;
+}
+
+/**
+ * Computes a key's subspace again, with its marking network from the vanilla images that it names.
+ * @throws InputError if the key has no subspace or does not name its images, or as {@link vanillaSubspace} does
+ */
+export async function recomputeSubspace(
+  key: Key,
+  model: Model,
+  vanilla: VanillaImages,
+  options: InferenceOptions = {},
+): Promise<RecomputedSubspace> {
+  const basis = keyBasis(key);
+  const named = key.carriers.kind === 'subspace' ? key.carriers.vanilla : undefined;
+  if (!basis || !named) throw new InputError('the key names no images that its subspace was found on');
+  const { sha256 } = await nameImages(vanilla.dataset);
+  const again = await vanillaSubspace(model, vanilla, key.classes.length, key.carriers.dimension, options);
+  const sameImages = sha256 === named.sha256 && vanilla.dataset.length === named.count;
+  const sine = subspaceDistance(basis, again, key.carriers.dimension);
+  return { sameImages, sine, same: sameImages && sine <= SAME_SUBSPACE };
 }

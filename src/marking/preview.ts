@@ -128,7 +128,7 @@ async function asSaved({ dataset, codec, format }: PreviewOptions, index: number
   return decodeImage(codec, bytes, id, { maxPixels: Number.POSITIVE_INFINITY });
 }
 
-/** Images that a run with this seed marks before others, the classes in turn; damaged ones are passed over. */
+/** Images that the seed chooses, the classes in turn; damaged ones are passed over. They need not be those that a run marks. */
 async function choosePreviewed({
   dataset,
   model,

@@ -80,6 +80,22 @@ export function classIrrelevantSubspace(input: SubspaceInput): Float64Array {
   return basis;
 }
 
+/**
+ * How far two subspaces differ: the sine of the largest angle between a direction of one and its nearest in the other, 0 where they
+ * are the same, whatever bases they are given by; 1 where one has a direction that the other lacks altogether.
+ * @param a [k,d] orthonormal rows
+ * @param b [k,d] likewise
+ */
+export function subspaceDistance(a: Float64Array, b: Float64Array, k: number): number {
+  const d = a.length / k;
+  // The part of each row of b outside a: its largest singular value is the sine.
+  const outside = b.slice();
+  const along = multiplyTransposed(b, a, k, k, d);
+  subtract(outside, multiplyTransposed(along, transpose(a, k, d), k, d, k));
+  const { values } = symmetricEigen(multiplyTransposed(outside, outside, k, k, d), k);
+  return Math.sqrt(Math.min(1, Math.max(0, values[0])));
+}
+
 /** Features [N,d] → class means [K,d]. */
 function classMeans(features: Elements, labels: ArrayLike<number>, classCount: number, d: number): Float64Array {
   const means = new Float64Array(classCount * d);

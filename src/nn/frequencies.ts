@@ -26,7 +26,7 @@ export const frequencies = defineNetwork({
 });
 
 /** The first `count` patterns as rows [count, C·H·W]. Throws RangeError where images of this size have not so many. */
-function cosinePatterns(count: number, [C, H, W]: readonly [number, number, number]): Float32Array {
+export function cosinePatterns(count: number, [C, H, W]: readonly [number, number, number]): Float32Array {
   const pairs: (readonly [fy: number, fx: number])[] = [];
   for (let fy = 0; fy < H; fy++) for (let fx = fy === 0 ? 2 : 0; fx < W; fx += 2) pairs.push([fy, fx]);
   if (count > pairs.length) throw new RangeError(`images of ${W}x${H} have ${pairs.length} patterns, not ${count}`);

@@ -45,7 +45,7 @@ export const commit = defineCommand({
     if (reply === undefined && (request !== undefined || ca !== undefined))
       throw new UsageError('--request and --ca go with --reply');
     if (output !== undefined) await requireNewFile(output);
-    const key = await openKey(options.key);
+    const key = await openKey(options.key, { waiting: true });
     const imprint = options.marked === undefined ? await commitment(key) : await markedCommitment(key, options.marked);
     const of = options.marked === undefined ? 'key' : 'marked data set';
     const again = `radioactive commit --key ${options.key}${options.marked === undefined ? '' : ` --marked ${options.marked}`}`;

@@ -2,6 +2,8 @@ import { hashDataset } from '../../datasets/hash.ts';
 import { DEFAULT_COMBINATION } from '../../detection/detect_blackbox.ts';
 import { TEST_NAMES, TESTS } from '../../detection/tests.ts';
 import { UsageError } from '../../errors.ts';
+import { type Beacon, describeBeacon, drandRoundAt, QUICKNET } from '../../marking/beacon.ts';
+import { keyGuarantees } from '../../marking/guarantees.ts';
 import { type BlackBoxStatistic, commitment, type HeldOutImages, type Key, serializeKey } from '../../marking/key.ts';
 import {
   BLACK_BOX_SUBSPACE_DIMENSION,
@@ -19,6 +21,9 @@ import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../run
 import { defineCommand, flagOf, type Values } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
+
+/** Minutes to have the commitment stamped in before the beacon's round. */
+const DEFAULT_BEACON_DELAY = 60;
 
 /** What a key fixes of the black-box test. */
 const fixedOptions = {
@@ -45,6 +50,10 @@ const fixedOptions = {
     type: 'string',
     value: 'MODEL,…',
     description: 'likewise: the reference models that will be used; left open where absent',
+  },
+  labelOnly: {
+    type: 'flag',
+    description: 'likewise: suspects will be asked for the predicted class alone, not for scores',
   },
   ...probeRecipeOptions,
 } as const;
@@ -103,6 +112,20 @@ export const keygen = defineCommand({
       description: 'the images that suspects will be tested on: the key fixes them by their content',
     },
     heldOutSplit: { ...splitOption, default: 'test', description: 'likewise, of --held-out' },
+    awaitBeacon: {
+      type: 'string',
+      value: 'KIND',
+      choices: ['drand', 'time-stamp'],
+      description:
+        "public randomness to be mixed in later, so that nobody can say that you drew keys until one suited: a coming round of drand's quicknet, or the time stamp of this key's commitment; the key marks nothing before `complete`. Default: none, the key is ready at once",
+    },
+    beaconDelay: {
+      type: 'integer',
+      value: 'MINUTES',
+      minimum: 1,
+      maximum: 525_600,
+      description: `with --await-beacon drand: the round comes so much later, which leaves time to publish the commitment; default ${DEFAULT_BEACON_DELAY}`,
+    },
     heldOutName: {
       type: 'string',
       value: 'TEXT',
@@ -125,9 +148,14 @@ export const keygen = defineCommand({
       throw new UsageError('--held-out and --held-out-name say the same; give one');
     if (options.carriers === 'uniform' && options.dimension !== undefined)
       throw new UsageError('--dimension goes with --carriers subspace');
-    const stray = Object.keys(fixedOptions).find((name) => options[name as keyof typeof fixedOptions] !== undefined);
+    const stray = Object.keys(fixedOptions).find((name) => {
+      const value = options[name as keyof typeof fixedOptions];
+      return value !== undefined && value !== false;
+    });
     if (options.statistic === 'white-box' && stray !== undefined)
       throw new UsageError(`${flagOf(stray)} goes with --statistic black-box`);
+    if (options.beaconDelay !== undefined && options.awaitBeacon !== 'drand')
+      throw new UsageError('--beacon-delay goes with --await-beacon drand');
     const { classes, dataset } = await readClasses(options.classes, options.split, decodeOptions(options));
     const vanilla =
       options.vanilla === undefined
@@ -161,6 +189,7 @@ export const keygen = defineCommand({
         vanilla: images,
         ...(blackBox && { blackBox }),
         heldOut,
+        beacon: beaconOf(options),
         onProgress: (done) => display?.update(done),
         signal,
       });
@@ -178,6 +207,8 @@ export const keygen = defineCommand({
           model: key.model,
           statistic: key.statistic,
           heldOut,
+          beacon: key.beacon ?? null,
+          guarantees: keyGuarantees(key),
         },
         text: [
           `commitment ${published}`,
@@ -186,6 +217,7 @@ export const keygen = defineCommand({
           heldOut
             ? `to be tested on ${heldOut.kind === 'name' ? heldOut.name : `${heldOut.count} images, sha256 ${heldOut.sha256}`}`
             : 'to be tested on images that are left open',
+          ...nextSteps(key, options.output),
           `Keep ${options.output} secret; publish the commitment before the data. ${register} will list every test: keep it with the key.`,
         ].join('\n'),
       };
@@ -194,6 +226,39 @@ export const keygen = defineCommand({
     }
   },
 });
+
+function beaconOf(options: {
+  readonly awaitBeacon?: 'drand' | 'time-stamp' | undefined;
+  readonly beaconDelay?: number | undefined;
+}): Beacon | null {
+  if (options.awaitBeacon === undefined) return null;
+  if (options.awaitBeacon === 'time-stamp') return { kind: 'time-stamp' };
+  const minutes = options.beaconDelay ?? DEFAULT_BEACON_DELAY;
+  return { kind: 'drand', chain: QUICKNET.chain, round: drandRoundAt(new Date(Date.now() + 60_000 * minutes)) };
+}
+
+/** What is still to do, and what a key without a beacon lacks. */
+function nextSteps({ beacon }: Key, file: string): string[] {
+  if (!beacon)
+    return [
+      'no beacon: the key is ready, and nobody can tell that you did not draw keys until one suited; --await-beacon rules that out',
+    ];
+  const stamp = `radioactive commit --key ${file} -o ${file.replace(/\.key$/, '')}.tsq`;
+  if (beacon.kind === 'time-stamp')
+    return [
+      'The key has no carriers before its commitment is stamped:',
+      `  ${stamp}, which says how, then`,
+      `  radioactive complete --key ${file} --beacon REPLY.tsr --ca CERTIFICATES-OF-THE-AUTHORITY.pem`,
+    ];
+  const { round, chain } = beacon;
+  return [
+    `The key has no carriers before ${describeBeacon(beacon)}. Have its commitment stamped, or publish it, before that time:`,
+    `  ${stamp}`,
+    'and afterwards:',
+    `  curl https://api.drand.sh/${chain}/public/${round} -o round.json`,
+    `  radioactive complete --key ${file} --beacon round.json`,
+  ];
+}
 
 async function fixBlackBox(
   options: Values<typeof fixedOptions>,
@@ -207,6 +272,7 @@ async function fixBlackBox(
     perClass: options.perClass ?? DEFAULT_PROBES_PER_CLASS,
     recipe: probeRecipe(options, probeRecipeFor(config)),
     references,
+    scores: options.labelOnly ? 'labels' : 'scores',
   };
 }
 

@@ -2,6 +2,7 @@
 import { version } from '../../version.ts';
 import { calibrate } from './calibrate.ts';
 import { commit } from './commit.ts';
+import { complete } from './complete.ts';
 import { demo } from './demo.ts';
 import { detect } from './detect.ts';
 import { doctor } from './doctor.ts';
@@ -36,6 +37,7 @@ await runProgram(
       probes,
       detect,
       commit,
+      complete,
       verify,
       report,
       calibrate,

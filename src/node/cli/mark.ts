@@ -37,13 +37,13 @@ export const mark = defineCommand({
       required: true,
       minimum: 0,
       maximum: 1,
-      description: "share of each class's images to mark",
+      description: "share of each class's images to mark, one at least; the key's secret decides which",
     },
     hardest: {
       type: 'string',
       value: 'CLASSIFIER',
       description:
-        'mark the images of each class that this model of the same classes, trained on others, finds hardest; they leave much more of a trace. Default: images at random',
+        'draw the images to mark from those of each class that this model of the same classes, trained on others, finds hardest, three times as many: they leave more of a trace. Default: from all',
     },
     output: {
       type: 'string',

@@ -57,7 +57,10 @@ export const recipeOptions = {
     default: 'same',
     description: "what the original's features are taken of; evaluation is the authors' way",
   },
-  seed: numberOption(marking.seed, { default: 0, description: 'of the choice of images and of the crops' }),
+  seed: numberOption(marking.seed, {
+    default: 0,
+    description: 'of the crops, and of the images that preview takes; which images are marked the key decides',
+  }),
 } as const;
 
 /** How probes are marked. What is not given is as the key fixes it, or else the default. */
@@ -73,7 +76,7 @@ export const probeRecipeOptions = {
   lr: numberOption(marking.learningRate, { description: 'step size, in normalised pixel units' }),
   lambdaFeatures: numberOption(marking.lambdaFeatures, { description: "weight of the features' whole change" }),
   lambdaImage: numberOption(marking.lambdaImage, { description: "weight of the image's change" }),
-  seed: numberOption(marking.seed, { description: 'of the choice of images' }),
+  seed: numberOption(marking.seed, { description: 'of the choice of the probe images' }),
 } as const;
 
 /** How a network is trained. What is not given is the default of the setting. */

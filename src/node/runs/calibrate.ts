@@ -5,7 +5,7 @@ import { arraysOf, heldOutFeatures } from '../../detection/detect.ts';
 import { keyCombination, probeResponses } from '../../detection/detect_blackbox.ts';
 import { DEFAULT_FRESH_KEYS } from '../../detection/fresh_keys.ts';
 import type { Calibration } from '../../detection/statistic.ts';
-import { keyAlignment, keyCarriers } from '../../marking/key.ts';
+import { keyAlignment, keyCarriers, keySource } from '../../marking/key.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../../marking/keygen.ts';
 import { classIrrelevantSubspace } from '../../marking/subspace.ts';
 import type { RunContext } from './context.ts';
@@ -119,6 +119,7 @@ async function whiteBox(files: Extract<CalibrationFiles, { test: 'white-box' }>,
         carriers,
         ...(key ? keyAlignment(key) : { centre: true }),
         keys,
+        ...(key && { like: await keySource(key) }),
         onProgress: (done) => testing.update(done),
         signal,
       });

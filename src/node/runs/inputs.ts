@@ -4,7 +4,7 @@ import type { Dataset } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
 import { IntegrityError, RadioactiveError } from '../../errors.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
-import { checkKeyMatches, type Key, parseKey } from '../../marking/key.ts';
+import { checkKeyMatches, type Key, keySource, parseKey } from '../../marking/key.ts';
 import { type NamedManifest, VanillaImages } from '../../marking/vanilla.ts';
 import { type ConfigOverrides, describeInferred } from '../../nn/model_file.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
@@ -15,9 +15,19 @@ import { readBytes } from '../files/files.ts';
 import type { RunContext } from './context.ts';
 import { type OpenedModel, openModel } from './open_model.ts';
 
-/** Reads a key's file. Throws InputError or IntegrityError where it is none, or damaged. */
-export async function openKey(path: string): Promise<Key> {
-  return await parseKey(new TextDecoder().decode(await readBytes(path)), path);
+/**
+ * Reads a key's file. Throws InputError or IntegrityError where it is none, or damaged.
+ *
+ * @param waiting take a key that waits for its beacon too; others are refused before any long work
+ */
+export async function openKey(path: string, { waiting = false } = {}): Promise<Key> {
+  const key = await parseKey(new TextDecoder().decode(await readBytes(path)), path);
+  try {
+    if (!waiting) await keySource(key);
+  } catch (error) {
+    throw error instanceof InputError ? new InputError(`${path}: ${error.message}`, { cause: error }) : error;
+  }
+  return key;
 }
 
 /** Opens a model file, and tells what it does not say itself. */

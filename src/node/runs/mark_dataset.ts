@@ -15,6 +15,7 @@ import { merkleRoot } from '../../datasets/merkle.ts';
 import { type Selection, selectLargest, selectStratified } from '../../datasets/select.ts';
 import { InputError } from '../../errors.ts';
 import { hashAside, hashBytes } from '../../formats/sha256.ts';
+import { chooseForMarking } from '../../marking/choice.ts';
 import { hardness } from '../../marking/hardness.ts';
 import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
 import { type MarkingRecipe, recipeRecord } from '../../marking/recipe.ts';
@@ -36,7 +37,7 @@ export interface MarkDatasetOptions {
   readonly dataset: Dataset;
   /** Share of each class's images to mark. */
   readonly fraction: number;
-  /** Mark the images that this classifier of the same classes finds hardest, see `hardness`; absent: images at random. */
+  /** Mark images among those that this classifier of the same classes finds hardest, see `hardness`; absent: among all. */
   readonly hardest?: { readonly classifier: Model; readonly sha256: string } | undefined;
   /** How they are marked. */
   readonly recipe: MarkingRecipe;
@@ -79,9 +80,10 @@ export interface MarkDatasetOptions {
  * the carrier) is measured on the saved file, decoded again; the radius holds before a lossy encoding. Images keep their sizes;
  * images of nearly one size share a batch.
  *
- * Which images are marked is decided by the seed over all items of a class, sound or not, so that a damaged file changes nothing
- * for the others: it is reported, and copied if it can be read. With `hardest` a classifier decides, and a
- * damaged file is never chosen.
+ * Which images are marked is decided by the key's secret, see `chooseForMarking`, over all items of a class, sound or not, so that a
+ * damaged file changes nothing for the others: it is reported, and copied if it can be read. With `hardest`
+ * the secret chooses among those that a classifier finds hardest. For keys of version 1 to 3 the recipe's seed decides, or the
+ * classifier alone.
  *
  * Killed at any moment and started again with the same arguments, it goes on and ends with the same bytes: every image is
  * journalled once it is safely written, and the folder gets its name only when it is complete.
@@ -105,7 +107,7 @@ async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): P
   const markedBefore = await openIfMarked(dataset.root);
   if (markedBefore) options.onMarkedBefore?.(markedBefore.path);
   const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
-  const { selected, rest } = await stopwatch.time('choosing', choose(options, faults));
+  const { selected, rest } = await stopwatch.time('choosing', choose(options, sha256, faults));
   if (selected.length === 0)
     throw new InputError(`${dataset.path}: a fraction of ${fraction} marks no image; give a larger one`);
   const head = {
@@ -249,13 +251,21 @@ async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<S
   return { sha256: await hashDataset(dataset), pixels, faults };
 }
 
-/** Which items are marked. */
-async function choose(options: MarkDatasetOptions, faults: Map<number, string>): Promise<Selection> {
-  const { dataset, fraction, hardest, recipe, signal } = options;
+/** Which items are marked: by the secret; for keys of version 1 to 3 by the seed, or the hardest. */
+async function choose(
+  options: MarkDatasetOptions,
+  dataSha256: string,
+  faults: Map<number, string>,
+): Promise<Selection> {
+  const { key, dataset, fraction, hardest, recipe, signal } = options;
+  const { labels } = dataset;
+  const values =
+    hardest && (await hardness(hardest.classifier, dataset, faults, { signal, onProgress: options.onChoose }));
+  if (key.version >= 4) return await chooseForMarking({ key, labels, fraction, dataSha256, hardness: values });
   const classCount = dataset.classes.length;
-  if (!hardest) return selectStratified(dataset.labels, classCount, { fraction }, recipe.seed);
-  const values = await hardness(hardest.classifier, dataset, faults, { signal, onProgress: options.onChoose });
-  return selectLargest(dataset.labels, classCount, { fraction }, values);
+  return values
+    ? selectLargest(labels, classCount, { fraction }, values)
+    : selectStratified(labels, classCount, { fraction }, recipe.seed);
 }
 
 /**

@@ -61,7 +61,7 @@ export async function runVerification(
   files: VerificationFiles,
   { progress, signal }: Pick<RunContext, 'progress' | 'signal'>,
 ): Promise<Verification> {
-  const key = await openKey(files.key);
+  const key = await openKey(files.key, { waiting: true });
   const { decode } = files;
   const open = ({ path, split }: DatasetFiles, keepFaults = false) =>
     openDataset(path, { split, classes: key.classes, keepFaults, ...(decode && { decode }) });
