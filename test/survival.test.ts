@@ -185,10 +185,15 @@ describe('a folder with hostile files among its photographs', () => {
     ).toBe(0);
     const without = parseManifest(readFileSync(at('without.private/manifest.json'), 'utf8'), 'manifest');
     expect(without.source.count).toBe(manifest.source.count);
+    // Which are marked depends on all bytes of the data set.
+    let both = 0;
     for (const image of manifest.images) {
-      const { sha256, gain } = without.images.find(({ id }) => id === image.id)!;
-      expect({ sha256, gain }).toEqual({ sha256: image.sha256, gain: image.gain });
+      const other = without.images.find(({ id }) => id === image.id);
+      if (!other) continue;
+      both++;
+      expect({ sha256: other.sha256, gain: other.gain }).toEqual({ sha256: image.sha256, gain: image.gain });
     }
+    expect(both).toBeGreaterThan(10);
   });
 
   it('is refused by commands that need every image, at its first bad file', async () => {

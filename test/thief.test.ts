@@ -74,7 +74,7 @@ async function original(index: number, format: 'jpeg' | 'png' | 'webp'): Promise
     })
     .toBuffer();
   // Previews behind the end, as cameras put them.
-  return random.below(2) ? Buffer.concat([file, Buffer.from('preview')]) : file;
+  return Buffer.concat([file, Buffer.alloc(1 + random.below(9), 'preview')]);
 }
 
 const FORMATS = { mixed: ['jpeg', 'png', 'webp'], jpeg: ['jpeg'], png: ['png'], idx: [] } as const;

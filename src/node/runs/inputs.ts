@@ -2,7 +2,7 @@
 
 import type { Dataset } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
-import { IntegrityError, RadioactiveError } from '../../errors.ts';
+import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import { checkKeyMatches, type Key, keySource, parseKey } from '../../marking/key.ts';
 import { type NamedManifest, VanillaImages } from '../../marking/vanilla.ts';
