@@ -555,8 +555,8 @@ describe('from a test to its report', () => {
     const [program, name, ...args] = commands[0].command.replaceAll('\\\n', ' ').split(/ +/);
     expect([program, name]).toEqual(['radioactive', 'verify']);
     const { json, exitCode } = await run(verifyCommand, args.join(' '));
-    expect(exitCode).toBeUndefined();
-    expect((json as Verification).checks.filter(({ ok }) => ok !== true).map(({ check }) => check)).toEqual([
+    expect(exitCode).toBe(7);
+    expect((json as Verification).checks.filter(({ state }) => state !== 'ok').map(({ check }) => check)).toEqual([
       'time stamp',
     ]);
     expect(commands[1].command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);
@@ -573,16 +573,16 @@ describe('from a test to its report', () => {
     );
     expect(marked.exitCode).toBe(3);
     const { json } = await run(verifyCommand, '--key @owner.key --marked @mixed-marked --original @mixed');
-    const said = new Map((json as Verification).checks.map(({ check, ok }) => [check, ok]));
+    const said = new Map((json as Verification).checks.map(({ check, state }) => [check, state]));
     for (const check of ['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'])
-      expect([check, said.get(check)]).toEqual([check, true]);
+      expect([check, said.get(check)]).toEqual([check, 'ok']);
     const made = await report('@evidence --marked @mixed-marked --original @mixed -o @mixed.json');
     expect(made.marked).toMatchObject({ marked: 12, of: 15 });
     // What was changed since is found, and does not keep the rest from being checked.
     const { images } = JSON.parse(readFileSync(at('mixed-marked/manifest.json'), 'utf8'));
     writeFileSync(at(`mixed-marked/${images[0].id}`), '');
     const again = await run(verifyCommand, '--key @owner.key --marked @mixed-marked --original @mixed');
-    const failed = (again.json as Verification).checks.filter(({ ok }) => ok === false);
+    const failed = (again.json as Verification).checks.filter(({ state }) => state === 'failed');
     expect(failed.map(({ check }) => check)).toEqual(['marked images', 'change and PSNR']);
     expect(failed[1].detail).toContain(`${images[0].id}: `);
   });
@@ -605,11 +605,29 @@ describe('from a test to its report', () => {
 
   it('shows checks that failed', async () => {
     const found = JSON.parse(readFileSync(at('verification.json'), 'utf8'));
-    found.checks[0] = { check: 'commitment', ok: false, detail: 'published was another' };
-    writeFileSync(at('failed.json'), JSON.stringify({ ...found, failed: 1 }));
+    found.checks[0] = { ...found.checks[0], state: 'failed', detail: 'published was another', needs: null };
+    // How many failed is counted, whatever the file says.
+    writeFileSync(at('failed.json'), JSON.stringify(found));
     const made = await report('@evidence --verification @failed.json -o @failed.html');
     expect(made.headline).toContain('not all that this rests on holds');
+    expect(made.verification!.failed).toBe(1);
     expect(soundPage(readFileSync(at('failed.html'), 'utf8')).text()).toContain('✗ failed');
+  });
+
+  it('reads verifications of version 1', async () => {
+    const { checks, ...found } = JSON.parse(readFileSync(at('verification.json'), 'utf8'));
+    const old = checks.map(({ check, detail }: { check: string; detail: string }, i: number) => ({
+      check,
+      ok: [true, false, null][i % 3],
+      detail,
+    }));
+    writeFileSync(at('first-version.json'), JSON.stringify({ ...found, version: 1, checks: old }));
+    const made = await report('@evidence --verification @first-version.json -o @first-version.html');
+    expect(made.verification!.checks.slice(0, 3).map(({ state, needs }) => [state, needs !== null])).toEqual([
+      ['ok', false],
+      ['failed', false],
+      ['not checked', true],
+    ]);
   });
 
   it.each([

@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Check } from '../src/evidence/verify.ts';
+import type { Check } from '../src/evidence/check.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
@@ -63,15 +63,17 @@ async function verify(line: string, exitCode: number): Promise<Record<string, Ch
   return Object.fromEntries(checks.map((check) => [check.check, check]));
 }
 const failedOf = (table: Record<string, Check>): string[] =>
-  Object.values(table).flatMap(({ check, ok }) => (ok === false ? [check] : []));
+  Object.values(table).flatMap(({ check, state }) => (state === 'failed' ? [check] : []));
 
 describe('from keygen to verify', () => {
   it('holds what was made', async () => {
     expect(keygen.heldOut).toMatchObject({ kind: 'content', count: 60 });
-    const table = await verify(`${ALL} --commitment ${keygen.commitment}`, 0);
+    const table = await verify(`${ALL} --commitment ${keygen.commitment}`, 7);
+    expect(table['time stamp'].needs).toContain('--reply');
+    expect(await verify(`${ALL} --commitment ${keygen.commitment} --partial`, 0)).toEqual(table);
     expect(
       Object.values(table)
-        .filter(({ ok }) => ok === null)
+        .filter(({ state }) => state === 'not checked')
         .map(({ check }) => check),
     ).toEqual(['time stamp']);
     expect(Object.keys(table)).toEqual([
@@ -87,16 +89,17 @@ describe('from keygen to verify', () => {
   });
 
   it('says what cannot be checked without the material', async () => {
-    const table = await verify('--key @owner.key', 0);
-    expect(Object.values(table).map(({ check, ok }) => [check, ok])).toEqual([
-      ['commitment', null],
-      ['subspace', true],
-      ['marking network', null],
-      ['time stamp', null],
-      ['marked images', null],
-      ['result', null],
-      ['register', true],
+    const table = await verify('--key @owner.key', 7);
+    expect(Object.values(table).map(({ check, state }) => [check, state])).toEqual([
+      ['commitment', 'not checked'],
+      ['subspace', 'ok'],
+      ['marking network', 'not checked'],
+      ['time stamp', 'not checked'],
+      ['marked images', 'not checked'],
+      ['result', 'not checked'],
+      ['register', 'ok'],
     ]);
+    for (const { state, needs } of Object.values(table)) expect(needs !== null).toBe(state === 'not checked');
   });
 
   it('finds what was changed, each with its own row', async () => {
@@ -192,7 +195,7 @@ describe('tests are counted', () => {
     const other = await runJson(`${DETECT} --data @others`);
     expect(other).toMatchObject({ primary: false, register: { looks: 3 } });
     expect(other.deviations).toEqual([expect.stringContaining('the key fixes 60 images')]);
-    const table = await verify(ALL, 0);
+    const table = await verify(ALL, 7);
     expect(table.entry.detail).toMatch(/^the result is entry 1 of 3, unchanged; corrected for all of them/);
   });
 

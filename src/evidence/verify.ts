@@ -11,18 +11,12 @@ import { hashBytes } from '../formats/sha256.ts';
 import { commitment, type Key, keyCarriers } from '../marking/key.ts';
 import type { ProbeManifest } from '../marking/probe_manifest.ts';
 import { derive } from '../random.ts';
+import { type Check, compared, failed, notChecked, passed } from './check.ts';
 import { datasetCommitment, type MarkedFolder } from './commitment.ts';
 import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, parseRegister, type Register } from './register.ts';
 import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
 import { stampedHash, verifyReply } from './timestamp.ts';
-
-/** One row of the table. `ok` is null where the material for it was not given. */
-export interface Check {
-  readonly check: string;
-  readonly ok: boolean | null;
-  readonly detail: string;
-}
 
 /** A file as it was read, with where it is for messages. */
 export interface NamedBytes {
@@ -85,17 +79,11 @@ export async function verifyEvidence(options: VerifyOptions): Promise<Check[]> {
   ];
 }
 
-const passed = (check: string, detail: string): Check => ({ check, ok: true, detail });
-const failed = (check: string, detail: string): Check => ({ check, ok: false, detail });
-const unknown = (check: string, detail: string): Check => ({ check, ok: null, detail });
-const compared = (check: string, ok: boolean, good: string, bad: string): Check =>
-  ok ? passed(check, good) : failed(check, bad);
-
 async function checkKey({ key, published, model: file }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
   const { carriers, model } = key;
   return [
     published === undefined
-      ? unknown('commitment', `the key's is ${keyCommitment}; give what was published with --commitment`)
+      ? notChecked('commitment', `the key's is ${keyCommitment}`, 'what was published: --commitment HEX')
       : compared(
           'commitment',
           published === keyCommitment,
@@ -107,7 +95,7 @@ async function checkKey({ key, published, model: file }: VerifyOptions, keyCommi
       ? passed('subspace', `${carriers.dimension} orthonormal directions, sha256 ${carriers.basisSha256}`)
       : passed('subspace', 'none: carriers are drawn in the whole feature space'),
     file === undefined
-      ? unknown('marking network', `the key's has sha256 ${model.sha256}; give its file with --model`)
+      ? notChecked('marking network', `the key's has sha256 ${model.sha256}`, 'its file: --model MARKER')
       : compared(
           'marking network',
           file.sha256 === model.sha256,
@@ -118,7 +106,8 @@ async function checkKey({ key, published, model: file }: VerifyOptions, keyCommi
 }
 
 async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
-  if (!replies) return [unknown('time stamp', 'give the replies of the authority with --reply and --ca')];
+  if (!replies)
+    return [notChecked('time stamp', 'none was given', "the authority's replies: --reply FILE.tsr --ca FILE.pem")];
   const known = new Map([[keyCommitment, 'key']]);
   if (marked) known.set(datasetCommitment(marked.folder), 'marked data set');
   return await Promise.all(
@@ -134,7 +123,11 @@ async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommit
         const by = `the ${of}'s commitment was there at ${stamp.time}, says ${stamp.authority}`;
         return stamp.root
           ? passed('time stamp', `${by}; trusted is ${stamp.root.subject}, sha256 ${stamp.root.sha256}`)
-          : unknown('time stamp', `${by}; whether to trust that is open: give --ca`);
+          : notChecked(
+              'time stamp',
+              `${by}; whether to trust that is open`,
+              "the authority's certificate, from the authority: --ca FILE.pem",
+            );
       } catch (error) {
         if (error instanceof IntegrityError) return failed('time stamp', error.message);
         throw error;
@@ -145,7 +138,7 @@ async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommit
 
 async function checkMarked(options: VerifyOptions, keyCommitment: string): Promise<Check[]> {
   const { key, marked } = options;
-  if (!marked) return [unknown('marked images', 'give the marked data set with --marked')];
+  if (!marked) return [notChecked('marked images', 'none were given', 'the marked data set: --marked OUT')];
   const { manifest } = marked.folder;
   const { dataset } = marked;
   const indexOf = new Map(Array.from({ length: dataset.length }, (_, index) => [dataset.id(index), index]));
@@ -197,7 +190,14 @@ async function checkClaims(
   { original, sample, onProgress, signal }: VerifyOptions,
   { folder: { manifest }, dataset }: NonNullable<VerifyOptions['marked']>,
 ): Promise<Check[]> {
-  if (!original) return [unknown('change and PSNR', 'give the unmarked data set with --original')];
+  if (!original)
+    return [
+      notChecked(
+        'change and PSNR',
+        'nothing to compare the marked images with',
+        'the unmarked data set: --original DATASET',
+      ),
+    ];
   const source = await hashDataset(original);
   const checks = [
     compared(
@@ -246,7 +246,7 @@ async function checkClaims(
 
 async function checkResult(options: VerifyOptions, keyCommitment: string): Promise<Check[]> {
   const { key, result, heldOut } = options;
-  if (!result) return [unknown('result', 'give the result of a test with --result')];
+  if (!result) return [notChecked('result', 'none was given', 'the result of a test: --result FILE.json')];
   const { value } = result;
   const carriers = hashCarriers((await keyCarriers(key)).coordinates);
   const fixed = key.heldOut ?? null;
@@ -271,9 +271,10 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
           `those that the key fixed: ${images}`,
           `the key fixed sha256 ${fixed.sha256}, tested on ${images}`,
         )
-      : unknown(
+      : notChecked(
           'test images',
           `the key ${fixed ? `only says ${JSON.stringify(fixed.name)}` : 'left them open'}; tested on ${images}`,
+          'nothing afterwards: a key made with keygen --held-out names them',
         ),
     ...(await checkHeldOut(options, value, heldOut)),
     ...(await checkProbes(options, value)),
@@ -283,7 +284,10 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
 
 /** The held-out images are those of the result, and none of them is a marked one. */
 async function checkHeldOut({ marked }: VerifyOptions, value: Result, heldOut: Dataset | undefined): Promise<Check[]> {
-  if (!heldOut) return [];
+  if (!heldOut)
+    return value.test === 'black-box'
+      ? []
+      : [notChecked('held-out files', 'the images that were tested on were not given', 'those images: --data HELDOUT')];
   const sha256 = await hashDataset(heldOut);
   const published = new Set(marked?.folder.manifest.images.map((image) => image.sha256));
   let both = 0;
@@ -300,7 +304,11 @@ async function checkHeldOut({ marked }: VerifyOptions, value: Result, heldOut: D
 
 async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Result): Promise<Check> {
   if (arrays === undefined || !value.saved)
-    return unknown('statistics', 'detect --save keeps the arrays; give their folder with --features');
+    return notChecked(
+      'statistics',
+      'the arrays that the test was made from were not given',
+      'the folder that detect --save made: --features DIR',
+    );
   const { saved } = value;
   const changed = Object.entries(saved).find(
     ([name, sha256]) => Object.hasOwn(arrays.files, name) && hashBytes(arrays.files[name]) !== sha256,
@@ -348,7 +356,7 @@ function numbersOf(found: Finding | Result): number[] {
 /** The probes' images are those that `probes.json` tells of, within the radius of their vanilla versions. */
 async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Result): Promise<Check[]> {
   if (value.test !== 'black-box') return [];
-  if (!probes) return [unknown('probes', 'give their folder with --probes')];
+  if (!probes) return [notChecked('probes', 'their images were not given', 'their folder: --probes PROBES')];
   const { manifest, sha256 } = probes;
   const images = probes.dataset;
   const found = await hashDataset(images);
@@ -373,7 +381,8 @@ async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Res
 }
 
 async function checkRegister({ register, result }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
-  if (register === undefined) return [unknown('register', 'give the list of tests with --register')];
+  if (register === undefined)
+    return [notChecked('register', 'none was given', "the owner's list of tests: --register FILE")];
   let found: Register;
   try {
     found = parseRegister(register.text, register.path, keyCommitment);

@@ -266,9 +266,9 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
   const checks = verification?.checks ?? [];
   /** What verify says under some names: fails if one does, holds if all do. */
   const verified = (names: readonly string[]): Omit<Assumption, 'assumption'> | undefined => {
-    const rows = checks.filter(({ check, ok }) => names.includes(check) && ok !== null);
+    const rows = checks.filter(({ check, state }) => names.includes(check) && state !== 'not checked');
     if (rows.length === 0) return undefined;
-    const failed = rows.filter(({ ok }) => ok === false);
+    const failed = rows.filter(({ state }) => state === 'failed');
     const told = failed.length > 0 ? failed : rows;
     return { check: `Verified: ${told.map(({ detail }) => detail).join('; ')}.`, holds: failed.length === 0 };
   };
@@ -330,7 +330,7 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
     {
       assumption: 'The images tested on were never marked',
       // Verify compares with marked images where it is given some.
-      ...((checks.some(({ check, ok }) => check === 'marked images' && ok !== null) &&
+      ...((checks.some(({ check, state }) => check === 'marked images' && state !== 'not checked') &&
         verified(['held-out files'])) || {
         check:
           'The program refuses images that a manifest beside them lists as marked. Whether copies of marked images are among them can be verified with the marked data set.',
