@@ -8,11 +8,12 @@ import type { Finding } from '../detection/statistic.ts';
 import { type Retested, TESTS } from '../detection/tests.ts';
 import { InputError, IntegrityError } from '../errors.ts';
 import { hashBytes } from '../formats/sha256.ts';
-import { commitment, type Key, keyCarriers } from '../marking/key.ts';
+import { awaitsBeacon, commitment, type Key, keyBeacon, keyCarriers } from '../marking/key.ts';
 import type { ProbeManifest } from '../marking/probe_manifest.ts';
 import { derive } from '../random.ts';
 import { type Check, compared, failed, notChecked, passed } from './check.ts';
 import { datasetCommitment, type MarkedFolder } from './commitment.ts';
+import { nearlyEqual, selfContradictions, timeContradictions } from './consistency.ts';
 import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, parseRegister, type Register } from './register.ts';
 import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
@@ -60,9 +61,6 @@ export interface VerifyOptions extends Evidence {
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
-
-/** Numbers that are computed again may differ by the rounding of another machine's logarithms. */
-const RELATIVE_TOLERANCE = 1e-9;
 
 /**
  * Checks everything that the material at hand allows, and says of the rest what is missing. A check that fails stops none of the
@@ -264,6 +262,7 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
       `drawn again from the secret: sha256 ${carriers}`,
       `drawn from the secret they have sha256 ${carriers}, the result says ${value.carriers.sha256}`,
     ),
+    checkItself(value),
     fixed?.kind === 'content'
       ? compared(
           'test images',
@@ -279,6 +278,35 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
     ...(await checkHeldOut(options, value, heldOut)),
     ...(await checkProbes(options, value)),
     await checkStatistics(options, value),
+  ];
+}
+
+/** The result's own numbers, as far as they follow from each other. */
+function checkItself(value: Result): Check {
+  const wrong = selfContradictions(value);
+  return compared(
+    'result against itself',
+    wrong.length === 0,
+    'its p-values follow from each other, from its cosines or ranks and from the number of tests',
+    wrong.slice(0, 3).join('; '),
+  );
+}
+
+/** All times against each other. They are what the files say: only a time stamp is another's word. */
+async function checkTimes({ key, result }: VerifyOptions, register: Register | undefined): Promise<Check[]> {
+  if (!result) return [];
+  const beacon = awaitsBeacon(key) ? null : await keyBeacon(key);
+  const wrong = timeContradictions(result.value, { beacon: beacon?.time, register });
+  const { created } = result.value.key;
+  if (created !== key.created)
+    wrong.push(`the result says that the key was made at ${created}, the key ${key.created}`);
+  return [
+    compared(
+      'times',
+      wrong.length === 0,
+      `in order, as the files say them: key ${key.created}${beacon ? `, beacon ${beacon.time}` : ''}, test ${result.value.time}`,
+      wrong.slice(0, 3).join('; '),
+    ),
   ];
 }
 
@@ -327,7 +355,7 @@ async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Re
   const same =
     foreign === undefined &&
     ours.length === theirs.length &&
-    ours.every((x, i) => Object.is(x, theirs[i]) || close(x, theirs[i]));
+    ours.every((x, i) => Object.is(x, theirs[i]) || nearlyEqual(x, theirs[i]));
   return compared(
     'statistics',
     same,
@@ -335,10 +363,6 @@ async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Re
     `computed again ${from}, log10 p is ${finding.log10p}; the result says ${numberOf(value.log10p)}, or a class ${foreign === undefined ? 'differs' : `or ${foreign} differ`}`,
   );
 }
-
-/** Whether two numbers are equal but for rounding. */
-const close = (a: number, b: number): boolean =>
-  a === b || Math.abs(a - b) <= RELATIVE_TOLERANCE * Math.max(1, Math.abs(a));
 
 /** All numbers of a finding that follow from the arrays: of every statistic, and of every class. */
 function numbersOf(found: Finding | Result): number[] {
@@ -380,14 +404,16 @@ async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Res
   ];
 }
 
-async function checkRegister({ register, result }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
+async function checkRegister(options: VerifyOptions, keyCommitment: string): Promise<Check[]> {
+  const { register, result } = options;
   if (register === undefined)
     return [notChecked('register', 'none was given', "the owner's list of tests: --register FILE")];
   let found: Register;
   try {
     found = parseRegister(register.text, register.path, keyCommitment);
   } catch (error) {
-    if (error instanceof IntegrityError) return [failed('register', error.message)];
+    if (error instanceof IntegrityError)
+      return [failed('register', error.message), ...(await checkTimes(options, undefined))];
     throw error;
   }
   const { looks, withKey, begun } = found;
@@ -401,6 +427,7 @@ async function checkRegister({ register, result }: VerifyOptions, keyCommitment:
     ),
   ];
   if (!result) return checks;
+  checks.push(...(await checkTimes(options, found)));
   const { value, json } = result;
   const entry = looks[value.register.entry - 1];
   const same =
