@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,13 +80,23 @@ describe('from keygen to verify', () => {
     expect(Object.keys(table)).toEqual([
       ...['commitment', 'subspace', 'marking network', 'time stamp'],
       ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
-      ...['result', 'carriers', 'test images', 'held-out files', 'statistics', 'register', 'entry'],
+      ...[
+        'result',
+        'carriers',
+        'result against itself',
+        'test images',
+        'held-out files',
+        'statistics',
+        'register',
+        'times',
+        'entry',
+      ],
     ]);
     expect(table['Merkle root'].detail).toBe(mark.merkleRoot);
     expect(table.manifest.detail).toContain(mark.commitment);
     expect(table['change and PSNR'].detail).toMatch(/^6 of 6 /);
     const text = await runLine(`verify ${ALL}`);
-    expect(text.stdout).toMatch(/\n\n14 ok, 0 failed, 2 not checked\n$/);
+    expect(text.stdout).toMatch(/\n\n16 ok, 0 failed, 2 not checked\n$/);
   });
 
   it('says what cannot be checked without the material', async () => {
@@ -154,6 +165,7 @@ describe('from keygen to verify', () => {
     // The result and what it was made from.
     const better = changed('evidence/result.json', replaced(/"log10p": -?[\d.e-]+/, '"log10p": -44'));
     expect(await failures(`${ALL.replace('@evidence/result.json', `@${better}`)} --features @evidence`)).toEqual([
+      'result against itself',
       'statistics',
       'entry',
     ]);
@@ -172,6 +184,35 @@ describe('from keygen to verify', () => {
     const lines = readFileSync(at('owner.key.register.jsonl'), 'utf8').split('\n');
     const cut = changed('owner.key.register.jsonl', () => `${lines.slice(0, 2).join('\n')}\n`, 'cut.jsonl');
     expect(await failures(`${ALL} --register @${cut}`)).toEqual(['register']);
+  });
+
+  it('finds a headline that its own statistic contradicts, and times that cannot be, without any array', async () => {
+    const edit = (name: string, change: (result: Record<string, unknown>) => object) =>
+      writeFileSync(at(name), JSON.stringify(change(JSON.parse(readFileSync(at('evidence/result.json'), 'utf8')))));
+    const failures = async (name: string) => failedOf(await verify(`--key @owner.key --result @${name}`, 6));
+    edit('headline.json', ({ saved: _, ...rest }) => ({ ...rest, log10p: -50 }));
+    expect(await failures('headline.json')).toEqual(['result against itself', 'entry']);
+    edit('early.json', ({ saved: _, ...rest }) => ({ ...rest, time: '2001-01-01T00:00:00.000Z' }));
+    expect(await failures('early.json')).toEqual(['times', 'entry']);
+    for (const name of ['headline', 'early'])
+      expect((await runLine(`report @${name}.json -o @${name}.html`)).exitCode).toBe(6);
+    // A list that was begun after the test it has, its chain being whole.
+    const lines = readFileSync(at('owner.key.register.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const chain = lines
+      .slice(0, -1)
+      .map((line, i) => (i === 0 ? { ...line, begun: '2099-01-01T00:00:00.000Z' } : line));
+    const texts: string[] = [];
+    const hash = (text: string) => createHash('sha256').update(text).digest('hex');
+    for (const line of chain)
+      texts.push(JSON.stringify(texts.length === 0 ? line : { ...line, previous: hash(texts.at(-1)!) }));
+    const last = JSON.stringify({ entries: chain.length - 1, head: hash(texts.at(-1)!) });
+    writeFileSync(at('begun-2099.jsonl'), `${[...texts, last].join('\n')}\n`);
+    const table = await verify(`--key @owner.key --result @evidence/result.json --register @begun-2099.jsonl`, 6);
+    expect(table.times.detail).toContain('the test was made at');
+    expect(failedOf(table)).toContain('times');
   });
 
   it('verifies nothing of files that are none', async () => {

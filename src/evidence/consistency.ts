@@ -84,7 +84,7 @@ export function selfContradictions(result: Result): string[] {
   if (test === 'white-box' && deciding && deciding.name !== 'white-box')
     found.push(`the white-box test is decided by ${deciding.name}`);
   if (test === 'black-box' && !blackBox) found.push('a black-box test says how it was made');
-  if (blackBox) found.push(...blackBoxContradictions(result, blackBox));
+  if (test === 'black-box' && blackBox) found.push(...blackBoxContradictions(result, blackBox));
   return found;
 }
 
