@@ -3,20 +3,29 @@
 import type { Dataset } from '../datasets/dataset.ts';
 import { hashDataset } from '../datasets/hash.ts';
 import { merkleRoot } from '../datasets/merkle.ts';
-import type { StoredArrays } from '../detection/arrays.ts';
+import { parseSavedScores, type StoredArrays } from '../detection/arrays.ts';
 import type { Finding } from '../detection/statistic.ts';
-import { type Retested, TESTS } from '../detection/tests.ts';
+import { blackBoxOptions, type Retested, TESTS, whiteBoxOptions } from '../detection/tests.ts';
 import { InputError, IntegrityError } from '../errors.ts';
 import { hashBytes } from '../formats/sha256.ts';
 import { awaitsBeacon, commitment, type Key, keyBeacon, keyCarriers } from '../marking/key.ts';
-import type { ProbeManifest } from '../marking/probe_manifest.ts';
+import { PROBES_NAME, type ProbeManifest } from '../marking/probe_manifest.ts';
 import { derive } from '../random.ts';
 import { type Check, compared, failed, notChecked, passed } from './check.ts';
 import { datasetCommitment, type MarkedFolder } from './commitment.ts';
 import { nearlyEqual, selfContradictions, timeContradictions } from './consistency.ts';
 import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, parseRegister, type Register } from './register.ts';
-import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
+import {
+  deviationsOf,
+  hashCarriers,
+  hashResult,
+  numberOf,
+  type Result,
+  type StatisticRecord,
+  type StoredResult,
+  suspectHash,
+} from './result.ts';
 import { stampedHash, verifyReply } from './timestamp.ts';
 
 /** A file as it was read, with where it is for messages. */
@@ -277,6 +286,7 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
         ),
     ...(await checkHeldOut(options, value, heldOut)),
     ...(await checkProbes(options, value)),
+    checkDeviations(options, value),
     await checkStatistics(options, value),
   ];
 }
@@ -352,6 +362,9 @@ async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Re
   }
   const { finding, from, foreign } = again;
   const [ours, theirs] = [numbersOf(finding), numbersOf(value)];
+  const missing = finding.warnings.find((warning) => !value.warnings.includes(warning));
+  if (missing !== undefined)
+    return failed('statistics', `computed again ${from}, the test warns of what the result leaves out: ${missing}`);
   const same =
     foreign === undefined &&
     ours.length === theirs.length &&
@@ -359,22 +372,75 @@ async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Re
   return compared(
     'statistics',
     same,
-    `computed again ${from}: log10 p ${finding.log10p.toFixed(3)} and every class's ${test.perClass} are the same`,
-    `computed again ${from}, log10 p is ${finding.log10p}; the result says ${numberOf(value.log10p)}, or a class ${foreign === undefined ? 'differs' : `or ${foreign} differ`}`,
+    `computed again ${from}: log10 p ${finding.log10p.toFixed(3)}, every class's ${test.perClass}, its warnings and what it gives where there is nothing to find are the same`,
+    `computed again ${from}, log10 p is ${finding.log10p}; the result says ${numberOf(value.log10p)}, or another of its numbers ${foreign === undefined ? 'differs' : `or ${foreign} differ`}`,
   );
 }
 
-/** All numbers of a finding that follow from the arrays: of every statistic, and of every class. */
+/** All numbers of a finding that follow from the arrays and the key. */
 function numbersOf(found: Finding | Result): number[] {
-  const perClass = ('perClass' in found ? (found.perClass as Result['perClass']) : undefined) ?? [];
+  const { perClass = [], alignment, meanCosine, blackBox } = found as Result;
   return [
     numberOf(found.log10p),
+    ...(alignment ? [alignment.n, alignment.rank, numberOf(alignment.r2)] : []),
+    ...(meanCosine === undefined ? [] : [numberOf(meanCosine)]),
     ...perClass.flatMap(({ cosine, log10p }) => [numberOf(cosine), numberOf(log10p)]),
-    ...found.statistics.flatMap(({ log10p, perClass }) => [
+    ...(blackBox
+      ? [
+          blackBox.sets,
+          blackBox.imagesPerClass,
+          ...blackBox.control.beta.map(numberOf),
+          numberOf(blackBox.control.explained),
+          numberOf(blackBox.marksLog10P),
+        ]
+      : []),
+    ...found.statistics.flatMap(({ log10p, perClass, null: sample }) => [
       numberOf(log10p),
       ...perClass.flatMap((entry) => [numberOf(entry.score), numberOf(entry.log10p ?? 'NaN')]),
+      ...(sample ? [sample.atMost, ...sample.log10p.map(numberOf)] : []),
     ]),
   ];
+}
+
+/** Whether the test is the one that the key fixes: found again from the key, the probes and what was tested. */
+function checkDeviations({ key, arrays, probes }: VerifyOptions, value: Result): Check {
+  const name = 'deviations';
+  const { test, blackBox, data } = value;
+  let options: StatisticRecord | undefined;
+  if (test === 'white-box') options = whiteBoxOptions(key);
+  else if (blackBox) {
+    const manifest =
+      probes?.manifest ??
+      (arrays && Object.hasOwn(arrays.files, PROBES_NAME) ? parseSavedScores(arrays).probes : undefined);
+    if (manifest)
+      options = blackBoxOptions(key, manifest, {
+        scores: blackBox.scores,
+        probesSha256: blackBox.probes.sha256,
+        references: blackBox.references.map((record) => record.sha256 ?? record.scoresSha256),
+      });
+  }
+  if (!options)
+    return notChecked(
+      name,
+      'how the probes were made is not known',
+      'their folder, --probes PROBES, or the saved arrays',
+    );
+  const derived = deviationsOf(key, test, options, data);
+  const silent = derived.filter((deviation) => !value.deviations.includes(deviation));
+  const wrong = [
+    ...silent.map((deviation) => `the result does not say that ${deviation}`),
+    ...(value.primary === (value.deviations.length === 0)
+      ? []
+      : ['it is called the test that the key fixes beside deviations, or the other way round']),
+  ];
+  return compared(
+    name,
+    wrong.length === 0,
+    value.primary
+      ? 'none: the test is the one that the key fixes'
+      : `as the result says them: ${value.deviations.join('; ')}`,
+    wrong.join('; '),
+  );
 }
 
 /** The probes' images are those that `probes.json` tells of, within the radius of their vanilla versions. */
