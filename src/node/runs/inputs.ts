@@ -12,7 +12,7 @@ import { readClassNames } from '../datasets/idx.ts';
 import { type OpenDatasetOptions, openDataset } from '../datasets/open.ts';
 import { openIfMarked } from '../evidence/marked.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
-import { exists, readBytes, requireNewFile } from '../files/files.ts';
+import { readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import type { RunContext } from './context.ts';
 import { type OpenedModel, openModel } from './open_model.ts';
