@@ -13,6 +13,8 @@ const EXIF = 'Exif\0\0';
 const TABLES = [0xdb, 0xc4, 0xdd];
 const DAC = 0xcc;
 const COEFFICIENTS = 64;
+/** Every scan is decoded over the whole picture: a small file of many takes minutes. Encoders write a dozen. */
+const MOST_SCANS = 100;
 
 /** Baseline, extended and progressive, by Huffman or arithmetic coding (T.81, table B.1). */
 const PROGRESSIVE = [0xc2, 0xca];
@@ -64,6 +66,8 @@ export function readJpegHeader(bytes: Uint8Array, refuse: Refuse): ImageHeader {
   if (bits !== 8) return refuse.unread(`a JPEG of ${bits} bits per channel`, 'convert it to 8 bits');
   if (count !== 1 && count !== 3 && count !== 4)
     return refuse.unread(`a JPEG of ${count} components`, 'convert it to grey or RGB');
+  if (frame.scans > MOST_SCANS)
+    return refuse.unread(`a JPEG of ${frame.scans} scans`, `save it again with at most ${MOST_SCANS}`);
   if (!isComplete(segments, frame)) return refuse.damaged('scans are missing');
   const exif = segments.find(({ marker, data }) => marker === APP1 && begins(data, EXIF));
   return {
