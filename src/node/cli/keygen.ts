@@ -15,7 +15,7 @@ import type { NetworkConfig } from '../../nn/networks.ts';
 import { openDataset } from '../datasets/open.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
 import { requireNewFile } from '../files/files.ts';
-import { hashFile, writeAtomic } from '../files/write.ts';
+import { hashFile, PRIVATE, writeAtomic } from '../files/write.ts';
 import { checkVanilla, loadHeldOut, openNetwork, readClasses } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../runs/make_probes.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
@@ -196,7 +196,7 @@ export const keygen = defineCommand({
       display?.done();
       const published = await commitment(key);
       await beginRegister(register, published, true);
-      await writeAtomic(options.output, new TextEncoder().encode(serializeKey(key)), 0o600);
+      await writeAtomic(options.output, new TextEncoder().encode(serializeKey(key)), PRIVATE);
       return {
         json: {
           key: options.output,

@@ -3,7 +3,7 @@ import type { Check } from '../../evidence/verify.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { textTable } from '../../formats/text_table.ts';
 import { requireNewFile } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
+import { PRIVATE, writeAtomic } from '../files/write.ts';
 import { DEFAULT_SAMPLE, runVerification } from '../runs/verify.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, splitOption } from './inputs.ts';
@@ -89,7 +89,8 @@ export const verify = defineCommand({
       },
       context,
     );
-    if (options.output !== undefined) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)));
+    if (options.output !== undefined)
+      await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)), PRIVATE);
     const { passed, failed, notChecked, checks } = found;
     return {
       json: found,

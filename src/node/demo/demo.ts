@@ -18,9 +18,9 @@ import { openMarked } from '../evidence/marked.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
 import { exists } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
+import { PRIVATE, writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
-import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
+import { assembleReport } from '../report/assemble.ts';
 import { quietContext, type RunContext } from '../runs/context.ts';
 import { concludeDetection, detectCommand, testWhiteBox } from '../runs/detect.ts';
 import { checkVanilla, openHeldOut } from '../runs/inputs.ts';
@@ -205,14 +205,14 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         { progress: (_, total) => ({ update: (done) => onProgress(done, total), done: () => undefined }), signal },
       ),
     );
-    await writeAtomic(at('verification.json'), encode(jsonDocument(verification)));
+    await writeAtomic(at('verification.json'), encode(jsonDocument(verification)), PRIVATE);
     const { page } = await assembleReport({
       result: await readResult(join(at(EVIDENCE), RESULT_NAME)),
       register: registerPath(at(OWNER_KEY)),
-      marked: { folder: await openMarked(markedFolder), dataset: marked, original: owner, count: DEFAULT_SHOWN },
+      marked: { folder: await openMarked(markedFolder), dataset: marked, original: owner },
       verification,
     });
-    await writeAtomic(at('report.html'), encode(page));
+    await writeAtomic(at('report.html'), encode(page), PRIVATE);
 
     const { passed, failed, notChecked } = verification;
     const result: DemoResult = {
@@ -276,7 +276,7 @@ const UNUSED_KEY = 'unused.key';
 
 async function saveKey(path: string, key: Key): Promise<void> {
   await beginRegister(registerPath(path), await commitment(key), true);
-  await writeAtomic(path, encode(serializeKey(key)), 0o600);
+  await writeAtomic(path, encode(serializeKey(key)), PRIVATE);
 }
 
 /** A marked image of each class beside its original, for the picture. */

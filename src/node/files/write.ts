@@ -5,6 +5,9 @@ import { basename, dirname, join } from 'node:path';
 import { hashBytes } from '../../formats/sha256.ts';
 import { fileError } from './files.ts';
 
+/** Permissions of what is for its owner alone: keys, registers, evidence. Whatever the umask. */
+export const PRIVATE = 0o600;
+
 /**
  * Writes a file so that its name only ever stands for the whole content, also after a crash or a loss of power: a temporary
  * file in the same folder, forced to disk, then renamed. A file of that name is replaced, and so is what a killed attempt at
