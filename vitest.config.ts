@@ -1,6 +1,17 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+const source = (file: string): string => fileURLToPath(new URL(`src/${file}`, import.meta.url));
+
 export default defineConfig({
+  resolve: {
+    // Programs of test/runtimes import the package by name. Run in a test's own process, they get what that test imports.
+    alias: [
+      { find: /^radioactive$/, replacement: source('index.ts') },
+      { find: /^radioactive\/node$/, replacement: source('node/index.ts') },
+      { find: /^radioactive\/(\w+)$/, replacement: source('$1.ts') },
+    ],
+  },
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/package/setup.ts'],

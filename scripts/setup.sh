@@ -2,21 +2,37 @@
 # Brings a machine to the point where the project builds, runs and tests: Node modules, a Vulkan driver, the data.
 # Everything is skipped where it is already there. Without root or apt it says in one line what to install.
 #
-#   scripts/setup.sh [--data]       --data also fetches Fashion-MNIST (the demo needs it, the tests do not)
+#   scripts/setup.sh [--data] [--runtimes]
+#
+#   --data        also Fashion-MNIST: the demo needs it, the tests do not
+#   --runtimes    also Node 24, Deno and Chromium, which the tests run the library in. What cannot be had is left out, and its
+#                 tests with it; where all must be there (CI=true), that is a failure.
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
+data= runtimes=
+for option in "$@"; do
+  case "$option" in
+    --data) data=1 ;;
+    --runtimes) runtimes=1 ;;
+    *) say "unknown option $option; there are --data and --runtimes"; exit 2 ;;
+  esac
+done
 
-command -v node >/dev/null 2>&1 || { say "Node.js >= 20 is needed: https://nodejs.org"; exit 1; }
-node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || { say "Node.js >= 20 is needed, this is $(node -v)"; exit 1; }
+command -v node >/dev/null 2>&1 || { say "Node.js >= 20.19 is needed: https://nodejs.org"; exit 1; }
+node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' || { say "Node.js >= 20.19 is needed, this is $(node -v)"; exit 1; }
 
-# Node modules, exactly as locked.
-if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-  say "installing node modules"
-  # Not npm ci: it refuses a lock file without the linter's packages for other platforms, which not every registry has.
-  npm install --no-save --no-audit --no-fund --loglevel=error >&2
-  touch node_modules/.package-lock.json
-fi
+# install_modules FOLDER WHICH [FLAG...]: its Node modules, exactly as locked.
+install_modules() {
+  installed=$1/node_modules/.package-lock.json
+  if [ ! -f "$installed" ] || [ "$1/package-lock.json" -nt "$installed" ]; then
+    say "installing $2"
+    # Not npm ci: it refuses a lock file without the linter's packages for other platforms, which not every registry has.
+    (folder=$1; shift 2; cd "$folder" && npm install --no-save --no-audit --no-fund --loglevel=error "$@" >&2) || return 1
+    touch "$installed"
+  fi
+}
+install_modules . 'node modules'
 
 can_apt() { command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; }
 apt_updated=
@@ -57,11 +73,28 @@ if ! has_adapter; then
   fi
 fi
 
-if [ "${1:-}" = --data ]; then
+if [ -n "$data" ]; then
   packaged=/usr/share/datasets/fashion-mnist
   if [ ! -f "$packaged/train-images-idx3-ubyte.gz" ] && [ ! -f "$packaged/train-images-idx3-ubyte" ] && can_apt; then
     say "installing Debian's dataset-fashion-mnist"
     apt_update
     apt_install dataset-fashion-mnist || say "dataset-fashion-mnist is not packaged here: the official files will be downloaded and checked"
   fi
+fi
+
+if [ -n "$runtimes" ]; then
+  missing=
+  lacks() { say "$1: tests in it are left out"; missing=1; }
+  install_modules test/runtimes 'Deno and Node 24' --ignore-scripts || say "npm install failed in test/runtimes"
+  set -- test/runtimes/node_modules/@deno/*/deno
+  [ -x "$1" ] || lacks "no Deno for this machine in npm's packages"
+  set -- test/runtimes/node_modules/node-*/bin/node
+  [ -x "$1" ] || lacks "no Node 24 for this machine in npm's packages"
+  if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ] && can_apt; then
+    say "installing Chromium"
+    apt_update
+    apt_install chromium || true
+  fi
+  [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || lacks "no ${CHROMIUM:-/usr/bin/chromium} (as root: apt-get install chromium; or set CHROMIUM)"
+  [ -z "$missing" ] || [ -z "${CI:-}" ] || exit 1
 fi

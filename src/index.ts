@@ -23,6 +23,7 @@ export {
   type Beacon,
   type BeaconValue,
   beaconValue,
+  checkBeacon,
   describeBeacon,
   drandRoundAt,
   drandRoundTime,

@@ -336,7 +336,7 @@ describe('bad input', () => {
     const [whole, halved] = [at(`${command}-whole`), at(`${command}-halved`)];
     expect((await runLine(line.replace(/@new\S*/, whole))).exitCode).toBe(0);
     expect((await runLine(`${line.replace(/@new\S*/, halved)} --memory ${limit}`)).exitCode).toBe(0);
-    const result = command === 'mark' ? '/manifest.json' : '';
+    const result = command === 'mark' ? '.private/manifest.json' : '';
     expect(readFileSync(halved + result).equals(readFileSync(whole + result))).toBe(true);
   });
 

@@ -22,7 +22,7 @@ import {
   type SubjectPublicKeyInfo,
 } from '@peculiar/asn1-x509';
 import type { AsnType } from 'asn1js';
-import { elements, octets, parseDer, readDer, sameBytes, tagged } from './der.ts';
+import { elements, octets, parseDer, readDer, sameBytes, tagged } from '../formats/der.ts';
 import { verifySignature } from './signature.ts';
 
 /** RDNs from the root down, each in a form in which equal ones are equal strings (RFC 5280, 7.1). */

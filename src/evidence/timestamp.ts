@@ -16,10 +16,10 @@ import {
 import { AlgorithmIdentifier, id_kp_timeStamping } from '@peculiar/asn1-x509';
 import { Sequence } from 'asn1js';
 import { InputError, IntegrityError, RadioactiveError } from '../errors.ts';
+import { elements, identifier, octets, parseDer, readDer, sameBytes, tagged } from '../formats/der.ts';
 import { hashBytes } from '../formats/sha256.ts';
 import { type Certificate, directoryOf, parseCertificate, sameDirectory } from './certificate.ts';
 import { certificatePath, extensionFault, unacceptedKey, validityFault } from './certificate_path.ts';
-import { elements, identifier, octets, parseDer, readDer, sameBytes, tagged } from './der.ts';
 import { DIGESTS, type Digest, digestOf, SHA256, Unaccepted, verifySignature } from './signature.ts';
 
 /** The signed attribute that names the signer's certificate by its hash: by SHA-1 (RFC 2634), or by any (RFC 5035). */

@@ -3,12 +3,9 @@
  * docs/key-derivation.md says what is mixed in and what is checked.
  */
 
-import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
-import { SignedData } from '@peculiar/asn1-cms';
-import { TimeStampResp, TSTInfo } from '@peculiar/asn1-tsp';
+import { hexToBytes } from '@noble/hashes/utils.js';
 import * as v from 'valibot';
 import { IntegrityError } from '../errors.ts';
-import { parseDer } from '../evidence/der.ts';
 import { type DocumentKind, readDocument } from '../formats/document.ts';
 import { hex32, positiveCount } from '../formats/fields.ts';
 import { hashBytes, hashParts } from '../formats/sha256.ts';
@@ -74,8 +71,13 @@ export const describeBeacon = (beacon: Beacon): string =>
  * @param commitment the key's, 64 hex digits
  * @throws IntegrityError if it is another's reply, InputError if it is none
  */
-export function beaconValue(beacon: Beacon, reply: Uint8Array, commitment: string, fileName: string): BeaconValue {
-  if (beacon.kind === 'time-stamp') return stampValue(reply, commitment, fileName);
+export async function beaconValue(
+  beacon: Beacon,
+  reply: Uint8Array,
+  commitment: string,
+  fileName: string,
+): Promise<BeaconValue> {
+  if (beacon.kind === 'time-stamp') return await stampValue(reply, commitment, fileName);
   const { round, signature, randomness } = readDocument(ROUND, new TextDecoder().decode(reply), fileName);
   if (round !== beacon.round)
     throw new IntegrityError(`${fileName}: is round ${round}, the key waits for round ${beacon.round}; give that one`);
@@ -108,7 +110,7 @@ export async function checkBeacon(
   commitment: string,
   fileName: string,
 ): Promise<void> {
-  beaconValue(beacon, reply, commitment, fileName);
+  await beaconValue(beacon, reply, commitment, fileName);
   if (beacon.kind === 'time-stamp') return;
   const { signature } = readDocument(ROUND, new TextDecoder().decode(reply), fileName);
   const number = new Uint8Array(8);
@@ -126,7 +128,9 @@ export async function checkBeacon(
 }
 
 /** SHA-256 of a prefix, the token's serial number and its signature's bytes, each with its length (uint32, big-endian) before it. */
-function stampValue(reply: Uint8Array, commitment: string, fileName: string): BeaconValue {
+async function stampValue(reply: Uint8Array, commitment: string, fileName: string): Promise<BeaconValue> {
+  // Loaded where it is needed: it brings ASN.1, and few keys have a stamp in them.
+  const { readStamp } = await import('../formats/time_stamp_reply.ts');
   const stamp = readStamp(reply);
   if (!stamp)
     throw new IntegrityError(`${fileName}: is no granted time-stamp reply, or damaged; ask the authority again`);
@@ -143,24 +147,4 @@ function lengthOf(field: Uint8Array): Uint8Array {
   const length = new Uint8Array(4);
   new DataView(length.buffer).setUint32(0, field.length);
   return length;
-}
-
-/** What of a time-stamp reply is mixed in, unchecked; undefined if it is none, or not granted. */
-function readStamp(
-  reply: Uint8Array,
-): { imprint: string; serial: Uint8Array; signature: Uint8Array; time: string } | undefined {
-  try {
-    const { timeStampToken } = parseDer(reply, TimeStampResp);
-    const { encapContentInfo, signerInfos } = parseDer(new Uint8Array(timeStampToken!.content), SignedData);
-    const info = parseDer(new Uint8Array(encapContentInfo.eContent!.single!.buffer), TSTInfo);
-    if (signerInfos.length !== 1) return undefined;
-    return {
-      imprint: bytesToHex(new Uint8Array(info.messageImprint.hashedMessage.buffer)),
-      serial: new Uint8Array(info.serialNumber),
-      signature: new Uint8Array(signerInfos[0].signature.buffer),
-      time: info.genTime.toISOString(),
-    };
-  } catch {
-    return undefined;
-  }
 }

@@ -322,7 +322,7 @@ export async function keyBeacon(key: Key): Promise<BeaconValue | null> {
       `the key has no carriers before ${describeBeacon(key.beacon)}; ${get}, then complete the key: radioactive complete`,
     );
   }
-  return beaconValue(key.beacon, fromBase64(key.beaconReply), await commitment(key), 'key: beaconReply');
+  return await beaconValue(key.beacon, fromBase64(key.beaconReply), await commitment(key), 'key: beaconReply');
 }
 
 /**

@@ -222,6 +222,7 @@ const SHOWN_PROBLEMS = 8;
 
 /** Weights that are not those of a network. */
 export class MisfitError extends InputError {
+  override readonly name = 'MisfitError';
   /** Without what is wrong. */
   readonly headline: string;
   /** All that is wrong, a phrase each. */

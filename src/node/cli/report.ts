@@ -3,7 +3,8 @@ import { jsonDocument } from '../../formats/json.ts';
 import { openDataset } from '../datasets/open.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { requireNewFile } from '../files/files.ts';
-import { PRIVATE, writeAtomic } from '../files/write.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
+import { writeAtomic } from '../files/write.ts';
 import {
   assembleReport,
   DEFAULT_SHOWN,
@@ -97,7 +98,11 @@ export const report = defineCommand({
             },
     });
     display.current?.done();
-    await writeAtomic(output, new TextEncoder().encode(form === 'json' ? jsonDocument(report) : page), PRIVATE);
+    await writeAtomic(
+      output,
+      new TextEncoder().encode(form === 'json' ? jsonDocument(report) : page),
+      PRIVATE_FILE_MODE,
+    );
     return { json: report, text: [`${output}: ${report.headline}.`, '', ...report.verdict].join('\n') };
   },
 });

@@ -3,7 +3,8 @@ import type { Check } from '../../evidence/verify.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { textTable } from '../../formats/text_table.ts';
 import { requireNewFile } from '../files/files.ts';
-import { PRIVATE, writeAtomic } from '../files/write.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
+import { writeAtomic } from '../files/write.ts';
 import { DEFAULT_SAMPLE, runVerification } from '../runs/verify.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, splitOption } from './inputs.ts';
@@ -90,7 +91,7 @@ export const verify = defineCommand({
       context,
     );
     if (options.output !== undefined)
-      await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)), PRIVATE);
+      await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)), PRIVATE_FILE_MODE);
     const { passed, failed, notChecked, checks } = found;
     return {
       json: found,

@@ -13,7 +13,8 @@ import {
   serializeRegister,
 } from '../../evidence/register.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
-import { PRIVATE, writeAtomic } from '../files/write.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
+import { writeAtomic } from '../files/write.ts';
 
 /** Where a key's register is. */
 export const registerPath = (keyPath: string): string => `${keyPath}.register.jsonl`;
@@ -81,7 +82,7 @@ export async function enterLook(path: string, keyCommitment: string, look: NewLo
 
 /** The whole file anew, under another name first: a line is never there in part. */
 async function write(register: Register): Promise<void> {
-  await writeAtomic(register.path, new TextEncoder().encode(serializeRegister(register)), PRIVATE);
+  await writeAtomic(register.path, new TextEncoder().encode(serializeRegister(register)), PRIVATE_FILE_MODE);
 }
 
 /** Runs `work` while no other process does so for the same path. */
