@@ -189,7 +189,7 @@ describe("a report's page", () => {
 
   it('gives the carriers of a key for patterns where it shows pairs, and by default shows none', async () => {
     const { page } = await assembleReport(sources(K * PER_CLASS));
-    expect(Math.min(...cosines(page))).toBeGreaterThan(0.8);
+    expect(Math.min(...cosines(page))).toBeGreaterThan(0.99);
     const { page: usual } = await assembleReport(sources(undefined));
     expect(usual).not.toContain('data:image/png');
     expect(cosines(usual).every(Number.isNaN)).toBe(true);
