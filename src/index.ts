@@ -163,6 +163,7 @@ export { classIrrelevantSubspace, type SubspaceInput, subspaceDistance } from '.
 
 // Evidence: a finding becomes a result that is counted in the key's register; others check all of it again.
 
+export { CHECK_STATES, type Check, type CheckState } from './evidence/check.ts';
 export { datasetCommitment, type MarkedFolder } from './evidence/commitment.ts';
 export {
   appendLook,
@@ -191,7 +192,7 @@ export {
   verifyReply as verifyTimeStamp,
 } from './evidence/timestamp.ts';
 export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
-export { type Check, type Evidence, type NamedBytes, type VerifyOptions, verifyEvidence } from './evidence/verify.ts';
+export { type Evidence, type NamedBytes, type VerifyOptions, verifyEvidence } from './evidence/verify.ts';
 
 // Report: what is said of a result, as plain values and as one page.
 

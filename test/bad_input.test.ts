@@ -236,11 +236,6 @@ describe('bad input', () => {
       /^@images\/new: is the data set's own folder or inside it; \S/,
     ],
     [
-      'mark --key @owner.key --model @marker.safetensors --data @images --fraction 0.001 -o @new',
-      3,
-      '@images: a fraction of 0.001 marks no image; give a larger one',
-    ],
-    [
       'train --data @images -o @there.safetensors',
       3,
       '@there.safetensors: exists already; choose another name, or remove it',

@@ -194,22 +194,24 @@ it('evidence needs no files: from features to a result that is counted, verified
     sample: 10,
   };
   const states = async (change: Partial<typeof material> = {}) =>
-    Object.fromEntries((await verifyEvidence({ ...material, ...change })).map(({ check, ok }) => [check, ok]));
-  expect(await states()).toMatchObject({ statistics: true, entry: true, register: true, carriers: true });
+    Object.fromEntries((await verifyEvidence({ ...material, ...change })).map(({ check, state }) => [check, state]));
+  expect(await states()).toMatchObject({ statistics: 'ok', entry: 'ok', register: 'ok', carriers: 'ok' });
   // A cosine that was changed, in either of its places; arrays that were; and a register that was cut off.
   const { perClass, statistics } = result;
   const changed = (value: object) => ({ result: { ...stored, value: { ...stored.value, ...value } as typeof result } });
   const [first, ...rest] = perClass!;
   expect(await states(changed({ perClass: [{ ...first, cosine: 0.5 }, ...rest] }))).toMatchObject({
-    statistics: false,
+    statistics: 'failed',
   });
   const [one] = statistics;
   const scores = one.perClass.map((entry, i) => (i === 1 ? { ...entry, score: 0.5 } : entry));
-  expect(await states(changed({ statistics: [{ ...one, perClass: scores }] }))).toMatchObject({ statistics: false });
+  expect(await states(changed({ statistics: [{ ...one, perClass: scores }] }))).toMatchObject({ statistics: 'failed' });
   const [name, bytes] = Object.entries(files)[0];
   const other = { ...files, [name]: bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte)) };
-  expect(await states({ arrays: { folder: 'arrays', files: other } })).toMatchObject({ statistics: false });
-  expect(await states({ register: { path: 'register', text: text.slice(0, -5) } })).toMatchObject({ register: false });
+  expect(await states({ arrays: { folder: 'arrays', files: other } })).toMatchObject({ statistics: 'failed' });
+  expect(await states({ register: { path: 'register', text: text.slice(0, -5) } })).toMatchObject({
+    register: 'failed',
+  });
 
   const report = makeReport({ result: stored, files: [], register });
   expect(report.corrected).toMatchObject({ looks: 1, complete: true });

@@ -7,7 +7,7 @@ import { Loader } from '../src/datasets/loader.ts';
 import { blackBoxTest } from '../src/detection/blackbox.ts';
 import { detectBlackBox, probeResponses } from '../src/detection/detect_blackbox.ts';
 import { ModelScores } from '../src/detection/scores.ts';
-import type { Check } from '../src/evidence/verify.ts';
+import type { Check } from '../src/evidence/check.ts';
 import { parseCsv, serializeCsv } from '../src/formats/csv.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { createKey, type Key, keyCarriers, keyProbeOrders, parseKey } from '../src/marking/key.ts';
@@ -240,7 +240,7 @@ describe('from keygen to verify, black-box', () => {
     return Object.fromEntries(checks.map((check) => [check.check, check]));
   }
   const failedOf = (table: Record<string, Check>): string[] =>
-    Object.values(table).flatMap(({ check, ok }) => (ok === false ? [check] : []));
+    Object.values(table).flatMap(({ check, state }) => (state === 'failed' ? [check] : []));
 
   const DETECT = 'detect --key @owner.key --black-box --probes @probes';
   const ROWS = 2 * 4 * 21;
@@ -289,12 +289,12 @@ describe('from keygen to verify, black-box', () => {
       '--key @owner.key --result @evidence/result.json --model @marker.safetensors --data @held-out --data-split train';
     const table = await verify(`${line} --probes @probes`);
     expect(failedOf(table)).toEqual([]);
-    expect(table.statistics).toMatchObject({ ok: true, detail: expect.stringContaining('on 20 carrier sets') });
+    expect(table.statistics).toMatchObject({ state: 'ok', detail: expect.stringContaining('on 20 carrier sets') });
     expect(table.probes).toMatchObject({
-      ok: true,
+      state: 'ok',
       detail: expect.stringMatching(/^168 images are those of the result/),
     });
-    expect(table['test images'].ok).toBe(true);
+    expect(table['test images'].state).toBe('ok');
 
     // What was changed is found.
     cpSync(at('evidence'), at('changed'), { recursive: true });
@@ -364,7 +364,7 @@ describe('from keygen to verify, black-box', () => {
     expect(forced.statistics).toEqual(labels.statistics);
     expect(labels.log10p).toBeLessThan(-1);
     const table = await verify('--key @owner.key --result @label-evidence/result.json');
-    expect(table.statistics.ok).toBe(true);
+    expect(table.statistics.state).toBe('ok');
   });
 
   it('calibrates with fresh keys on the same probes', async () => {

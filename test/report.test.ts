@@ -153,14 +153,16 @@ describe('a report says', () => {
           log10p: -6.5,
           register: { ...result.register, log10pBonferroni: -6.5 },
           responses: { images: 300, beta: 0.75 },
+          blackBox: {
+            sets: 1000,
+            imagesPerClass: 30,
+            scores: 'logits',
+            control: { beta: [], explained: 0 },
+            marksLog10P: -0.5,
+            probes: { path: 'probes', sha256: '1'.repeat(64) },
+            references: [],
+          },
           statistics: [
-            {
-              name: 'joint z',
-              log10p: -9.125,
-              exact: false,
-              perClass: [],
-              null: null,
-            },
             {
               name: 'decoy ranks',
               log10p: -6.5,
@@ -175,6 +177,13 @@ describe('a report says', () => {
               decoys: 99,
             },
             {
+              name: 'joint z',
+              log10p: -9.125,
+              exact: false,
+              perClass: [],
+              null: null,
+            },
+            {
               name: 'twins',
               log10p: -1.5,
               exact: true,
@@ -185,12 +194,12 @@ describe('a report says', () => {
         }) as unknown as Result,
     });
     expect(report.statistics.map(({ name, decides, exact }) => [name, decides, exact])).toEqual([
-      ['joint z', false, false],
       ['decoy ranks', true, true],
+      ['joint z', false, false],
       ['twins', false, true],
     ]);
     // Ranks among the same decoys are no independent sample.
-    expect(report.statistics[1].null).toMatchObject({ kind: 'decoys', count: 99, uniformity: null });
+    expect(report.statistics[0].null).toMatchObject({ kind: 'decoys', count: 99, uniformity: null });
     const text = page.text();
     for (const expected of [
       '99 sets of decoys, drawn as the carriers were, took the place of the true one',
@@ -219,14 +228,28 @@ describe('a report says', () => {
     const black = (change: Partial<typeof blackBox>) =>
       make({
         change: ({ alignment, dimension, meanCosine, perClass, ...result }) => {
-          const [first] = result.statistics;
+          const [whiteBox] = result.statistics;
+          const first = {
+            ...whiteBox,
+            name: 'black-box sum of responses',
+            log10p: -5,
+            perClass: whiteBox.perClass.map((entry) => ({ ...entry, log10p: -2 })),
+            null: nullOf(whiteBox.null!.log10p.map(Number), -5, 'decoys'),
+          };
           // The same classes again, less of them: said once.
           const again = {
             ...first,
             name: 'rank',
             perClass: first.perClass.map((entry) => ({ ...entry, log10p: null })),
           };
-          return { ...result, statistics: [first, again], blackBox: { ...blackBox, ...change } };
+          return {
+            ...result,
+            test: 'black-box',
+            log10p: -5,
+            register: { ...result.register, log10pBonferroni: -5 },
+            statistics: [first, again],
+            blackBox: { ...blackBox, ...change },
+          };
         },
       });
     const { report, page } = black({});
@@ -355,15 +378,20 @@ describe('a report bears', () => {
     make({
       change: (result) => ({
         ...result,
-        statistics: result.statistics.map((one) => ({
-          ...one,
-          perClass: one.perClass.map((entry, i) => ({
-            ...entry,
-            score: i === 0 ? Number.POSITIVE_INFINITY : entry.score,
-            log10p: Number.NEGATIVE_INFINITY,
-          })),
-          null: nullOf([Number.NEGATIVE_INFINITY, -1, 0, -4000], -22.612),
-        })),
+        statistics: [...result.statistics, ...result.statistics].map((one, at) =>
+          at === 0
+            ? one
+            : {
+                ...one,
+                name: 'another',
+                perClass: one.perClass.map((entry, i) => ({
+                  ...entry,
+                  score: i === 0 ? Number.POSITIVE_INFINITY : entry.score,
+                  log10p: Number.NEGATIVE_INFINITY,
+                })),
+                null: nullOf([Number.NEGATIVE_INFINITY, -1, 0, -4000], -22.612),
+              },
+        ),
       }),
     });
   });
@@ -388,7 +416,10 @@ describe('a report bears', () => {
           statistic: { kind: hostile, [hostile]: hostile },
           heldOut: { kind: 'name', name: hostile },
         },
-        statistics: result.statistics.map((one) => ({ ...one, name: hostile, null: { ...one.null!, kind: hostile } })),
+        statistics: [
+          ...result.statistics,
+          ...result.statistics.map((one) => ({ ...one, name: hostile, null: { ...one.null!, kind: hostile } })),
+        ],
         [hostile]: { [hostile]: [hostile] },
       }),
       files: [{ name: hostile, sha256: 'a'.repeat(64), found: true }],
@@ -431,9 +462,41 @@ describe('a result that contradicts itself is refused:', () => {
       'white-box: null.atMost is 7, its values give 0',
     ],
     [
-      'a class',
+      'a class that is none',
       { statistics: [{ ...statistic, perClass: [{ class: 'ape', score: 1, log10p: 'NaN' }] }] },
       'white-box: ape: log10p is NaN',
+    ],
+    // What the audit did: the headline is another number than the statistic behind it.
+    [
+      'another p-value than its statistic',
+      { log10p: -50, register: { ...sample.register, log10pBonferroni: bonferroni(-50, 3) } },
+      'log10p is -50, the statistic that decides, white-box, has -22.6',
+    ],
+    [
+      'another statistic than its classes give',
+      {
+        log10p: -50,
+        register: { ...sample.register, log10pBonferroni: bonferroni(-50, 3) },
+        statistics: [{ ...statistic, log10p: -50 }],
+      },
+      "white-box: log10p is -50, Fisher's combination of its classes is -22.6",
+    ],
+    [
+      'a p-value that its cosine does not have',
+      { perClass: sample.perClass!.map((entry, c) => (c === 1 ? { ...entry, log10p: -20 } : entry)) },
+      'bee: log10p is -20, a cosine of ',
+    ],
+    ['no cosine', { perClass: sample.perClass!.map((entry) => ({ ...entry, cosine: 2 })) }, 'ape: 2 is no cosine'],
+    ['another mean', { meanCosine: 0.99 }, 'meanCosine is 0.99'],
+    [
+      'a test before its key',
+      { time: '2001-01-01T00:00:00.000Z' },
+      'the test was made at 2001-01-01T00:00:00.000Z, before',
+    ],
+    [
+      'a time to come',
+      { time: '2999-01-01T00:00:00.000Z' },
+      'the test was made at 2999-01-01T00:00:00.000Z, which is still to come',
     ],
   ])('%s', (_, change, message) => {
     const input = { result: stored({ ...sample, ...change }), files: [] };
@@ -555,8 +618,8 @@ describe('from a test to its report', () => {
     const [program, name, ...args] = commands[0].command.replaceAll('\\\n', ' ').split(/ +/);
     expect([program, name]).toEqual(['radioactive', 'verify']);
     const { json, exitCode } = await run(verifyCommand, args.join(' '));
-    expect(exitCode).toBeUndefined();
-    expect((json as Verification).checks.filter(({ ok }) => ok !== true).map(({ check }) => check)).toEqual([
+    expect(exitCode).toBe(7);
+    expect((json as Verification).checks.filter(({ state }) => state !== 'ok').map(({ check }) => check)).toEqual([
       'time stamp',
     ]);
     expect(commands[1].command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);
@@ -573,16 +636,16 @@ describe('from a test to its report', () => {
     );
     expect(marked.exitCode).toBe(3);
     const { json } = await run(verifyCommand, '--key @owner.key --marked @mixed-marked --original @mixed');
-    const said = new Map((json as Verification).checks.map(({ check, ok }) => [check, ok]));
+    const said = new Map((json as Verification).checks.map(({ check, state }) => [check, state]));
     for (const check of ['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'])
-      expect([check, said.get(check)]).toEqual([check, true]);
+      expect([check, said.get(check)]).toEqual([check, 'ok']);
     const made = await report('@evidence --marked @mixed-marked --original @mixed -o @mixed.json');
     expect(made.marked).toMatchObject({ marked: 12, of: 15 });
     // What was changed since is found, and does not keep the rest from being checked.
     const { images } = JSON.parse(readFileSync(at('mixed-marked.private/manifest.json'), 'utf8'));
     writeFileSync(at(`mixed-marked/${images[0].id}`), '');
     const again = await run(verifyCommand, '--key @owner.key --marked @mixed-marked --original @mixed');
-    const failed = (again.json as Verification).checks.filter(({ ok }) => ok === false);
+    const failed = (again.json as Verification).checks.filter(({ state }) => state === 'failed');
     expect(failed.map(({ check }) => check)).toEqual(['marked images', 'change and PSNR']);
     expect(failed[1].detail).toContain(`${images[0].id}: `);
   });
@@ -605,11 +668,29 @@ describe('from a test to its report', () => {
 
   it('shows checks that failed', async () => {
     const found = JSON.parse(readFileSync(at('verification.json'), 'utf8'));
-    found.checks[0] = { check: 'commitment', ok: false, detail: 'published was another' };
-    writeFileSync(at('failed.json'), JSON.stringify({ ...found, failed: 1 }));
+    found.checks[0] = { ...found.checks[0], state: 'failed', detail: 'published was another', needs: null };
+    // How many failed is counted, whatever the file says.
+    writeFileSync(at('failed.json'), JSON.stringify(found));
     const made = await report('@evidence --verification @failed.json -o @failed.html');
     expect(made.headline).toContain('not all that this rests on holds');
+    expect(made.verification!.failed).toBe(1);
     expect(soundPage(readFileSync(at('failed.html'), 'utf8')).text()).toContain('✗ failed');
+  });
+
+  it('reads verifications of version 1', async () => {
+    const { checks, ...found } = JSON.parse(readFileSync(at('verification.json'), 'utf8'));
+    const old = checks.map(({ check, detail }: { check: string; detail: string }, i: number) => ({
+      check,
+      ok: [true, false, null][i % 3],
+      detail,
+    }));
+    writeFileSync(at('first-version.json'), JSON.stringify({ ...found, version: 1, checks: old }));
+    const made = await report('@evidence --verification @first-version.json -o @first-version.html');
+    expect(made.verification!.checks.slice(0, 3).map(({ state, needs }) => [state, needs !== null])).toEqual([
+      ['ok', false],
+      ['failed', false],
+      ['not checked', true],
+    ]);
   });
 
   it.each([
@@ -654,7 +735,7 @@ describe('from a test to its report', () => {
       writeFileSync(at(name), JSON.stringify(edit(JSON.parse(readFileSync(at('evidence/result.json'), 'utf8')))));
     change('version2.json', (value) => ({ ...value, version: 2 }));
     change('outside.json', (value) => ({ ...value, saved: { '../owner.key': 'a'.repeat(64) } }));
-    change('other.json', (value) => ({ ...value, meanCosine: 0.5, saved: undefined }));
+    change('other.json', (value) => ({ ...value, warnings: ['another'], saved: undefined }));
     if (line.includes('@changed') && !existsSync(at('changed'))) {
       cpSync(at('evidence'), at('changed'), { recursive: true });
       writeFileSync(at('changed/features_marking.npy'), 'other');

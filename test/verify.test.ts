@@ -1,8 +1,9 @@
+import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Check } from '../src/evidence/verify.ts';
+import type { Check } from '../src/evidence/check.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
@@ -63,40 +64,53 @@ async function verify(line: string, exitCode: number): Promise<Record<string, Ch
   return Object.fromEntries(checks.map((check) => [check.check, check]));
 }
 const failedOf = (table: Record<string, Check>): string[] =>
-  Object.values(table).flatMap(({ check, ok }) => (ok === false ? [check] : []));
+  Object.values(table).flatMap(({ check, state }) => (state === 'failed' ? [check] : []));
 
 describe('from keygen to verify', () => {
   it('holds what was made', async () => {
     expect(keygen.heldOut).toMatchObject({ kind: 'content', count: 60 });
-    const table = await verify(`${ALL} --commitment ${keygen.commitment}`, 0);
+    const table = await verify(`${ALL} --commitment ${keygen.commitment}`, 7);
+    expect(table['time stamp'].needs).toContain('--reply');
+    expect(await verify(`${ALL} --commitment ${keygen.commitment} --partial`, 0)).toEqual(table);
     expect(
       Object.values(table)
-        .filter(({ ok }) => ok === null)
+        .filter(({ state }) => state === 'not checked')
         .map(({ check }) => check),
     ).toEqual(['time stamp']);
     expect(Object.keys(table)).toEqual([
       ...['commitment', 'subspace', 'marking network', 'time stamp'],
       ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
-      ...['result', 'carriers', 'test images', 'held-out files', 'statistics', 'register', 'entry'],
+      ...[
+        'result',
+        'carriers',
+        'result against itself',
+        'test images',
+        'held-out files',
+        'statistics',
+        'register',
+        'times',
+        'entry',
+      ],
     ]);
     expect(table['Merkle root'].detail).toBe(mark.merkleRoot);
     expect(table.manifest.detail).toContain(mark.commitment);
     expect(table['change and PSNR'].detail).toMatch(/^6 of 6 /);
     const text = await runLine(`verify ${ALL}`);
-    expect(text.stdout).toMatch(/\n\n14 ok, 0 failed, 2 not checked\n$/);
+    expect(text.stdout).toMatch(/\n\n16 ok, 0 failed, 2 not checked\n$/);
   });
 
   it('says what cannot be checked without the material', async () => {
-    const table = await verify('--key @owner.key', 0);
-    expect(Object.values(table).map(({ check, ok }) => [check, ok])).toEqual([
-      ['commitment', null],
-      ['subspace', true],
-      ['marking network', null],
-      ['time stamp', null],
-      ['marked images', null],
-      ['result', null],
-      ['register', true],
+    const table = await verify('--key @owner.key', 7);
+    expect(Object.values(table).map(({ check, state }) => [check, state])).toEqual([
+      ['commitment', 'not checked'],
+      ['subspace', 'ok'],
+      ['marking network', 'not checked'],
+      ['time stamp', 'not checked'],
+      ['marked images', 'not checked'],
+      ['result', 'not checked'],
+      ['register', 'ok'],
     ]);
+    for (const { state, needs } of Object.values(table)) expect(needs !== null).toBe(state === 'not checked');
   });
 
   it('finds what was changed, each with its own row', async () => {
@@ -152,6 +166,7 @@ describe('from keygen to verify', () => {
     // The result and what it was made from.
     const better = changed('evidence/result.json', replaced(/"log10p": -?[\d.e-]+/, '"log10p": -44'));
     expect(await failures(`${ALL.replace('@evidence/result.json', `@${better}`)} --features @evidence`)).toEqual([
+      'result against itself',
       'statistics',
       'entry',
     ]);
@@ -170,6 +185,35 @@ describe('from keygen to verify', () => {
     const lines = readFileSync(at('owner.key.register.jsonl'), 'utf8').split('\n');
     const cut = changed('owner.key.register.jsonl', () => `${lines.slice(0, 2).join('\n')}\n`, 'cut.jsonl');
     expect(await failures(`${ALL} --register @${cut}`)).toEqual(['register']);
+  });
+
+  it('finds a headline that its own statistic contradicts, and times that cannot be, without any array', async () => {
+    const edit = (name: string, change: (result: Record<string, unknown>) => object) =>
+      writeFileSync(at(name), JSON.stringify(change(JSON.parse(readFileSync(at('evidence/result.json'), 'utf8')))));
+    const failures = async (name: string) => failedOf(await verify(`--key @owner.key --result @${name}`, 6));
+    edit('headline.json', ({ saved: _, ...rest }) => ({ ...rest, log10p: -50 }));
+    expect(await failures('headline.json')).toEqual(['result against itself', 'entry']);
+    edit('early.json', ({ saved: _, ...rest }) => ({ ...rest, time: '2001-01-01T00:00:00.000Z' }));
+    expect(await failures('early.json')).toEqual(['times', 'entry']);
+    for (const name of ['headline', 'early'])
+      expect((await runLine(`report @${name}.json -o @${name}.html`)).exitCode).toBe(6);
+    // A list that was begun after the test it has, its chain being whole.
+    const lines = readFileSync(at('owner.key.register.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const chain = lines
+      .slice(0, -1)
+      .map((line, i) => (i === 0 ? { ...line, begun: '2099-01-01T00:00:00.000Z' } : line));
+    const texts: string[] = [];
+    const hash = (text: string) => createHash('sha256').update(text).digest('hex');
+    for (const line of chain)
+      texts.push(JSON.stringify(texts.length === 0 ? line : { ...line, previous: hash(texts.at(-1)!) }));
+    const last = JSON.stringify({ entries: chain.length - 1, head: hash(texts.at(-1)!) });
+    writeFileSync(at('begun-2099.jsonl'), `${[...texts, last].join('\n')}\n`);
+    const table = await verify(`--key @owner.key --result @evidence/result.json --register @begun-2099.jsonl`, 6);
+    expect(table.times.detail).toContain('the test was made at');
+    expect(failedOf(table)).toContain('times');
   });
 
   it('verifies nothing of files that are none', async () => {
@@ -193,7 +237,7 @@ describe('tests are counted', () => {
     const other = await runJson(`${DETECT} --data @others`);
     expect(other).toMatchObject({ primary: false, register: { looks: 3 } });
     expect(other.deviations).toEqual([expect.stringContaining('the key fixes 60 images')]);
-    const table = await verify(ALL, 0);
+    const table = await verify(ALL, 7);
     expect(table.entry.detail).toMatch(/^the result is entry 1 of 3, unchanged; corrected for all of them/);
   });
 

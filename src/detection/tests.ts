@@ -2,10 +2,10 @@
 
 import { hashBytes } from '../formats/sha256.ts';
 import { type Key, keyAlignment } from '../marking/key.ts';
-import { PROBES_NAME } from '../marking/probe_manifest.ts';
+import { PROBES_NAME, type ProbeManifest } from '../marking/probe_manifest.ts';
 import { parseFeatures, parseSavedScores, type StoredArrays } from './arrays.ts';
 import { testArrays } from './detect.ts';
-import { testScores } from './detect_blackbox.ts';
+import { keyCombination, testScores } from './detect_blackbox.ts';
 import type { Finding, NullSample } from './statistic.ts';
 
 /** What a test says of a result that is to be computed again. */
@@ -20,6 +20,7 @@ export interface Retested {
 /** What a result told of a test, as far as computing it again depends on it. */
 export interface ToldOfTest {
   readonly blackBox?: { readonly scores: string; readonly probes: { readonly sha256: string } } | undefined;
+  readonly statistics: readonly { readonly null: { readonly log10p: readonly unknown[] } | null }[];
 }
 
 /** A test with a p-value of its own. */
@@ -45,9 +46,10 @@ const entries = {
     perClass: 'cosine',
     nullKind: 'fresh keys',
     needs: { references: false, vanilla: false },
-    async retest(key, stored, _, signal) {
+    async retest(key, stored, { statistics }, signal) {
       const arrays = parseFeatures(stored);
-      const finding = await testArrays(key, arrays, { freshKeys: 0, signal });
+      const freshKeys = statistics[0]?.null?.log10p.length ?? 0;
+      const finding = await testArrays(key, arrays, { freshKeys, signal });
       return { finding, from: `from ${arrays.n} images' features of both networks` };
     },
   },
@@ -80,3 +82,17 @@ export const TEST_NAMES = Object.keys(TESTS) as [TestName, ...TestName[]];
 
 /** The white-box test's options as a result records them: those that the key fixes, or the defaults. */
 export const whiteBoxOptions = (key: Key) => ({ kind: 'white-box' as const, ...keyAlignment(key) });
+
+/** The black-box test's options as a result records them. */
+export const blackBoxOptions = (
+  key: Key,
+  { options }: Pick<ProbeManifest, 'options'>,
+  asked: { readonly scores: string; readonly probesSha256: string; readonly references: readonly string[] },
+) => ({
+  kind: 'black-box' as const,
+  combine: keyCombination(key),
+  ...options,
+  scores: asked.scores,
+  probesSha256: asked.probesSha256,
+  references: [...asked.references].sort().join(' '),
+});

@@ -243,7 +243,12 @@ const registerSection = (log10p: number, { looks, hashes, withKey }: Register): 
 });
 
 /** Where a test is not the one that the key fixes. */
-function deviationsOf(key: Key, test: string, options: StatisticRecord, data: Result['data']): string[] {
+export function deviationsOf(
+  key: Key,
+  test: string,
+  options: StatisticRecord,
+  data: Pick<Result['data'], 'sha256'>,
+): string[] {
   const { statistic, heldOut } = key;
   const found: string[] = [];
   if (statistic.kind !== test) found.push(`the key fixes the ${statistic.kind} test, this is the ${test} test`);

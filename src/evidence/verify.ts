@@ -3,26 +3,30 @@
 import type { Dataset } from '../datasets/dataset.ts';
 import { hashDataset } from '../datasets/hash.ts';
 import { merkleRoot } from '../datasets/merkle.ts';
-import type { StoredArrays } from '../detection/arrays.ts';
+import { parseSavedScores, type StoredArrays } from '../detection/arrays.ts';
 import type { Finding } from '../detection/statistic.ts';
-import { type Retested, TESTS } from '../detection/tests.ts';
+import { blackBoxOptions, type Retested, TESTS, whiteBoxOptions } from '../detection/tests.ts';
 import { InputError, IntegrityError } from '../errors.ts';
 import { hashBytes } from '../formats/sha256.ts';
-import { commitment, type Key, keyCarriers } from '../marking/key.ts';
-import type { ProbeManifest } from '../marking/probe_manifest.ts';
+import { awaitsBeacon, commitment, type Key, keyBeacon, keyCarriers } from '../marking/key.ts';
+import { PROBES_NAME, type ProbeManifest } from '../marking/probe_manifest.ts';
 import { derive } from '../random.ts';
+import { type Check, compared, failed, notChecked, passed } from './check.ts';
 import { datasetCommitment, type MarkedFolder } from './commitment.ts';
+import { nearlyEqual, selfContradictions, timeContradictions } from './consistency.ts';
 import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, parseRegister, type Register } from './register.ts';
-import { hashCarriers, hashResult, numberOf, type Result, type StoredResult, suspectHash } from './result.ts';
+import {
+  deviationsOf,
+  hashCarriers,
+  hashResult,
+  numberOf,
+  type Result,
+  type StatisticRecord,
+  type StoredResult,
+  suspectHash,
+} from './result.ts';
 import { stampedHash, verifyReply } from './timestamp.ts';
-
-/** One row of the table. `ok` is null where the material for it was not given. */
-export interface Check {
-  readonly check: string;
-  readonly ok: boolean | null;
-  readonly detail: string;
-}
 
 /** A file as it was read, with where it is for messages. */
 export interface NamedBytes {
@@ -67,9 +71,6 @@ export interface VerifyOptions extends Evidence {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Numbers that are computed again may differ by the rounding of another machine's logarithms. */
-const RELATIVE_TOLERANCE = 1e-9;
-
 /**
  * Checks everything that the material at hand allows, and says of the rest what is missing. A check that fails stops none of the
  * others; what cannot be read at all (no such file, not of its format) is thrown as an InputError.
@@ -85,17 +86,11 @@ export async function verifyEvidence(options: VerifyOptions): Promise<Check[]> {
   ];
 }
 
-const passed = (check: string, detail: string): Check => ({ check, ok: true, detail });
-const failed = (check: string, detail: string): Check => ({ check, ok: false, detail });
-const unknown = (check: string, detail: string): Check => ({ check, ok: null, detail });
-const compared = (check: string, ok: boolean, good: string, bad: string): Check =>
-  ok ? passed(check, good) : failed(check, bad);
-
 async function checkKey({ key, published, model: file }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
   const { carriers, model } = key;
   return [
     published === undefined
-      ? unknown('commitment', `the key's is ${keyCommitment}; give what was published with --commitment`)
+      ? notChecked('commitment', `the key's is ${keyCommitment}`, 'what was published: --commitment HEX')
       : compared(
           'commitment',
           published === keyCommitment,
@@ -107,7 +102,7 @@ async function checkKey({ key, published, model: file }: VerifyOptions, keyCommi
       ? passed('subspace', `${carriers.dimension} orthonormal directions, sha256 ${carriers.basisSha256}`)
       : passed('subspace', 'none: carriers are drawn in the whole feature space'),
     file === undefined
-      ? unknown('marking network', `the key's has sha256 ${model.sha256}; give its file with --model`)
+      ? notChecked('marking network', `the key's has sha256 ${model.sha256}`, 'its file: --model MARKER')
       : compared(
           'marking network',
           file.sha256 === model.sha256,
@@ -118,7 +113,8 @@ async function checkKey({ key, published, model: file }: VerifyOptions, keyCommi
 }
 
 async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
-  if (!replies) return [unknown('time stamp', 'give the replies of the authority with --reply and --ca')];
+  if (!replies)
+    return [notChecked('time stamp', 'none was given', "the authority's replies: --reply FILE.tsr --ca FILE.pem")];
   const known = new Map([[keyCommitment, 'key']]);
   if (marked) known.set(datasetCommitment(marked.folder), 'marked data set');
   return await Promise.all(
@@ -134,7 +130,11 @@ async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommit
         const by = `the ${of}'s commitment was there at ${stamp.time}, says ${stamp.authority}`;
         return stamp.root
           ? passed('time stamp', `${by}; trusted is ${stamp.root.subject}, sha256 ${stamp.root.sha256}`)
-          : unknown('time stamp', `${by}; whether to trust that is open: give --ca`);
+          : notChecked(
+              'time stamp',
+              `${by}; whether to trust that is open`,
+              "the authority's certificate, from the authority: --ca FILE.pem",
+            );
       } catch (error) {
         if (error instanceof IntegrityError) return failed('time stamp', error.message);
         throw error;
@@ -145,7 +145,7 @@ async function checkTimeStamps({ replies, ca, marked }: VerifyOptions, keyCommit
 
 async function checkMarked(options: VerifyOptions, keyCommitment: string): Promise<Check[]> {
   const { key, marked } = options;
-  if (!marked) return [unknown('marked images', 'give the marked data set with --marked')];
+  if (!marked) return [notChecked('marked images', 'none were given', 'the marked data set: --marked OUT')];
   const { manifest } = marked.folder;
   const { dataset } = marked;
   const indexOf = new Map(Array.from({ length: dataset.length }, (_, index) => [dataset.id(index), index]));
@@ -197,7 +197,14 @@ async function checkClaims(
   { original, sample, onProgress, signal }: VerifyOptions,
   { folder: { manifest }, dataset }: NonNullable<VerifyOptions['marked']>,
 ): Promise<Check[]> {
-  if (!original) return [unknown('change and PSNR', 'give the unmarked data set with --original')];
+  if (!original)
+    return [
+      notChecked(
+        'change and PSNR',
+        'nothing to compare the marked images with',
+        'the unmarked data set: --original DATASET',
+      ),
+    ];
   const source = await hashDataset(original);
   const checks = [
     compared(
@@ -248,7 +255,7 @@ async function checkClaims(
 
 async function checkResult(options: VerifyOptions, keyCommitment: string): Promise<Check[]> {
   const { key, result, heldOut } = options;
-  if (!result) return [unknown('result', 'give the result of a test with --result')];
+  if (!result) return [notChecked('result', 'none was given', 'the result of a test: --result FILE.json')];
   const { value } = result;
   const carriers = hashCarriers((await keyCarriers(key)).coordinates);
   const fixed = key.heldOut ?? null;
@@ -266,6 +273,7 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
       `drawn again from the secret: sha256 ${carriers}`,
       `drawn from the secret they have sha256 ${carriers}, the result says ${value.carriers.sha256}`,
     ),
+    checkItself(value),
     fixed?.kind === 'content'
       ? compared(
           'test images',
@@ -273,19 +281,53 @@ async function checkResult(options: VerifyOptions, keyCommitment: string): Promi
           `those that the key fixed: ${images}`,
           `the key fixed sha256 ${fixed.sha256}, tested on ${images}`,
         )
-      : unknown(
+      : notChecked(
           'test images',
           `the key ${fixed ? `only says ${JSON.stringify(fixed.name)}` : 'left them open'}; tested on ${images}`,
+          'nothing afterwards: a key made with keygen --held-out names them',
         ),
     ...(await checkHeldOut(options, value, heldOut)),
     ...(await checkProbes(options, value)),
+    checkDeviations(options, value),
     await checkStatistics(options, value),
+  ];
+}
+
+/** The result's own numbers, as far as they follow from each other. */
+function checkItself(value: Result): Check {
+  const wrong = selfContradictions(value);
+  return compared(
+    'result against itself',
+    wrong.length === 0,
+    'its p-values follow from each other, from its cosines or ranks and from the number of tests',
+    wrong.slice(0, 3).join('; '),
+  );
+}
+
+/** All times against each other. They are what the files say: only a time stamp is another's word. */
+async function checkTimes({ key, result }: VerifyOptions, register: Register | undefined): Promise<Check[]> {
+  if (!result) return [];
+  const beacon = awaitsBeacon(key) ? null : await keyBeacon(key);
+  const wrong = timeContradictions(result.value, { beacon: beacon?.time, register });
+  const { created } = result.value.key;
+  if (created !== key.created)
+    wrong.push(`the result says that the key was made at ${created}, the key ${key.created}`);
+  return [
+    compared(
+      'times',
+      wrong.length === 0,
+      `in order, as the files say them: key ${key.created}${beacon ? `, beacon ${beacon.time}` : ''}, test ${result.value.time}`,
+      wrong.slice(0, 3).join('; '),
+    ),
   ];
 }
 
 /** The held-out images are those of the result, and none of them is a marked one. */
 async function checkHeldOut({ marked }: VerifyOptions, value: Result, heldOut: Dataset | undefined): Promise<Check[]> {
-  if (!heldOut) return [];
+  if (!heldOut)
+    return value.test === 'black-box'
+      ? []
+      : [notChecked('held-out files', 'the images that were tested on were not given', 'those images: --data HELDOUT')];
   const sha256 = await hashDataset(heldOut);
   const published = new Set(marked?.folder.manifest.images.map((image) => image.sha256));
   let both = 0;
@@ -302,7 +344,11 @@ async function checkHeldOut({ marked }: VerifyOptions, value: Result, heldOut: D
 
 async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Result): Promise<Check> {
   if (arrays === undefined || !value.saved)
-    return unknown('statistics', 'detect --save keeps the arrays; give their folder with --features');
+    return notChecked(
+      'statistics',
+      'the arrays that the test was made from were not given',
+      'the folder that detect --save made: --features DIR',
+    );
   const { saved } = value;
   const changed = Object.entries(saved).find(
     ([name, sha256]) => Object.hasOwn(arrays.files, name) && hashBytes(arrays.files[name]) !== sha256,
@@ -318,39 +364,91 @@ async function checkStatistics({ key, arrays, signal }: VerifyOptions, value: Re
   }
   const { finding, from, foreign } = again;
   const [ours, theirs] = [numbersOf(finding), numbersOf(value)];
+  const missing = finding.warnings.find((warning) => !value.warnings.includes(warning));
+  if (missing !== undefined)
+    return failed('statistics', `computed again ${from}, the test warns of what the result leaves out: ${missing}`);
   const same =
     foreign === undefined &&
     ours.length === theirs.length &&
-    ours.every((x, i) => Object.is(x, theirs[i]) || close(x, theirs[i]));
+    ours.every((x, i) => Object.is(x, theirs[i]) || nearlyEqual(x, theirs[i]));
   return compared(
     'statistics',
     same,
-    `computed again ${from}: log10 p ${finding.log10p.toFixed(3)} and every class's ${test.perClass} are the same`,
-    `computed again ${from}, log10 p is ${finding.log10p}; the result says ${numberOf(value.log10p)}, or a class ${foreign === undefined ? 'differs' : `or ${foreign} differ`}`,
+    `computed again ${from}: log10 p ${finding.log10p.toFixed(3)}, every class's ${test.perClass}, its warnings and what it gives where there is nothing to find are the same`,
+    `computed again ${from}, log10 p is ${finding.log10p}; the result says ${numberOf(value.log10p)}, or another of its numbers ${foreign === undefined ? 'differs' : `or ${foreign} differ`}`,
   );
 }
 
-/** Whether two numbers are equal but for rounding. */
-const close = (a: number, b: number): boolean =>
-  a === b || Math.abs(a - b) <= RELATIVE_TOLERANCE * Math.max(1, Math.abs(a));
-
-/** All numbers of a finding that follow from the arrays: of every statistic, and of every class. */
+/** All numbers of a finding that follow from the arrays and the key. */
 function numbersOf(found: Finding | Result): number[] {
-  const perClass = ('perClass' in found ? (found.perClass as Result['perClass']) : undefined) ?? [];
+  const { perClass = [], alignment, meanCosine, blackBox } = found as Result;
   return [
     numberOf(found.log10p),
+    ...(alignment ? [alignment.n, alignment.rank, numberOf(alignment.r2)] : []),
+    ...(meanCosine === undefined ? [] : [numberOf(meanCosine)]),
     ...perClass.flatMap(({ cosine, log10p }) => [numberOf(cosine), numberOf(log10p)]),
-    ...found.statistics.flatMap(({ log10p, perClass }) => [
+    ...(blackBox
+      ? [
+          blackBox.sets,
+          blackBox.imagesPerClass,
+          ...blackBox.control.beta.map(numberOf),
+          numberOf(blackBox.control.explained),
+          numberOf(blackBox.marksLog10P),
+        ]
+      : []),
+    ...found.statistics.flatMap(({ log10p, perClass, null: sample }) => [
       numberOf(log10p),
       ...perClass.flatMap((entry) => [numberOf(entry.score), numberOf(entry.log10p ?? 'NaN')]),
+      ...(sample ? [sample.atMost, ...sample.log10p.map(numberOf)] : []),
     ]),
   ];
+}
+
+/** Whether the test is the one that the key fixes: found again from the key, the probes and what was tested. */
+function checkDeviations({ key, arrays, probes }: VerifyOptions, value: Result): Check {
+  const name = 'deviations';
+  const { test, blackBox, data } = value;
+  let options: StatisticRecord | undefined;
+  if (test === 'white-box') options = whiteBoxOptions(key);
+  else if (blackBox) {
+    const manifest =
+      probes?.manifest ??
+      (arrays && Object.hasOwn(arrays.files, PROBES_NAME) ? parseSavedScores(arrays).probes : undefined);
+    if (manifest)
+      options = blackBoxOptions(key, manifest, {
+        scores: blackBox.scores,
+        probesSha256: blackBox.probes.sha256,
+        references: blackBox.references.map((record) => record.sha256 ?? record.scoresSha256),
+      });
+  }
+  if (!options)
+    return notChecked(
+      name,
+      'how the probes were made is not known',
+      'their folder, --probes PROBES, or the saved arrays',
+    );
+  const derived = deviationsOf(key, test, options, data);
+  const silent = derived.filter((deviation) => !value.deviations.includes(deviation));
+  const wrong = [
+    ...silent.map((deviation) => `the result does not say that ${deviation}`),
+    ...(value.primary === (value.deviations.length === 0)
+      ? []
+      : ['it is called the test that the key fixes beside deviations, or the other way round']),
+  ];
+  return compared(
+    name,
+    wrong.length === 0,
+    value.primary
+      ? 'none: the test is the one that the key fixes'
+      : `as the result says them: ${value.deviations.join('; ')}`,
+    wrong.join('; '),
+  );
 }
 
 /** The probes' images are those that `probes.json` tells of, within the radius of their vanilla versions. */
 async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Result): Promise<Check[]> {
   if (value.test !== 'black-box') return [];
-  if (!probes) return [unknown('probes', 'give their folder with --probes')];
+  if (!probes) return [notChecked('probes', 'their images were not given', 'their folder: --probes PROBES')];
   const { manifest, sha256 } = probes;
   const images = probes.dataset;
   const found = await hashDataset(images);
@@ -374,13 +472,16 @@ async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Res
   ];
 }
 
-async function checkRegister({ register, result }: VerifyOptions, keyCommitment: string): Promise<Check[]> {
-  if (register === undefined) return [unknown('register', 'give the list of tests with --register')];
+async function checkRegister(options: VerifyOptions, keyCommitment: string): Promise<Check[]> {
+  const { register, result } = options;
+  if (register === undefined)
+    return [notChecked('register', 'none was given', "the owner's list of tests: --register FILE")];
   let found: Register;
   try {
     found = parseRegister(register.text, register.path, keyCommitment);
   } catch (error) {
-    if (error instanceof IntegrityError) return [failed('register', error.message)];
+    if (error instanceof IntegrityError)
+      return [failed('register', error.message), ...(await checkTimes(options, undefined))];
     throw error;
   }
   const { looks, withKey, begun } = found;
@@ -394,6 +495,7 @@ async function checkRegister({ register, result }: VerifyOptions, keyCommitment:
     ),
   ];
   if (!result) return checks;
+  checks.push(...(await checkTimes(options, found)));
   const { value, json } = result;
   const entry = looks[value.register.entry - 1];
   const same =

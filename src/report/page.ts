@@ -1,5 +1,6 @@
 /** A report as one HTML page: no script, nothing from a network, readable on paper. */
 
+import type { CheckState } from '../evidence/check.ts';
 import { numberOf, type Result, ResultSchema } from '../evidence/result.ts';
 import { escapeMarkup, Markup, markup, type Piece } from '../formats/markup.ts';
 import { PLOT_STYLE } from '../plots/plot.ts';
@@ -405,6 +406,12 @@ function assumptions({ assumptions }: Report): Markup {
 </table>`;
 }
 
+const STATES: Readonly<Record<CheckState, Markup>> = {
+  ok: markup`<span class="mark good">✓ in order</span>`,
+  failed: markup`<span class="mark bad">✗ failed</span>`,
+  'not checked': markup`<span class="mark open">– not checked</span>`,
+};
+
 function verification({
   time,
   program,
@@ -417,14 +424,8 @@ function verification({
 <table class="stacked">
 <thead><tr><th>check</th><th>finding</th><th></th></tr></thead>
 <tbody>${checks.map(
-    ({ check, ok, detail }) =>
-      markup`<tr><td class="what">${check}</td><td>${prose(detail)}</td><td>${
-        ok === null
-          ? markup`<span class="mark open">– not checked</span>`
-          : ok
-            ? markup`<span class="mark good">✓ in order</span>`
-            : markup`<span class="mark bad">✗ failed</span>`
-      }</td></tr>\n`,
+    ({ check, state, detail, needs }) =>
+      markup`<tr><td class="what">${check}</td><td>${prose(needs === null ? detail : `${detail}. Would be checked by: ${needs}`)}</td><td>${STATES[state]}</td></tr>\n`,
   )}</tbody>
 </table>`;
 }

@@ -4,6 +4,7 @@ import { MARKS_DIFFER_BELOW } from '../detection/detect_blackbox.ts';
 import { calibration } from '../detection/statistic.ts';
 import { TESTS } from '../detection/tests.ts';
 import { IntegrityError } from '../errors.ts';
+import { decidingStatistic, selfContradictions, timeContradictions } from '../evidence/consistency.ts';
 import { bonferroni, type Register } from '../evidence/register.ts';
 import { hashResult, numberOf, type Result, type StoredResult, suspectHash } from '../evidence/result.ts';
 import type { Verification } from '../evidence/verification.ts';
@@ -41,8 +42,8 @@ export function makeReport(input: ReportInput): Report {
   const { result: stored, files, register, marked = null, verification = null } = input;
   const { value: result } = stored;
   const resultSha256 = hashResult(stored.json);
-  requireConsistent(stored);
   if (register) requireEntry(register, stored, resultSha256);
+  requireConsistent(stored, register);
   if (verification && verification.resultSha256 !== resultSha256)
     throw new IntegrityError('the verification is of another result; run verify with this one');
 
@@ -95,28 +96,10 @@ const probability = (log10p: number) => ({
   words: probabilityInWords(log10p),
 });
 
-/** Refuses a result whose own numbers contradict each other. */
-function requireConsistent({ path, value: { log10p, register, statistics } }: StoredResult): void {
-  const fail = (what: string): never => {
-    throw new IntegrityError(`${path}: ${what}; give the result as detect wrote it`);
-  };
-  const requireProbability = (x: Result['log10p'], name: string): number =>
-    numberOf(x) <= 0 ? numberOf(x) : fail(`${name}log10p is ${x}, which is no logarithm of a probability`);
-  const observed = requireProbability(log10p, '');
-  const { looks, entry, log10pBonferroni } = register;
-  if (looks < 1 || entry < 1 || entry > looks) fail(`register: entry ${entry} of ${looks} tests cannot be`);
-  const corrected = bonferroni(observed, looks);
-  if (!(corrected === numberOf(log10pBonferroni) || Math.abs(corrected - numberOf(log10pBonferroni)) <= 1e-9))
-    fail(`register.log10pBonferroni is ${log10pBonferroni}, log10p corrected for ${looks} tests is ${corrected}`);
-  for (const { name, log10p: own, perClass, null: sample } of statistics) {
-    const value = requireProbability(own, `${name}: `);
-    for (const entry of perClass)
-      if (entry.log10p !== null) requireProbability(entry.log10p, `${name}: ${entry.class}: `);
-    if (sample === null) continue;
-    for (const x of sample.log10p) requireProbability(x, `${name}: null: `);
-    const atMost = sample.log10p.filter((x) => numberOf(x) <= value).length;
-    if (atMost !== sample.atMost) fail(`${name}: null.atMost is ${sample.atMost}, its values give ${atMost}`);
-  }
+/** Refuses a result whose own numbers or times contradict each other. */
+function requireConsistent({ path, value }: StoredResult, register: Register | undefined): void {
+  const [first] = [...selfContradictions(value), ...timeContradictions(value, { register })];
+  if (first !== undefined) throw new IntegrityError(`${path}: ${first}; give the result as detect wrote it`);
 }
 
 /** Refuses a register that has another result in this one's place. */
@@ -133,11 +116,6 @@ function requireEntry(register: Register, { path, value }: StoredResult, resultS
     throw new IntegrityError(
       `${register.path}: its entry ${entry} is not of ${path}; one of them was changed or is another's`,
     );
-}
-
-/** The statistic whose p-value is the result's. */
-function decidingStatistic({ statistics, test, log10p }: Result): Result['statistics'][number] | undefined {
-  return statistics.find(({ name }) => name === test) ?? statistics.find((statistic) => statistic.log10p === log10p);
 }
 
 function describeStatistic(statistic: Result['statistics'][number], decides: boolean): Report['statistics'][number] {
@@ -266,9 +244,9 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
   const checks = verification?.checks ?? [];
   /** What verify says under some names: fails if one does, holds if all do. */
   const verified = (names: readonly string[]): Omit<Assumption, 'assumption'> | undefined => {
-    const rows = checks.filter(({ check, ok }) => names.includes(check) && ok !== null);
+    const rows = checks.filter(({ check, state }) => names.includes(check) && state !== 'not checked');
     if (rows.length === 0) return undefined;
-    const failed = rows.filter(({ ok }) => ok === false);
+    const failed = rows.filter(({ state }) => state === 'failed');
     const told = failed.length > 0 ? failed : rows;
     return { check: `Verified: ${told.map(({ detail }) => detail).join('; ')}.`, holds: failed.length === 0 };
   };
@@ -330,7 +308,7 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
     {
       assumption: 'The images tested on were never marked',
       // Verify compares with marked images where it is given some.
-      ...((checks.some(({ check, ok }) => check === 'marked images' && ok !== null) &&
+      ...((checks.some(({ check, state }) => check === 'marked images' && state !== 'not checked') &&
         verified(['held-out files'])) || {
         check:
           'The program refuses images that a manifest beside them lists as marked. Whether copies of marked images are among them can be verified with the marked data set.',

@@ -160,6 +160,7 @@ function programHelp({ name, summary, commands }: CommandLine): string {
     ...commands.map((command) => `  ${`${name} ${command.name} ${command.examples[0]}`.trimEnd()}`),
     '',
     'Exit codes: 0 done, 1 fault of this program, 2 wrong usage, 3 bad input, 4 no usable adapter,',
-    '  5 device lost, out of memory or disk full (try again), 6 files that do not belong together, 130 interrupted.',
+    '  5 device lost, out of memory or disk full (try again), 6 files that do not belong together,',
+    '  7 verify: nothing failed, and not all was checked, 130 interrupted.',
   ].join('\n');
 }

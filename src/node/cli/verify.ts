@@ -1,5 +1,5 @@
 import { UsageError } from '../../errors.ts';
-import type { Check } from '../../evidence/verify.ts';
+import type { Check, CheckState } from '../../evidence/check.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { textTable } from '../../formats/text_table.ts';
 import { requireNewFile } from '../files/files.ts';
@@ -52,6 +52,10 @@ export const verify = defineCommand({
       value: 'FILE.json',
       description: 'also write what was found, as --json prints it; report shows it',
     },
+    partial: {
+      type: 'flag',
+      description: 'exit code 0, not 7, where nothing failed and some of it could not be checked',
+    },
     ...imageOptions,
   },
   examples: [
@@ -94,15 +98,24 @@ export const verify = defineCommand({
     return {
       json: found,
       text: [...table(checks), '', `${passed} ok, ${failed} failed, ${notChecked} not checked`].join('\n'),
-      ...(failed > 0 && { exitCode: 6 }),
+      exitCode: failed > 0 ? FAILED : notChecked > 0 && !options.partial ? NOT_ALL_CHECKED : 0,
     };
   },
 });
 
+/** Exit codes: something does not hold; or nothing does not, and not all that the claim rests on was checked. */
+const FAILED = 6;
+const NOT_ALL_CHECKED = 7;
+
+const SAID: Readonly<Record<CheckState, string>> = { ok: 'ok', failed: 'FAILED', 'not checked': 'not checked' };
+
 function table(checks: readonly Check[]): string[] {
-  const said = (ok: boolean | null): string => (ok === null ? '-' : ok ? 'ok' : 'FAILED');
   return textTable(
-    checks.map(({ check, ok, detail }) => [check, said(ok), detail]),
+    checks.map(({ check, state, detail, needs }) => [
+      check,
+      SAID[state],
+      needs === null ? detail : `${detail}; would be checked by: ${needs}`,
+    ]),
     { left: 'all' },
   );
 }

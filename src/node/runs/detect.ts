@@ -4,14 +4,13 @@ import { join } from 'node:path';
 import { hashDataset } from '../../datasets/hash.ts';
 import { type ArrayFiles, serializeFeatures, serializeScores } from '../../detection/arrays.ts';
 import { arraysOf, heldOutFeatures, testFeatures } from '../../detection/detect.ts';
-import { keyCombination, testScores } from '../../detection/detect_blackbox.ts';
+import { testScores } from '../../detection/detect_blackbox.ts';
 import type { Finding } from '../../detection/statistic.ts';
-import type { TestName } from '../../detection/tests.ts';
+import { blackBoxOptions, type TestName } from '../../detection/tests.ts';
 import { UsageError } from '../../errors.ts';
 import {
   type Circumstances,
   concludeTest,
-  joinReferences,
   parseStoredResult,
   RESULT_NAME,
   type Result,
@@ -220,14 +219,11 @@ async function testBlackBoxFiles(key: Key, files: BlackBoxFiles, context: RunCon
       },
     } as Finding,
     test: 'black-box',
-    options: {
-      kind: 'black-box',
-      combine: keyCombination(key),
-      ...manifest.options,
+    options: blackBoxOptions(key, manifest, {
       scores: finding.blackBox.scores,
       probesSha256: probes.sha256,
-      references: joinReferences(referenceRecords.map((record) => record.sha256 ?? record.scoresSha256)),
-    },
+      references: referenceRecords.map((record) => record.sha256 ?? record.scoresSha256),
+    }),
     suspect: gathered.suspectRecord,
     data: { path: probes.path, count: manifest.source.count, sha256: manifest.source.sha256 },
     adapter: gathered.adapter,

@@ -4,14 +4,16 @@ import type { Dataset } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
 import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
-import { checkKeyMatches, type Key, keySource, parseKey } from '../../marking/key.ts';
+import { checkKeyMatches, commitment, type Key, keySource, parseKey, serializeKey } from '../../marking/key.ts';
 import { type NamedManifest, VanillaImages } from '../../marking/vanilla.ts';
 import { type ConfigOverrides, describeInferred } from '../../nn/model_file.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
 import { readClassNames } from '../datasets/idx.ts';
 import { type OpenDatasetOptions, openDataset } from '../datasets/open.ts';
 import { openIfMarked } from '../evidence/marked.ts';
-import { readBytes } from '../files/files.ts';
+import { beginRegister, registerPath } from '../evidence/register.ts';
+import { readBytes, requireNewFile } from '../files/files.ts';
+import { writeAtomic } from '../files/write.ts';
 import type { RunContext } from './context.ts';
 import { type OpenedModel, openModel } from './open_model.ts';
 
@@ -28,6 +30,20 @@ export async function openKey(path: string, { waiting = false } = {}): Promise<K
     throw error instanceof InputError ? new InputError(`${path}: ${error.message}`, { cause: error }) : error;
   }
   return key;
+}
+
+/**
+ * Writes a new key's file, which its owner alone may read, and begins the register beside it.
+ *
+ * @returns the key's commitment, to be published before the data.
+ * @throws InputError where one of the two files exists.
+ */
+export async function saveKey(path: string, key: Key): Promise<string> {
+  await requireNewFile(path);
+  const published = await commitment(key);
+  await beginRegister(registerPath(path), published, true);
+  await writeAtomic(path, new TextEncoder().encode(serializeKey(key)), 0o600);
+  return published;
 }
 
 /** Opens a model file, and tells what it does not say itself. */
