@@ -11,7 +11,7 @@ const pages = [
     .flatMap((folder) => readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`))
     .filter((path) => path.endsWith('.md') && !path.includes('node_modules')),
 ];
-const manuals = pages.filter((page) => /^(README|CONTRIBUTING|docs\/[^/]+|examples\/.+)\.md$/.test(page));
+const manuals = pages.filter((page) => /^(README|CONTRIBUTING|docs\/[^/]+|(examples|weights)\/.+)\.md$/.test(page));
 
 /** Columns of prose. */
 const WIDTH = 100;

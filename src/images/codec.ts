@@ -41,6 +41,7 @@ export type Encoding = PngEncoding | JpegEncoding | WebpEncoding;
 /** The formats that images are written in. */
 export type EncodedFormat = Encoding['format'];
 
+/** How PNG files are written. */
 export const PNG: PngEncoding = { format: 'PNG' };
 
 /**
