@@ -236,7 +236,15 @@ describe('an experiment', () => {
     const { model: marker } = await openModel(device(), at('marker.safetensors'));
     const owner = await openDataset(at('owner'));
     const recipe = { ...defaultMarkingRecipe(12), iterations: 2 };
-    const manifest = await markDataset({ key, model: marker, dataset: owner, fraction: 0.25, recipe, out: folder });
+    const manifest = await markDataset({
+      copyUnmarked: true,
+      key,
+      model: marker,
+      dataset: owner,
+      fraction: 0.25,
+      recipe,
+      out: folder,
+    });
     const trained = await runTraining({
       device: device(),
       dataset: await openDataset(folder),
@@ -281,7 +289,7 @@ describe('an experiment', () => {
     const recipe = { ...defaultMarkingRecipe(12), iterations: 2 };
     const mark = async (fraction: number) => {
       const out = at(`some-${layout}-${fraction}`);
-      await markDataset({ key, model, dataset: owner, fraction, recipe, out });
+      await markDataset({ copyUnmarked: true, key, model, dataset: owner, fraction, recipe, out });
       const manifest = parseManifest(read(join(`${out}.private`, 'manifest.json')).toString(), 'manifest.json');
       return { marked: await openDataset(out), manifest };
     };
@@ -394,6 +402,7 @@ describe('an experiment', () => {
     const { model: marker, sha256 } = await openModel(device(), at('marker.safetensors'));
     const key = await parseKey(read(at('more/keys/key-1/key.json')).toString(), 'key.json');
     await markDataset({
+      copyUnmarked: true,
       ...{ key, model: marker, dataset: await openDataset(at('owner')), fraction: 0.25, out: at('hardest') },
       ...{ recipe: { ...defaultMarkingRecipe(12), iterations: 2 }, hardest: { classifier: marker, sha256 } },
     });

@@ -206,6 +206,8 @@ export class Materials {
     const { signal } = this.#options;
     const key = await this.key(index);
     await markDataset({
+      // Nothing of it is published, and shares are then contained in each other to the bit.
+      copyUnmarked: true,
       key,
       model: this.marker.model,
       dataset: this.owner.dataset,
