@@ -216,6 +216,7 @@ describe('probes', () => {
 });
 
 describe('from keygen to verify, black-box', () => {
+  const device = useDevice();
   const runLine = (line: string) =>
     run(
       'cli',
@@ -234,7 +235,7 @@ describe('from keygen to verify, black-box', () => {
       signal: new AbortController().signal,
       progress: () => ({ update: () => undefined, done: () => undefined }),
       log: () => undefined,
-      openDevice: () => expect.fail('verify needs no device'),
+      openDevice: async () => device(),
     });
     const { checks } = result.json as { checks: Check[] };
     return Object.fromEntries(checks.map((check) => [check.check, check]));
@@ -287,8 +288,18 @@ describe('from keygen to verify, black-box', () => {
     expect(Object.keys(result.saved).sort()).toEqual(['probes.json', 'scores_reference_1.npy', 'scores_suspect.npy']);
     const line =
       '--key @owner.key --result @evidence/result.json --model @marker.safetensors --data @held-out --data-split train';
-    const table = await verify(`${line} --probes @probes`);
+    const table = await verify(
+      `${line} --probes @probes --suspect @model-1.safetensors --reference @model-2.safetensors`,
+    );
     expect(failedOf(table)).toEqual([]);
+    for (const name of ['suspect', 'scores of the suspect', 'scores of reference 1', 'deviations'])
+      expect(table[name], name).toMatchObject({ state: 'ok' });
+    // Another model under its name, and another reference.
+    const others = await verify(
+      `${line} --probes @probes --suspect @model-2.safetensors --reference @model-1.safetensors`,
+    );
+    expect(failedOf(others)).toEqual(['suspect', 'scores of the suspect']);
+    expect(others['scores of reference 1'].state).toBe('not checked');
     expect(table.statistics).toMatchObject({ state: 'ok', detail: expect.stringContaining('on 20 carrier sets') });
     expect(table.probes).toMatchObject({
       state: 'ok',
