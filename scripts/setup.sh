@@ -19,8 +19,8 @@ for option in "$@"; do
   esac
 done
 
-command -v node >/dev/null 2>&1 || { say "Node.js >= 20 is needed: https://nodejs.org"; exit 1; }
-node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || { say "Node.js >= 20 is needed, this is $(node -v)"; exit 1; }
+command -v node >/dev/null 2>&1 || { say "Node.js >= 20.19 is needed: https://nodejs.org"; exit 1; }
+node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' || { say "Node.js >= 20.19 is needed, this is $(node -v)"; exit 1; }
 
 # install_modules FOLDER WHICH [FLAG...]: its Node modules, exactly as locked.
 install_modules() {

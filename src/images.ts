@@ -21,8 +21,19 @@ export { cutRegion, type Region } from './images/region.ts';
 
 // Image files: PNG, JPEG and WebP decoded, PNG encoded, by a codec.
 
-export { type Decoded, type EncodedFormat, type ImageCodec, UndecodedError } from './images/codec.ts';
+export {
+  type Decoded,
+  type EncodedFormat,
+  type Encoding,
+  type ImageCodec,
+  type JpegEncoding,
+  PNG,
+  type PngEncoding,
+  UndecodedError,
+  type WebpEncoding,
+} from './images/codec.ts';
 export { type DecodeOptions, decodeImage, encodeImage, readImageHeader, uprightShape } from './images/decode.ts';
+export { type EncodedImage, type EncodeLikeOptions, encodeLike, encodingLike } from './images/encoding.ts';
 export { type DecodableFormat, type ImageHeader, UNUSUAL, type Unusual } from './images/header.ts';
 export type { Orientation } from './images/image.ts';
 export type { WasmSource, WasmSources } from './images/jsquash.ts';

@@ -209,7 +209,7 @@ export type { Report } from './report/schema.ts';
 
 // Data sets: any object that is a `Dataset`, decoded ahead of the device; the manifest of a marked one.
 
-export type { Dataset, DatasetFormat, DatasetWriter, WrittenItem } from './datasets/dataset.ts';
+export type { Dataset, DatasetFormat, DatasetWriter, WriterOptions, WrittenItem } from './datasets/dataset.ts';
 export { subset } from './datasets/dataset.ts';
 export { DATASET_FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
 export { hashDataset } from './datasets/hash.ts';

@@ -524,16 +524,15 @@ describe('writeAtomic and hashes', () => {
 });
 
 describe('dataset writer', () => {
-  test('folder: new pixels as PNG, copies byte for byte, resumable', async () => {
+  test('folder: pixels like the own file of an item, copies byte for byte, resumable', async () => {
     const source = await openDataset(await tree({ 'a/x/1.jpg': dot(1), 'a/2.png': dot(2), 'b/3.PNG': dot(3) }));
     expect(ids(source)).toEqual(['a/2.png', 'a/x/1.jpg', 'b/3.PNG']);
     const out = freshPath();
     const writer = await openDatasetWriter(source, out);
     const copied = await writer.copy(0);
     expect(copied).toEqual({ id: 'a/2.png', sha256: createHash('sha256').update(dot(2)).digest('hex') });
-    expect((await writer.writeImage(1, flat(50))).id).toBe('a/x/1.png');
+    expect((await writer.writeImage(1, flat(50))).id).toBe('a/x/1.jpg');
     expect(await writer.read(1)).toEqual(flat(50));
-    expect(readBack(readFileSync(join(out, 'a/x/1.png')))).toEqual(flat(50));
     await expect(writer.finish()).rejects.toThrow(IntegrityError);
     await expect(writer.finish()).rejects.toThrow(
       '1 of 3 images were not written, the first is b/3.PNG; resume the run',
@@ -546,16 +545,19 @@ describe('dataset writer', () => {
     await again.finish();
     await again.close();
     const result = await openDataset(out);
-    expect(ids(result)).toEqual(['a/2.png', 'a/x/1.png', 'b/3.PNG']);
+    expect(ids(result)).toEqual(ids(source));
     expect(await result.bytes(0)).toEqual(dot(2));
+    expect(readBack(readFileSync(join(out, 'a/x/1.jpg')))).toEqual(flat(50));
     expect(await result.image(2)).toEqual(flat(60));
     expect(await hashFile(join(out, 'a/2.png'))).toBe(copied.sha256);
 
-    // A copy after all takes the place of the new pixels, under its own name.
+    // A copy after all takes the place of the new pixels.
     const third = await openDatasetWriter(source, out, { resume: true });
     await third.copy(1);
-    expect(ids(await openDataset(out))).toEqual(['a/2.png', 'a/x/1.jpg', 'b/3.PNG']);
     expect(await third.read(1)).toEqual(flat(1));
+    await third.finish();
+    expect(await (await openDataset(out)).bytes(1)).toEqual(dot(1));
+    expect(await readdir(out)).toEqual(['a', 'b']);
   });
 
   test('folder: refuses to write into the source, and two items under one name', async () => {
@@ -569,24 +571,40 @@ describe('dataset writer', () => {
     await refuses(openDatasetWriter(source, join(link, 'out')), "is the data set's own folder or inside it");
     const clash = await openDataset(await tree({ 'a/1.jpg': dot(1), 'a/1.jpg.png': dot(2), 'a/1.png': dot(3) }));
     await refuses(
-      openDatasetWriter(clash, freshPath()),
-      'new pixels of a/1.jpg would be written as a/1.jpg.png, which is there',
+      openDatasetWriter(clash, freshPath(), { format: 'PNG' }),
+      'a/1.jpg.png would be written as a/1.jpg.png, which is there; rename one',
     );
     await refuses(openDatasetWriter(source, join(root, 'a/1.png')), 'own folder or inside it');
     const file = join(await tree({ x: '' }), 'x');
     await refuses(openDatasetWriter(source, file), file);
   });
 
-  test('folder: new pixels keep apart what differs by its extension', async () => {
-    const files = { 'a/1.jpg': dot(1), 'a/1.PNG': dot(2), 'a/2.jpg': dot(3), 'a/2.webp': dot(4), 'a/3': dot(5) };
-    const source = await openDataset(await tree(files));
-    expect(ids(source)).toEqual(['a/1.PNG', 'a/1.jpg', 'a/2.jpg', 'a/2.webp', 'a/3']);
-    const writer = await openDatasetWriter(source, freshPath());
+  test.each([
+    [
+      ['a/1.PNG', 'a/1.jpg', 'a/2.jpg', 'a/2.webp', 'a/3'],
+      ['a/1.PNG', 'a/1.jpg.png', 'a/2.jpg.png', 'a/2.webp.png', 'a/3'],
+    ],
+    // What ImageFolder reads stays in its order, and what it does not read stays unread.
+    [
+      ['a/001.jpg', 'a/001.large.jpg', 'a/002.png'],
+      ['a/001.jpg.png', 'a/001.large.jpg.png', 'a/002.png'],
+    ],
+    [
+      ['a/1.JPEG', 'a/2.webp', 'a/3.jfif', 'a/4.jpg_large'],
+      ['a/1.png', 'a/2.png', 'a/3.jfif', 'a/4.jpg_large'],
+    ],
+  ])('folder, all as PNG: %j are called %j', async (before, after) => {
+    const source = await openDataset(await tree(Object.fromEntries(before.map((name, i) => [name, dot(i)]))));
+    expect(ids(source)).toEqual(before);
+    const out = freshPath();
+    const writer = await openDatasetWriter(source, out, { format: 'PNG' });
     const written: string[] = [];
-    for (let i = 0; i < 5; i++) written.push((await writer.writeImage(i, flat(i))).id);
-    expect(written).toEqual(['a/1.PNG', 'a/1.jpg.png', 'a/2.jpg.png', 'a/2.webp.png', 'a/3.png']);
-    for (let i = 0; i < 5; i++) expect(await writer.read(i)).toEqual(flat(i));
+    for (let i = 0; i < before.length; i++) written.push((await writer.writeImage(i, flat(i))).id);
+    expect(written).toEqual(after);
     await writer.finish();
+    const result = await openDataset(out);
+    expect(ids(result)).toEqual(after);
+    for (let i = 0; i < before.length; i++) expect(await result.image(i)).toEqual(flat(i));
   });
 
   const data = Uint8Array.from({ length: 24 }, (_, i) => i);

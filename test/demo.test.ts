@@ -75,10 +75,13 @@ describe('the demo', () => {
         ...['owner.key.register.jsonl', 'unused.key.register.jsonl'],
         ...['suspect.safetensors', 'suspect.safetensors.json', 'innocent.safetensors', 'innocent.safetensors.json'],
         ...['result-marked.json', 'result-unmarked.json', 'result-other-key.json'],
-        ...['report.html', 'verification.json'],
+        ...['report.html', 'verification.json', 'marked.private'],
       ].sort(),
     );
-    const manifest = parseManifest(await readFile(join(out, 'marked', 'manifest.json'), 'utf8'), 'manifest.json');
+    const manifest = parseManifest(
+      await readFile(join(out, 'marked.private', 'manifest.json'), 'utf8'),
+      'manifest.json',
+    );
     expect(manifest.keyCommitment).toBe(result.keyCommitment);
     expect(manifest.summary.maxChangeLevels).toBe(10);
     expect(Number(manifest.summary.gainMean)).toBeGreaterThan(0);

@@ -282,7 +282,7 @@ describe('an experiment', () => {
     const mark = async (fraction: number) => {
       const out = at(`some-${layout}-${fraction}`);
       await markDataset({ key, model, dataset: owner, fraction, recipe, out });
-      const manifest = parseManifest(read(join(out, 'manifest.json')).toString(), 'manifest.json');
+      const manifest = parseManifest(read(join(`${out}.private`, 'manifest.json')).toString(), 'manifest.json');
       return { marked: await openDataset(out), manifest };
     };
     const [large, small] = [await mark(0.75), await mark(0.25)];
@@ -423,7 +423,10 @@ describe('an experiment', () => {
     expect(again.blackBox).toMatchObject({ sets: 5, imagesPerClass: 3 });
     expect(readdirSync(at('more/references'))).toEqual(['tuned']);
     // The choice is that of `mark --hardest`, at random another.
-    const chosen = parseManifest(read(at('more/keys/key-1/marked-0.5/manifest.json')).toString(), 'manifest.json');
+    const chosen = parseManifest(
+      read(at('more/keys/key-1/marked-0.5.private/manifest.json')).toString(),
+      'manifest.json',
+    );
     expect(chosen.options).toHaveProperty('classifierSha256');
     await expect(run({ ...config, marking: tiny.marking }, at('more'))).rejects.toThrow(
       'was begun with another value of marking',

@@ -155,7 +155,7 @@ describe('hard images', () => {
     const some = await runLine(`${line} --fraction 0.1 -o @hard --json --quiet`);
     // Two of the 21 and two of the 20; the damaged one is reported.
     expect(some.exitCode, some.stderr).toBe(3);
-    const manifest = JSON.parse(readFileSync(at('hard/manifest.json'), 'utf8'));
+    const manifest = JSON.parse(readFileSync(at('hard.private/manifest.json'), 'utf8'));
     rmSync(at('images/ape/040.png'));
     const dataset = await openDataset(at('images'));
     const { model } = await openModel(device(), at('classifier.safetensors'));

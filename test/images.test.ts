@@ -26,7 +26,7 @@ const palette = chunk('PLTE', Uint8Array.of(1, 2, 3, 40, 50, 60));
 
 describe.each(codecs)('png by $name', (codec) => {
   const decode = (bytes: Uint8Array, options = {}) => decodeImage(codec, bytes, 'cat/1.png', options);
-  const encodePng = (image: Image8) => encodeImage(codec, image, 'PNG');
+  const encodePng = (image: Image8) => encodeImage(codec, image);
 
   test.each([
     [1, 1, 1],
@@ -283,7 +283,7 @@ describe.each(codecs)('png by $name', (codec) => {
 });
 
 describe.each(codecs)('formats by $name', (codec) => {
-  const encodePng = (image: Image8) => encodeImage(codec, image, 'PNG');
+  const encodePng = (image: Image8) => encodeImage(codec, image);
   const file = (text: string) => Buffer.from(text, 'latin1');
   test('are told by the first bytes', async () => {
     expect(imageFormat(await encodePng(randomImage(1, 1, 1)))).toEqual({ name: 'PNG', decodable: true });

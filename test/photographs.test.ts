@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ahead, inParallel, Loader } from '../src/datasets/loader.ts';
-import { type Manifest, parseManifest } from '../src/datasets/manifest.ts';
+import { changeOf, type Manifest, parseManifest } from '../src/datasets/manifest.ts';
 import { randomCrop } from '../src/images/crop.ts';
 import { encodeImage } from '../src/images/decode.ts';
+import { encodeLike } from '../src/images/encoding.ts';
 import { type Image8, isGrey } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { cutRegion } from '../src/images/region.ts';
@@ -18,6 +19,7 @@ import { evaluationCrop, FeatureExtractor, infer } from '../src/nn/inference.ts'
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
+import { openMarked } from '../src/node/evidence/marked.ts';
 import { nodeCodec } from '../src/node/images/codec.ts';
 import { type MarkDatasetOptions, markDataset } from '../src/node/runs/mark_dataset.ts';
 import { derive } from '../src/random.ts';
@@ -85,7 +87,7 @@ describe('photographs of many sizes and formats', () => {
 
   it('keep their sizes; the manifest says what the saved files show', async () => {
     const [source, marked] = [await openDataset(at('data')), await openDataset(at('marked'))];
-    expect(parseManifest(read(at('marked/manifest.json')).toString(), 'manifest')).toEqual(manifest);
+    expect(parseManifest(read(at('marked.private/manifest.json')).toString(), 'manifest')).toEqual(manifest);
     expect(manifest.images).toHaveLength(12);
     expect(manifest.skipped).toBeUndefined();
     const { directions } = await keyCarriers(key);
@@ -98,11 +100,13 @@ describe('photographs of many sizes and formats', () => {
       const after = await marked.image(indexOf(marked, entry.id));
       sizes.add(`${after.width}x${after.height}`);
       expect([after.width, after.height]).toEqual([before.width, before.height]);
-      expect(entry.id).toBe((entry.source ?? entry.id).replace(/\.[^.]*$/, '.png'));
+      expect(entry.source).toBeUndefined();
       const change = Math.max(...after.data.map((level, i) => Math.abs(level - before.data[i])));
       expect(change).toBe(entry.maxChangeLevels);
       expect(change).toBeGreaterThan(0);
-      expect(change).toBeLessThanOrEqual(recipe.radiusLevels);
+      const lossy = !entry.id.endsWith('png');
+      expect(entry.changeBeforeEncoding !== undefined).toBe(lossy);
+      expect(entry.changeBeforeEncoding ?? change).toBeLessThanOrEqual(recipe.radiusLevels);
       expect(Math.abs(psnr(before, after) - entry.psnr!)).toBeLessThan(1e-9);
       expect(Math.abs(ssim(before, after) - entry.ssim!)).toBeLessThan(1e-9);
       expect(hash(read(join(at('marked'), entry.id)))).toBe(entry.sha256);
@@ -119,19 +123,64 @@ describe('photographs of many sizes and formats', () => {
   });
 
   it('move towards their carriers, each of them, where what is measured is what was marked', async () => {
-    const { images } = await mark(at('data'), at('still'), { recipe: { ...recipe, crop: null, learningRate: 20 } });
+    const { images } = await mark(at('data'), at('still'), {
+      recipe: { ...recipe, crop: null, learningRate: 20 },
+      format: 'PNG',
+    });
     expect(images.map(({ gain }) => gain > 0.01)).toEqual(new Array(12).fill(true));
   });
 
-  it('leave all other files as they were, byte for byte', async () => {
+  it('are written like all others: the same names and order, each encoded as it was', async () => {
     const [source, marked] = [await openDataset(at('data')), await openDataset(at('marked'))];
-    expect(marked.length).toBe(source.length);
-    const changed = new Set(manifest.images.map(({ source, id }) => source ?? id));
+    const idsOf = (dataset: typeof source) => Array.from({ length: dataset.length }, (_, i) => dataset.id(i));
+    expect(idsOf(marked)).toEqual(idsOf(source));
+    const changed = new Set(manifest.images.map(({ id }) => id));
+    for (let i = 0; i < source.length; i++) {
+      const [before, after] = [await source.bytes(i), await marked.bytes(i)];
+      const { bytes } = await encodeLike(await nodeCodec(), await source.image(i), before, source.id(i));
+      expect(Buffer.from(after).equals(Buffer.from(bytes)), source.id(i)).toBe(!changed.has(source.id(i)));
+    }
+    for (const path of ['', ...(readdirSync(at('marked'), { recursive: true }) as string[])])
+      expect(statSync(join(at('marked'), path)).mtime, path).toEqual(new Date('2000-01-01T00:00:00Z'));
+    expect(readdirSync(at('marked')).sort()).toEqual(['elk', 'owl']);
+  });
+
+  it('all become PNG files where that is asked for, in the same order, within the radius', async () => {
+    const { images } = await mark(at('data'), at('as-png'), { format: 'PNG' });
+    const [source, marked] = [await openDataset(at('data')), await openDataset(at('as-png'))];
+    const stem = (id: string) => id.replace(/\.[^.]*$/, '');
+    for (let i = 0; i < source.length; i++) {
+      expect(marked.id(i)).toBe(`${stem(source.id(i))}.png`);
+      expect(Buffer.from(await marked.bytes(i)).toString('latin1', 1, 4)).toBe('PNG');
+      const entry = images.find(({ id }) => id === marked.id(i));
+      const [before, after] = [await source.image(i), await marked.image(i)];
+      const change = Math.max(...after.data.map((level, j) => Math.abs(level - before.data[j])));
+      expect(change).toBe(entry?.maxChangeLevels ?? 0);
+      expect(change).toBeLessThanOrEqual(recipe.radiusLevels);
+    }
+  });
+
+  it('keep the bytes of the others where that is asked for', async () => {
+    const { images } = await mark(at('data'), at('copied'), { copyUnmarked: true });
+    const changed = new Set(images.map(({ id }) => id));
+    const source = await openDataset(at('data'));
     for (let i = 0; i < source.length; i++) {
       const id = source.id(i);
-      if (!changed.has(id)) expect(read(join(at('marked'), id)).equals(read(join(at('data'), id))), id).toBe(true);
-      else if (!id.endsWith('.png')) expect(existsSync(join(at('marked'), id)), id).toBe(false);
+      expect(read(join(at('copied'), id)).equals(read(join(at('data'), id))), id).toBe(!changed.has(id));
     }
+  });
+
+  it('of a marked data set are noticed, from both places of its manifest', async () => {
+    const onMarkedBefore = vi.fn();
+    await mark(at('marked'), at('twice'), { onMarkedBefore });
+    expect(onMarkedBefore).toHaveBeenCalledExactlyOnceWith(at('marked.private/manifest.json'));
+    cpSync(at('marked'), at('earlier'), { recursive: true });
+    cpSync(at('marked.private/manifest.json'), at('earlier/manifest.json'));
+    await mark(at('earlier'), at('twice-too'), { onMarkedBefore });
+    expect(onMarkedBefore).toHaveBeenLastCalledWith(at('earlier/manifest.json'));
+    expect((await openMarked(at('earlier'))).manifest).toEqual(manifest);
+    await mark(at('data'), at('once'), { onMarkedBefore });
+    expect(onMarkedBefore).toHaveBeenCalledTimes(2);
   });
 
   it('get the same marks in batches of any size and with any others', async () => {
@@ -174,7 +223,7 @@ describe('photographs of many sizes and formats', () => {
     const still = { ...recipe, iterations: 1, learningRate: 1e-6 };
     const onUnchanged = vi.fn();
     const { images } = await mark(at('data'), at('unchanged'), { recipe: still, batchSize: 4, onUnchanged });
-    expect(images.map(({ maxChangeLevels }) => maxChangeLevels)).toEqual(new Array(12).fill(0));
+    expect(images.map(changeOf)).toEqual(new Array(12).fill(0));
     expect(onUnchanged).toHaveBeenCalledTimes(1);
     expect(onUnchanged.mock.calls[0][0]).toBeGreaterThanOrEqual(8);
     expect(onUnchanged.mock.calls[0][0]).toBeLessThan(12);

@@ -648,7 +648,7 @@ describe('from a test to its report', () => {
     const made = await report('@evidence --marked @mixed-marked --original @mixed -o @mixed.json');
     expect(made.marked).toMatchObject({ marked: 12, of: 15 });
     // What was changed since is found, and does not keep the rest from being checked.
-    const { images } = JSON.parse(readFileSync(at('mixed-marked/manifest.json'), 'utf8'));
+    const { images } = JSON.parse(readFileSync(at('mixed-marked.private/manifest.json'), 'utf8'));
     writeFileSync(at(`mixed-marked/${images[0].id}`), '');
     const again = await run(verifyCommand, '--key @owner.key --marked @mixed-marked --original @mixed');
     const failed = (again.json as Verification).checks.filter(({ state }) => state === 'failed');
@@ -747,18 +747,18 @@ describe('from a test to its report', () => {
       writeFileSync(at('changed/features_marking.npy'), 'other');
     }
     if (line.includes('@foreign') && !existsSync(at('foreign'))) {
-      cpSync(at('marked'), at('foreign'), { recursive: true });
-      const manifest = readFileSync(at('marked/manifest.json'), 'utf8');
-      writeFileSync(at('foreign/manifest.json'), manifest.replace(commitment, '0'.repeat(64)));
+      for (const part of ['', '.private']) cpSync(at(`marked${part}`), at(`foreign${part}`), { recursive: true });
+      const manifest = readFileSync(at('marked.private/manifest.json'), 'utf8');
+      writeFileSync(at('foreign.private/manifest.json'), manifest.replace(commitment, '0'.repeat(64)));
     }
     if (line.includes('@strangers') && !existsSync(at('strangers'))) {
       cpSync(at('images'), at('strangers'), { recursive: true });
-      const { images } = JSON.parse(readFileSync(at('marked/manifest.json'), 'utf8'));
+      const { images } = JSON.parse(readFileSync(at('marked.private/manifest.json'), 'utf8'));
       cpSync(at(`images/${images.at(-1).id}`), at(`strangers/${images[0].id}`));
     }
     if (line.includes('@touched') && !existsSync(at('touched'))) {
-      cpSync(at('marked'), at('touched'), { recursive: true });
-      const { images } = JSON.parse(readFileSync(at('marked/manifest.json'), 'utf8'));
+      for (const part of ['', '.private']) cpSync(at(`marked${part}`), at(`touched${part}`), { recursive: true });
+      const { images } = JSON.parse(readFileSync(at('marked.private/manifest.json'), 'utf8'));
       cpSync(at(`images/${images[0].id}`), at(`touched/${images[0].id}`));
     }
     const error = await (async () => await report(line))().then(

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -67,7 +68,7 @@ const mark = async (data: string, out: string, change: Partial<Parameters<typeof
     ...change,
   });
 
-const marks = (out: string): unknown => JSON.parse(readFileSync(at(`${out}/manifest.json`), 'utf8')).images;
+const marks = (out: string): unknown => JSON.parse(readFileSync(at(`${out}.private/manifest.json`), 'utf8')).images;
 
 describe('an output with a separator at its end', () => {
   it.each([
@@ -98,8 +99,18 @@ describe('an output with a separator at its end', () => {
     const network = { width: 4 };
     await runTraining({ device: device(), dataset, out: at('slash.safetensors/'), network, recipe: { epochs: 1 } });
     const names = readdirSync(folder).filter((name) => name.startsWith('slash'));
-    expect(names.sort()).toEqual(['slash', 'slash-probes', 'slash.safetensors', 'slash.safetensors.json']);
-    expect(readdirSync(at('slash')).sort()).toEqual(['ape', 'bee', 'manifest.json']);
+    expect(names.sort()).toEqual([
+      'slash',
+      'slash-probes',
+      'slash.private',
+      'slash.safetensors',
+      'slash.safetensors.json',
+    ]);
+    expect(readdirSync(at('slash')).sort()).toEqual(['ape', 'bee']);
+    expect(readdirSync(at('slash.private'))).toEqual(['manifest.json']);
+    expect(
+      [statSync(at('slash.private')), statSync(at('slash.private/manifest.json'))].map(({ mode }) => mode & 0o777),
+    ).toEqual([0o700, 0o600]);
   });
 });
 
@@ -150,9 +161,12 @@ it('files that are no images are told of; photographs in other formats count as 
 it('classes without a marked image are named in the manifest', async () => {
   writeFolder(at('few'), 4);
   for (let i = 0; i < 8; i++) writeFileSync(at(`few/ape/more-${i}.png`), dot);
-  expect((await mark('few', 'few-marked', { fraction: 0.2 })).unmarkedClasses).toEqual(['bee']);
-  expect(readFileSync(at('few-marked/manifest.json'), 'utf8')).toContain('"unmarkedClasses": [\n    "bee"\n  ]');
   expect(await mark('few', 'few-all')).not.toHaveProperty('unmarkedClasses');
+  for (const name of readdirSync(at('few/bee'))) writeFileSync(at(`few/bee/${name}`), dot.subarray(0, 40));
+  expect((await mark('few', 'few-marked', { fraction: 0.2 })).unmarkedClasses).toEqual(['bee']);
+  expect(readFileSync(at('few-marked.private/manifest.json'), 'utf8')).toContain(
+    '"unmarkedClasses": [\n    "bee"\n  ]',
+  );
 });
 
 describe('two runs with one output', () => {
@@ -169,7 +183,7 @@ describe('two runs with one output', () => {
     await mark('images', 'shared', { onProgress: () => void onProgress() });
     await vi.waitFor(() => expect(refused).toHaveLength(2));
     expect(refused[1]).toContain(busy('shared'));
-    expect(readdirSync(folder).filter((name) => name.startsWith('shared'))).toEqual(['shared']);
+    expect(readdirSync(folder).filter((name) => name.startsWith('shared'))).toEqual(['shared', 'shared.private']);
 
     const stop = new AbortController();
     const training = (onStep?: () => void) =>
@@ -204,7 +218,9 @@ describe('two runs with one output', () => {
     const run = mark('images', out);
     if (taken) await run;
     else await expect(run).rejects.toThrow(busy(out));
-    expect(readdirSync(folder).filter((found) => found.startsWith(out))).toEqual([taken ? out : `${out}.lock`]);
+    expect(readdirSync(folder).filter((found) => found.startsWith(out))).toEqual(
+      taken ? [out, `${out}.private`] : [`${out}.lock`],
+    );
   });
 });
 
@@ -217,11 +233,11 @@ it('a run that goes on trusts no journal: what is stored is hashed again, and wh
     onProgress: (done) => void (done >= 6 && stop.abort()),
   });
   await expect(stopped).rejects.toThrow('aborted');
-  const journal = at('touched.partial/.journal.ndjson');
+  const journal = at('touched.private/.journal.ndjson');
   const [head, ...lines] = readFileSync(journal, 'utf8').trimEnd().split('\n');
   expect(lines.length).toBeGreaterThanOrEqual(4);
   const [, first] = JSON.parse(lines[0]) as [number, { id: string; gain: number }];
-  writeFileSync(at(`touched.partial/${first.id}`), dot);
+  writeFileSync(at(`touched.partial/.writing/${first.id}`), dot);
   const [index, second] = JSON.parse(lines[1]) as [number, object];
   lines[1] = JSON.stringify([index, { ...second, gain: 'much' }]);
   lines[2] = lines[2].slice(0, 20);

@@ -156,11 +156,12 @@ describe('from keygen to verify', () => {
     ] as const) {
       const copy = `marked-${what}`;
       cpSync(at('marked'), at(copy), { recursive: true });
-      changed('marked/manifest.json', replaced(from, to), `${copy}/manifest.json`);
+      cpSync(at('marked.private'), at(`${copy}.private`), { recursive: true });
+      changed('marked.private/manifest.json', replaced(from, to), `${copy}.private/manifest.json`);
       expect(await failures(ALL.replace('@marked', `@${copy}`)), what).toEqual(rows);
     }
-    cpSync(at('marked'), at('marked-missing'), { recursive: true });
-    const { images } = JSON.parse(readFileSync(at('marked/manifest.json'), 'utf8'));
+    for (const part of ['', '.private']) cpSync(at(`marked${part}`), at(`marked-missing${part}`), { recursive: true });
+    const { images } = JSON.parse(readFileSync(at('marked.private/manifest.json'), 'utf8'));
     rmSync(at(`marked-missing/${images[0].id}`));
     expect(await failures(ALL.replace('@marked', '@marked-missing'))).toEqual(['marked images', 'change and PSNR']);
     expect(await failures(ALL.replace('--original @images', '--original @held-out'))).toContain('originals');

@@ -42,9 +42,22 @@ export interface DatasetFormat extends FormatTraits {
   readonly name: FormatName;
   /**
    * Opens a writer for a data set of this format, with the items of `source`, in a folder that is there; what was written in it before
-   * is kept. Image files are encoded by `codec`, or by what the runtime has. Throws InputError where two items would get one name.
+   * is kept. Throws InputError where two items would get one name.
    */
-  openWriter(source: Dataset, out: string, codec?: ImageCodec): Promise<DatasetWriter>;
+  openWriter(source: Dataset, out: string, options?: WriterOptions): Promise<DatasetWriter>;
+}
+
+/** How image files are written; of no effect where pixels are stored as they are. */
+export interface WriterOptions {
+  /** What encodes them; default what the runtime has. */
+  readonly codec?: ImageCodec | undefined;
+  /**
+   * `source`: in the format, with the settings and under the name of each item's own file. `PNG`: all as PNG files, whose names end
+   * so where the item's own says which format it has. Default `source`.
+   */
+  readonly format?: 'source' | 'PNG' | undefined;
+  /** Leave out what the items' own files say beside their pictures. */
+  readonly strip?: boolean | undefined;
 }
 
 /** One item as written. */
@@ -53,6 +66,8 @@ export interface WrittenItem {
   readonly id: string;
   /** SHA-256 of what is stored for it (see `Dataset.bytes`), 64 hex digits. */
   readonly sha256: string;
+  /** Whether the pixels that are read back may be others than were written: the encoding is lossy. */
+  readonly lossy?: boolean;
 }
 
 /**
@@ -63,7 +78,10 @@ export interface DatasetWriter {
   readonly root: string;
   /** Whether it begins as a copy of the source: then only what changes need be written. */
   readonly beginsAsCopy: boolean;
-  /** Writes new pixels for an item. Throws InputError if they have not the shape that the format needs. */
+  /**
+   * Writes pixels for an item, new ones or its own: which of the two is not seen in what is written but by its pixels. Throws
+   * InputError if they have not the shape that the format needs.
+   */
   writeImage(index: number, image: Image8): Promise<WrittenItem>;
   /** Copies an item as it is stored. */
   copy(index: number): Promise<WrittenItem>;
@@ -72,8 +90,8 @@ export interface DatasetWriter {
   /** What is now stored for an item; undefined where there is nothing. */
   stored(index: number): Promise<WrittenItem | undefined>;
   /**
-   * Completes the files. Throws IntegrityError if an item was never written and is not to be left out, unless the writer began as a
-   * copy.
+   * Completes the files: neither their times nor their order tell any more when each was written. Throws IntegrityError if an item was
+   * never written and is not to be left out, unless the writer began as a copy.
    */
   finish(leftOut?: ReadonlySet<number>): Promise<void>;
   /** Closes open files; call it also after an error. Writing can go on later with a writer opened with `resume`. */

@@ -9,12 +9,14 @@ export interface FormatTraits {
   readonly pairedBy: 'id' | 'position';
   /** What a class is in it: a name, so that some of a key's classes may be missing, or a number, so that none may. */
   readonly classesBy: 'name' | 'number';
+  /** What is stored for an item: an image file, which is encoded like another, or its pixels as they are. */
+  readonly stores: 'files' | 'pixels';
 }
 
 /** All formats, by their names in manifests. */
 export const DATASET_FORMATS = {
-  folder: { pairedBy: 'id', classesBy: 'name' },
-  idx: { pairedBy: 'position', classesBy: 'number' },
+  folder: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
+  idx: { pairedBy: 'position', classesBy: 'number', stores: 'pixels' },
 } as const satisfies Record<string, FormatTraits>;
 
 /** The name of a format, in manifests. */

@@ -19,15 +19,17 @@ const record = v.record(text, v.union([finite, v.string(), v.boolean()]));
 const image = v.strictObject({
   /** Of the item in the marked data set, see `Dataset.id`. */
   id,
-  /** Of the item in the unmarked data set, where that differs: a JPEG file becomes a PNG file. */
+  /** Of the item in the unmarked data set, where that differs: where all became PNG files. */
   source: v.optional(id),
   class: text,
   /** dB between the original and the saved image; null where they are equal. */
   psnr: v.nullable(finite),
   /** Structural similarity of the original and the saved image, see `ssim`. */
   ssim: v.optional(finite),
-  /** Largest change of any channel of any pixel, in 8-bit levels. */
+  /** Largest change of any channel of any pixel of the saved file, in 8-bit levels. */
   maxChangeLevels: v.pipe(count, v.maxValue(255, 'expected 255 or less')),
+  /** The same before the image was encoded, where that is lossy: within the radius, which the file need not be. */
+  changeBeforeEncoding: v.optional(v.pipe(count, v.maxValue(255, 'expected 255 or less'))),
   /** Change of the marking network's features along the class's carrier. */
   gain: finite,
   /** Of what is stored for the item, see `Dataset.bytes`. */
@@ -37,6 +39,10 @@ const image = v.strictObject({
 /** A marked image as it was saved and measured. */
 export const SavedMarkSchema = v.omit(image, ['source', 'class']);
 export type SavedMark = v.InferOutput<typeof SavedMarkSchema>;
+
+/** Largest change of an image by its mark alone, in 8-bit levels: before it was encoded, where that changes it further. */
+export const changeOf = ({ maxChangeLevels, changeBeforeEncoding }: SavedMark): number =>
+  changeBeforeEncoding ?? maxChangeLevels;
 
 /** The id is that of the unmarked data set and may have any characters a file system allows. */
 const skipped = v.strictObject({ id: text, reason: text });
@@ -84,7 +90,10 @@ const manifest = v.pipe(
   }),
 );
 
-/** `manifest.json` of a marked data set: which images were marked, how, and for which key. It holds nothing secret. */
+/**
+ * `manifest.json` of a marked data set: which images were marked, how, and for which key. It gives the marked images away, and is not
+ * for publishing.
+ */
 export interface Manifest extends v.InferOutput<typeof manifest> {}
 /** What a manifest says of one marked image. */
 export interface ManifestImage extends v.InferOutput<typeof image> {}

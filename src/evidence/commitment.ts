@@ -4,10 +4,12 @@ import { hashParts } from '../formats/sha256.ts';
 
 const DATASET_PREFIX = 'radioactive-dataset-commitment/v1';
 
-/** A marked data set's manifest as its folder holds it. */
+/** A marked data set's manifest, as it was found. */
 export interface MarkedFolder {
   /** Where it is, for messages. */
   readonly folder: string;
+  /** Path of the manifest, for messages. */
+  readonly path: string;
   readonly manifest: Manifest;
   /** SHA-256 of the manifest's file. */
   readonly manifestSha256: string;

@@ -1,5 +1,5 @@
 import { InputError, RadioactiveError } from '../errors.ts';
-import { type Decoded, type EncodedFormat, type ImageCodec, UndecodedError } from './codec.ts';
+import { type Decoded, type Encoding, type ImageCodec, PNG, UndecodedError } from './codec.ts';
 import type { DecodableFormat, ImageHeader, Refuse, Unusual } from './header.ts';
 import { checkImage, type Image8, type ImageShape, isTransposed, orient } from './image.ts';
 import { jpegPicture, readJpegHeader } from './jpeg.ts';
@@ -135,18 +135,14 @@ export async function decodeImage(
 }
 
 /**
- * Encodes an image, lossless and without metadata: 8-bit grayscale or RGB, with its opacity if it has one. The same image gives
- * the same bytes under the same version of the codec.
+ * Encodes an image, without metadata: 8-bit grayscale or RGB, with its opacity if it has one and the format can have it. The same
+ * image gives the same bytes under the same version of the codec. To write an image like a file, see `encodeLike`.
  *
  * @throws InputError if `image` is not one (see `checkImage`); what the codec throws if it cannot be used at all.
  */
-export async function encodeImage(
-  codec: ImageCodec,
-  image: Image8,
-  format: EncodedFormat = 'PNG',
-): Promise<Uint8Array> {
-  checkImage(image, format);
-  return codec.encode(image, format);
+export async function encodeImage(codec: ImageCodec, image: Image8, encoding: Encoding = PNG): Promise<Uint8Array> {
+  checkImage(image, encoding.format);
+  return codec.encode(image, encoding);
 }
 
 function pictureOnly(bytes: Uint8Array, name: DecodableFormat): Uint8Array {

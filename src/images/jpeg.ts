@@ -1,4 +1,5 @@
 import { concatBytes } from '../formats/gzip.ts';
+import type { JpegEncoding } from './codec.ts';
 import { exifOrientation } from './exif.ts';
 import { ACCEPTED, type ImageHeader, type Refuse } from './header.ts';
 
@@ -7,12 +8,34 @@ const EOI = 0xd9;
 const SOS = 0xda;
 const APP0 = 0xe0;
 const APP1 = 0xe1;
+const APP2 = 0xe2;
+const APP11 = 0xeb;
 const APP14 = 0xee;
+const APP15 = 0xef;
+const COM = 0xfe;
+const DHT = 0xc4;
+const DQT = 0xdb;
 const EXIF = 'Exif\0\0';
+const ICC = 'ICC_PROFILE\0';
+const XMP = 'http://ns.adobe.com/xap/1.0/\0';
 /** quantisation and Huffman tables, restart interval: what decoding needs beside frame and scans. */
 const TABLES = [0xdb, 0xc4, 0xdd];
 const DAC = 0xcc;
 const COEFFICIENTS = 64;
+/** Codes in Annex K's Huffman tables. */
+const DC_CODES = 12;
+const AC_CODES = 162;
+/** Quantisation tables for luminance and chrominance (T.81, tables K.1 and K.2), row by row. */
+const LUMINANCE = [
+  16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+  87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+  72, 92, 95, 98, 112, 100, 103, 99,
+];
+const CHROMINANCE = [
+  17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99,
+  99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+  99, 99, 99, 99, 99, 99,
+];
 
 /** Baseline, extended and progressive, by Huffman or arithmetic coding (T.81, table B.1). */
 const PROGRESSIVE = [0xc2, 0xca];
@@ -33,6 +56,8 @@ export interface JpegComponent {
   /** Samples of a row or column beside those of the other components: 1 to 4. */
   readonly horizontal: number;
   readonly vertical: number;
+  /** Which quantisation table it has: 0 to 3. */
+  readonly table: number;
 }
 
 /** How a JPEG file's components are to be read. */
@@ -97,6 +122,146 @@ export function jpegPicture(bytes: Uint8Array): Uint8Array {
     parts.push(copy, ...(scan ? [scan] : []));
   }
   return concatBytes([...parts, Uint8Array.of(0xff, EOI)]);
+}
+
+/**
+ * How a file was encoded, of those that `readJpegHeader` has accepted, as near as libjpeg can: the quality whose tables it has, or the
+ * lowest whose tables are no coarser on the whole; colours of half the columns and rows where it has those, else of all.
+ */
+export function jpegEncoding(bytes: Uint8Array): JpegEncoding {
+  const segments = readSegments(bytes, ACCEPTED);
+  const { marker, components } = frameOf(segments, ACCEPTED);
+  const tables = quantisationTables(segments);
+  const [luminance, chrominance] = [components[0], components.length === 3 ? components[1] : undefined].map(
+    (component) => component && tables.get(component.table),
+  );
+  const [first, second] = components;
+  return {
+    format: 'JPEG',
+    quality: qualityOf(luminance, chrominance),
+    halfColours:
+      components.length === 3 && first.horizontal === 2 * second.horizontal && first.vertical === 2 * second.vertical,
+    progressive: PROGRESSIVE.includes(marker),
+    ownHuffmanTables: !hasAnnexKHuffmanTables(segments),
+  };
+}
+
+/** Sum of what the tables of T.81, Annex K, scaled to a quality, divide coefficients by: luminance and chrominance. */
+function scaledTables(quality: number): readonly [number, number] {
+  const scale = quality < 50 ? Math.floor(5000 / quality) : 200 - 2 * quality;
+  const sum = (table: readonly number[]): number =>
+    table.reduce((total, step) => total + Math.min(255, Math.max(1, Math.floor((step * scale + 50) / 100))), 0);
+  return [sum(LUMINANCE), sum(CHROMINANCE)];
+}
+
+/** The lowest quality at which Annex K's tables are no coarser, by their sums: of its own tables, their quality. */
+function qualityOf(luminance: Uint16Array | undefined, chrominance: Uint16Array | undefined): number {
+  const sum = (table: Uint16Array | undefined): number => table?.reduce((total, step) => total + step, 0) ?? 0;
+  const most = sum(luminance) + sum(chrominance);
+  for (let quality = 1; quality < 100; quality++) {
+    const [bright, coloured] = scaledTables(quality);
+    if (bright + (chrominance ? coloured : 0) <= most) return quality;
+  }
+  return 100;
+}
+
+/** Quantisation tables, by their numbers, in the file's order of coefficients. */
+function quantisationTables(segments: readonly Segment[]): Map<number, Uint16Array> {
+  const tables = new Map<number, Uint16Array>();
+  for (const { marker, data } of segments) {
+    if (marker !== DQT) continue;
+    for (let at = 0; at < data.length; ) {
+      const [wide, number] = [data[at] >> 4 > 0, data[at] & 15];
+      const bytes = data.subarray(at + 1, at + 1 + (wide ? 2 : 1) * COEFFICIENTS);
+      tables.set(
+        number,
+        Uint16Array.from({ length: COEFFICIENTS }, (_, i) => (wide ? 256 * bytes[2 * i] + bytes[2 * i + 1] : bytes[i])),
+      );
+      at += 1 + bytes.length;
+    }
+  }
+  return tables;
+}
+
+/** Whether the Huffman tables have a code for everything, as Annex K's do and those made for a picture do not. */
+function hasAnnexKHuffmanTables(segments: readonly Segment[]): boolean {
+  let all = true;
+  for (const { marker, data } of segments) {
+    if (marker !== DHT) continue;
+    for (let at = 0; at < data.length; ) {
+      const codes = data.subarray(at + 1, at + 17).reduce((total, count) => total + count, 0);
+      all &&= codes === (data[at] >> 4 > 0 ? AC_CODES : DC_CODES);
+      at += 17 + codes;
+    }
+  }
+  return all;
+}
+
+/** What a file says beside its picture. */
+export interface JpegMetadata {
+  readonly exif?: Uint8Array | undefined;
+  readonly xmp?: Uint8Array | undefined;
+  readonly icc?: Uint8Array | undefined;
+  /** Pixels a metre. */
+  readonly resolution?: readonly [horizontal: number, vertical: number] | undefined;
+}
+
+/** What a file that `readJpegHeader` has accepted says beside its picture, for files of another format. */
+export function jpegMetadata(bytes: Uint8Array): JpegMetadata {
+  const segments = readSegments(bytes, ACCEPTED);
+  const payload = (marker: number, name: string): Uint8Array | undefined =>
+    segments.find((segment) => segment.marker === marker && begins(segment.data, name))?.data.subarray(name.length);
+  const profile = segments.filter(({ marker, data }) => marker === APP2 && begins(data, ICC));
+  const jfif = payload(APP0, 'JFIF\0');
+  // Dots an inch, dots a centimetre.
+  const perMetre = jfif && jfif.length >= 7 ? [0, 1 / 0.0254, 100][jfif[2]] : 0;
+  return {
+    exif: payload(APP1, EXIF),
+    xmp: payload(APP1, XMP),
+    icc:
+      profile.length > 0
+        ? concatBytes(
+            profile
+              .toSorted((a, b) => a.data[ICC.length] - b.data[ICC.length])
+              .map(({ data }) => data.subarray(ICC.length + 2)),
+          )
+        : undefined,
+    resolution:
+      jfif && perMetre
+        ? [Math.round((256 * jfif[3] + jfif[4]) * perMetre), Math.round((256 * jfif[5] + jfif[6]) * perMetre)]
+        : undefined,
+  };
+}
+
+/**
+ * An encoded picture with what the original says beside its own: application segments and comments, byte for byte and in their
+ * order. Left out is what would no longer be so: what tells how colours are coded, JFIF's previews, the list of pictures behind the
+ * end marker (MPF), C2PA manifests, which are bound to the original's bytes, and a colour profile of inks.
+ */
+export function withJpegMetadata(encoded: Uint8Array, original: Uint8Array): Uint8Array {
+  const segments = readSegments(original, ACCEPTED);
+  const inks = frameOf(segments, ACCEPTED).components.length === 4;
+  const isBeside = ({ marker }: Segment): boolean => (marker >= APP0 && marker <= APP15) || marker === COM;
+  const isKept = ({ marker, data }: Segment): boolean => {
+    if (marker === APP0) return begins(data, 'JFIF\0');
+    if (marker === APP2) return !begins(data, 'MPF\0') && !(inks && begins(data, ICC));
+    if (marker === APP11) return !begins(data, 'JP');
+    return marker !== APP14;
+  };
+  const whole = (segment: Segment): Uint8Array =>
+    concatBytes([
+      Uint8Array.of(0xff, segment.marker, (segment.data.length + 2) >> 8, (segment.data.length + 2) & 0xff),
+      segment.data,
+      ...(segment.scan ? [segment.scan] : []),
+    ]);
+  return concatBytes([
+    Uint8Array.of(0xff, SOI),
+    ...segments.filter((segment) => isBeside(segment) && isKept(segment)).map(whole),
+    ...readSegments(encoded, ACCEPTED)
+      .filter((segment) => !isBeside(segment))
+      .map(whole),
+    Uint8Array.of(0xff, EOI),
+  ]);
 }
 
 /** The frame header of a file that `readJpegHeader` has accepted. */
@@ -178,8 +343,8 @@ function frameOf(segments: readonly Segment[], refuse: Refuse): JpegFrame {
     height: view.getUint16(1),
     width: view.getUint16(3),
     components: Array.from({ length: data[5] }, (_, i) => {
-      const [id, sampling] = data.subarray(6 + 3 * i);
-      return { id, horizontal: sampling >> 4, vertical: sampling & 15 };
+      const [id, sampling, table] = data.subarray(6 + 3 * i);
+      return { id, horizontal: sampling >> 4, vertical: sampling & 15, table };
     }),
     scans: segments.filter(({ scan }) => scan).length,
   };

@@ -70,4 +70,4 @@ export function difference(a: Image8, b: Image8): Image8 {
 
 /** An image as it stands in a page, lossless. */
 export const pngUri = async (image: Image8, codec: ImageCodec): Promise<string> =>
-  `data:image/png;base64,${toBase64(await encodeImage(codec, image, 'PNG'))}`;
+  `data:image/png;base64,${toBase64(await encodeImage(codec, image))}`;

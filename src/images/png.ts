@@ -10,6 +10,11 @@ const CHUNK_OVERHEAD = 12;
 const CRITICAL_CHUNKS = ['IHDR', 'PLTE', 'IDAT', 'IEND'];
 /** Chunks that decide the pixels. */
 const PICTURE_CHUNKS = [...CRITICAL_CHUNKS, 'tRNS'];
+/** Chunks that say something beside the picture, whatever kind of pixels it has. */
+const KEPT_CHUNKS = [
+  ...['iCCP', 'sRGB', 'gAMA', 'cHRM', 'cICP', 'mDCV', 'cLLI', 'pHYs'],
+  ...['eXIf', 'tEXt', 'zTXt', 'iTXt', 'tIME'],
+];
 export const GRAYSCALE = 0;
 export const PALETTE = 3;
 export const GRAYSCALE_ALPHA = 4;
@@ -61,6 +66,25 @@ export function readPngHeader(bytes: Uint8Array, refuse: Refuse): ImageHeader {
 export function pngPicture(bytes: Uint8Array): Uint8Array {
   return pngFile(readPngChunks(bytes).filter(({ type }) => PICTURE_CHUNKS.includes(type)));
 }
+
+/**
+ * An encoded picture with what the original says beside its own, byte for byte and in its place: colours, resolution, EXIF, texts. What
+ * the encoder says beside the picture is left out, and so are C2PA manifests, which are bound to the original's bytes.
+ */
+export function withPngMetadata(encoded: Uint8Array, original: Uint8Array): Uint8Array {
+  const chunks = readPngChunks(original);
+  const pixels = chunks.findIndex(({ type }) => type === 'IDAT');
+  const kept = (from: number, to?: number): PngChunk[] =>
+    chunks.slice(from, to).filter(({ type }) => KEPT_CHUNKS.includes(type));
+  const [header, ...rest] = readPngChunks(encoded).filter(({ type }) => PICTURE_CHUNKS.includes(type));
+  return pngFile([header, ...kept(0, pixels), ...rest.slice(0, -1), ...kept(pixels), rest.at(-1)!]);
+}
+
+/** A PNG file with other chunks before its picture, and nothing that its encoder says beside it. */
+export const withPngChunks = (encoded: Uint8Array, chunks: readonly PngChunk[]): Uint8Array => {
+  const [header, ...rest] = readPngChunks(encoded).filter(({ type }) => PICTURE_CHUNKS.includes(type));
+  return pngFile([header, ...chunks, ...rest]);
+};
 
 /** A PNG file of these chunks. */
 export function pngFile(chunks: readonly PngChunk[]): Uint8Array {

@@ -5,7 +5,7 @@ import { decodePng, encodePng } from './pngjs.ts';
 /** What `portableCodec` is given. */
 export interface PortableCodecOptions {
   /**
-   * jsquash's decoders, if they are not found without help. A bundler for browsers brings their files along by itself, and Deno
+   * jsquash's decoders and encoders, if they are not found without help. A bundler for browsers brings their files along by itself, and Deno
    * finds them; elsewhere pass their bytes.
    */
   readonly wasm?: WasmSources;
@@ -24,6 +24,9 @@ export function portableCodec({ wasm = {} }: PortableCodecOptions = {}): ImageCo
       if (header.format === 'PNG') return decodePng(bytes, header);
       return header.format === 'JPEG' ? jsquash.decodeJpeg(bytes, header) : jsquash.decodeWebp(bytes, header);
     },
-    encode: (image) => encodePng(image),
+    encode: (image, encoding) => {
+      if (encoding.format === 'PNG') return encodePng(image);
+      return encoding.format === 'JPEG' ? jsquash.encodeJpeg(image, encoding) : jsquash.encodeWebp(image, encoding);
+    },
   };
 }

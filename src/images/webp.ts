@@ -1,4 +1,5 @@
 import { concatBytes } from '../formats/gzip.ts';
+import type { WebpEncoding } from './codec.ts';
 import { exifOrientation } from './exif.ts';
 import { ACCEPTED, type ImageHeader, type Refuse } from './header.ts';
 
@@ -58,6 +59,115 @@ export function webpStill(bytes: Uint8Array): WebpStill | undefined {
     left: 2 * read24(frame, 0),
     top: 2 * read24(frame, 3),
   };
+}
+
+/**
+ * How a file that `readWebpHeader` has accepted was encoded, as near as can be told: lossless, or by the quality for which libwebp
+ * would take its quantiser, the mean of its segments', rounded up. An animation counts by its first frame.
+ */
+export function webpEncoding(bytes: Uint8Array): WebpEncoding {
+  const picture = readChunks(webpStill(bytes)?.bytes ?? bytes, ACCEPTED).find(isPicture)!;
+  if (picture.type === 'VP8L') return { format: 'WebP', quality: 'lossless' };
+  // libwebp: QualityToCompression and VP8SetSegmentParams in quant_enc.c, the other way round.
+  const linear = (1 - meanQuantiser(picture.data) / 127) ** 3;
+  const quality = 100 * (linear < 0.5 ? 1.5 * linear : (linear + 1) / 2);
+  return { format: 'WebP', quality: Math.min(100, Math.max(1, Math.ceil(quality - 1e-6))) };
+}
+
+/** Mean index of the quantisers of a lossy picture's segments, 0 to 127 (RFC 6386, 9.3, 9.6 and 19.2). */
+function meanQuantiser(data: Uint8Array): number {
+  const read = boolReader(data.subarray(10));
+  const flag = (): boolean => read(1) === 1;
+  const signed = (bits: number): number => {
+    const value = read(bits);
+    return flag() ? -value : value;
+  };
+  // Colour space and clamping.
+  read(2);
+  let absolute = false;
+  const segments = [0, 0, 0, 0];
+  const segmented = flag();
+  if (segmented) {
+    const [map, values] = [flag(), flag()];
+    if (values) {
+      absolute = flag();
+      for (let i = 0; i < 4; i++) segments[i] = flag() ? signed(7) : 0;
+      for (let i = 0; i < 4; i++) if (flag()) signed(6);
+    }
+    if (map) for (let i = 0; i < 3; i++) if (flag()) read(8);
+  }
+  // The loop filter: type, level, sharpness, changes.
+  read(10);
+  const hasChanges = flag();
+  const changesNow = hasChanges && flag();
+  for (let i = 0; changesNow && i < 8; i++) if (flag()) signed(6);
+  read(2);
+  const base = read(7);
+  if (!segmented) return base;
+  const clipped = segments.map((value) => Math.min(127, Math.max(0, absolute ? value : base + value)));
+  return clipped.reduce((total, value) => total + value, 0) / clipped.length;
+}
+
+/** Reads numbers of some bits, each as probable 0 as 1, from what VP8's coder has packed (RFC 6386, 7.3). */
+function boolReader(data: Uint8Array): (bits: number) => number {
+  let at = 2;
+  let value = 256 * data[0] + data[1];
+  let range = 255;
+  let shifted = 0;
+  const bit = (): number => {
+    const split = 1 + (((range - 1) * 128) >> 8);
+    const one = value >= split << 8;
+    if (one) {
+      range -= split;
+      value -= split << 8;
+    } else range = split;
+    while (range < 128) {
+      value <<= 1;
+      range <<= 1;
+      if (++shifted === 8) {
+        shifted = 0;
+        value |= data[at++] ?? 0;
+      }
+    }
+    return one ? 1 : 0;
+  };
+  return (bits) => {
+    let number = 0;
+    for (let i = 0; i < bits; i++) number = 2 * number + bit();
+    return number;
+  };
+}
+
+/** What a file that `readWebpHeader` has accepted says beside its picture; each as its chunk has it. */
+export function webpMetadata(bytes: Uint8Array): { icc?: Uint8Array; exif?: Uint8Array; xmp?: Uint8Array } {
+  const chunks = readChunks(bytes, ACCEPTED);
+  const found = (name: string): Uint8Array | undefined => chunks.find(({ type }) => type === name)?.data;
+  const [icc, exif, xmp] = [found('ICCP'), found('EXIF'), found('XMP ')];
+  return { ...(icc && { icc }), ...(exif && { exif }), ...(xmp && { xmp }) };
+}
+
+/**
+ * An encoded picture with the colour profile, EXIF and XMP of the original, byte for byte. Other chunks of the original are left out:
+ * C2PA manifests, which are bound to its bytes, and those that nobody knows.
+ */
+export function withWebpMetadata(encoded: Uint8Array, original: Uint8Array): Uint8Array {
+  const { icc, exif, xmp } = webpMetadata(original);
+  const chunks = readChunks(encoded, ACCEPTED);
+  const picture = chunks.filter((chunk) => chunk.type === 'ALPH' || isPicture(chunk));
+  if (!icc && !exif && !xmp) return riff(chunks.filter(({ type }) => type === 'VP8X').concat(picture));
+  const extended = chunks.find(({ type }) => type === 'VP8X')?.data;
+  const lossless = picture.find(({ type }) => type === 'VP8L')?.data;
+  const { width, height } = sizeOf(picture.find(isPicture))!;
+  const hasAlpha = extended ? (extended[0] & ALPHA) !== 0 : lossless !== undefined && (lossless[4] & 0x10) !== 0;
+  const flags = (icc ? 0x20 : 0) | (hasAlpha ? ALPHA : 0) | (exif ? 0x08 : 0) | (xmp ? 0x04 : 0);
+  const size = [width - 1, height - 1].flatMap((side) => [side & 255, (side >> 8) & 255, side >> 16]);
+  return riff([
+    { type: 'VP8X', data: Uint8Array.of(flags, 0, 0, 0, ...size) },
+    ...(icc ? [{ type: 'ICCP', data: icc }] : []),
+    ...picture,
+    ...(exif ? [{ type: 'EXIF', data: exif }] : []),
+    ...(xmp ? [{ type: 'XMP ', data: xmp }] : []),
+  ]);
 }
 
 function readChunks(bytes: Uint8Array, refuse: Refuse): WebpChunk[] {

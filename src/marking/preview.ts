@@ -3,6 +3,8 @@ import { checkChannels, toChannels } from '../datasets/loader.ts';
 import { selectStratified } from '../datasets/select.ts';
 import { InputError } from '../errors.ts';
 import type { ImageCodec } from '../images/codec.ts';
+import { decodeImage } from '../images/decode.ts';
+import { encodeLike } from '../images/encoding.ts';
 import type { Image8 } from '../images/image.ts';
 import { psnr, ssim } from '../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
@@ -21,7 +23,7 @@ export interface PreviewOptions {
   readonly model: Model;
   /** Opened with `keepFaults`, damaged images are passed over. */
   readonly dataset: Dataset;
-  /** Encodes what is shown. */
+  /** Encodes what is shown, and what will be saved. */
   readonly codec: ImageCodec;
   /** Each of them is tried on every image. */
   readonly radii: readonly number[];
@@ -29,6 +31,8 @@ export interface PreviewOptions {
   readonly count: number;
   /** What else decides the marks; its radius does not count. */
   readonly recipe: MarkingRecipe;
+  /** How images will be saved: all as PNG files, or default each like its own file. */
+  readonly format?: 'PNG' | undefined;
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 }
@@ -39,7 +43,7 @@ export interface PreviewedMark {
   readonly id: string;
   /** The radius it is marked with, in 8-bit levels. */
   readonly radiusLevels: number;
-  /** In dB; infinite where nothing changed. */
+  /** In dB, as it will be saved; infinite where the mark changes nothing. */
   readonly psnr: number;
   /** Structural similarity with the original. */
   readonly ssim: number;
@@ -90,6 +94,7 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
         } finally {
           marker.destroy();
         }
+        if (Number.isFinite(psnr(image, marked))) marked = await asSaved(options, index, marked);
         const mark = {
           id,
           radiusLevels,
@@ -113,6 +118,14 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
   const columns = ['original', ...radii.flatMap((radius) => [`radius ${radius}`, 'difference ×10'])];
   const largest = Math.max(...rows.map(({ cells: [{ image }] }) => Math.max(image.width, image.height)));
   return { marks, svg: await pictureOf(columns, rows, Math.max(112, largest), codec) };
+}
+
+/** An image as it is read back from the file that `mark` writes. */
+async function asSaved({ dataset, codec, format }: PreviewOptions, index: number, image: Image8): Promise<Image8> {
+  if (dataset.format?.stores !== 'files') return image;
+  const id = dataset.id(index);
+  const { bytes } = await encodeLike(codec, image, await dataset.bytes(index), id, { format });
+  return decodeImage(codec, bytes, id, { maxPixels: Number.POSITIVE_INFINITY });
 }
 
 /** Images that the seed chooses, the classes in turn; damaged ones are passed over. They need not be those that a run marks. */

@@ -38,7 +38,7 @@ export {
   runDetection,
   type WhiteBoxFiles,
 } from './runs/detect.ts';
-export { checkVanilla, openHeldOut, openKey } from './runs/inputs.ts';
+export { checkVanilla, openHeldOut, openKey, saveKey } from './runs/inputs.ts';
 
 export {
   type MakeProbesOptions,

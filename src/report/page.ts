@@ -365,7 +365,7 @@ function markedImages(marked: NonNullable<Report['marked']>, pictures: readonly 
     ['Marked', `${groupDigits(marked.marked)} of ${counted(marked.of, 'image')}, ${share(marked.marked / marked.of)}`],
     [
       'Largest change',
-      `${counted(marked.maxChangeLevels, 'level')} of 255 in any pixel${marked.options.radiusLevels === undefined ? '' : `; allowed were ${marked.options.radiusLevels}`}`,
+      `${counted(marked.maxChangeLevels, 'level')} of 255 in any pixel${marked.options.radiusLevels === undefined ? '' : `; allowed were ${marked.options.radiusLevels}${marked.maxChangeLevels > Number(marked.options.radiusLevels) ? ' before files were encoded' : ''}`}`,
     ],
     ['PSNR', `median ${decibels(marked.psnrMedian)}, lowest ${decibels(marked.psnrMin)}`],
     ['Data set', markup`<bdi>${marked.path}</bdi>; its commitment${hash(marked.commitment)}`],

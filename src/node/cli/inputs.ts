@@ -18,6 +18,15 @@ export const splitOption = {
   description: 'which IDX files, where a folder holds both',
 } as const;
 
+/** How new images are written. */
+export const formatOption = {
+  type: 'string',
+  value: 'FORMAT',
+  choices: ['png'],
+  description:
+    'png: all images as PNG files, lossless; default each in its own format, with its settings and under its name',
+} as const;
+
 /** Which images of a data set are decoded besides the usual ones. */
 export const imageOptions = {
   maxPixels: {

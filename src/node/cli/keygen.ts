@@ -4,7 +4,7 @@ import { TEST_NAMES, TESTS } from '../../detection/tests.ts';
 import { UsageError } from '../../errors.ts';
 import { type Beacon, describeBeacon, drandRoundAt, QUICKNET } from '../../marking/beacon.ts';
 import { keyGuarantees } from '../../marking/guarantees.ts';
-import { type BlackBoxStatistic, commitment, type HeldOutImages, type Key, serializeKey } from '../../marking/key.ts';
+import type { BlackBoxStatistic, HeldOutImages, Key } from '../../marking/key.ts';
 import {
   BLACK_BOX_SUBSPACE_DIMENSION,
   carrierSpace,
@@ -13,10 +13,10 @@ import {
 } from '../../marking/keygen.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
 import { openDataset } from '../datasets/open.ts';
-import { beginRegister, registerPath } from '../evidence/register.ts';
+import { registerPath } from '../evidence/register.ts';
 import { requireNewFile } from '../files/files.ts';
-import { hashFile, writeAtomic } from '../files/write.ts';
-import { checkVanilla, loadHeldOut, openNetwork, readClasses } from '../runs/inputs.ts';
+import { hashFile } from '../files/write.ts';
+import { checkVanilla, loadHeldOut, openNetwork, readClasses, saveKey } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../runs/make_probes.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
@@ -194,9 +194,7 @@ export const keygen = defineCommand({
         signal,
       });
       display?.done();
-      const published = await commitment(key);
-      await beginRegister(register, published, true);
-      await writeAtomic(options.output, new TextEncoder().encode(serializeKey(key)), 0o600);
+      const published = await saveKey(options.output, key);
       return {
         json: {
           key: options.output,

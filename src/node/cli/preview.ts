@@ -5,7 +5,15 @@ import { writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
 import { openKey, openMarkingNetwork } from '../runs/inputs.ts';
 import { columns, defineCommand } from './command.ts';
-import { imageOptions, networkOptions, networkOverrides, numberList, openForMarking, splitOption } from './inputs.ts';
+import {
+  formatOption,
+  imageOptions,
+  networkOptions,
+  networkOverrides,
+  numberList,
+  openForMarking,
+  splitOption,
+} from './inputs.ts';
 import { lateProgress } from './progress.ts';
 import { DEFAULT_RADIUS, markingRecipe, recipeOptions, UNCHANGED } from './recipe.ts';
 
@@ -31,6 +39,7 @@ export const preview = defineCommand({
     },
     images: { type: 'integer', value: 'N', default: 4, minimum: 1, description: 'how many, of all classes in turn' },
     ...recipeOptions,
+    format: formatOption,
     split: splitOption,
     ...imageOptions,
     ...networkOptions,
@@ -55,6 +64,7 @@ export const preview = defineCommand({
         radii,
         count: options.images,
         recipe: markingRecipe(options, model.config),
+        ...(options.format === 'png' && { format: 'PNG' }),
         onProgress: display.update,
         signal,
       });

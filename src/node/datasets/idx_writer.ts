@@ -8,7 +8,7 @@ import { parseIdx, serializeIdx } from '../../formats/idx.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { checkImage } from '../../images/image.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
+import { setPublishedTime, writeAtomic } from '../files/write.ts';
 
 export const CLASSES_NAME = 'classes.txt';
 
@@ -108,6 +108,8 @@ async function openIdxWriter(source: Dataset, idx: IdxFiles, out: string): Promi
       await writeAtomic(imagesPath, idx.imagesGzip ? await gzip(images) : images);
       await file.close();
       await rm(partialPath);
+      const names = [labelsName, imagesName, ...(idx.namedClasses ? [CLASSES_NAME] : [])];
+      await setPublishedTime([...names.map((name) => join(out, name)), out]);
     },
     async close() {
       await file.close();

@@ -1,17 +1,14 @@
 import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { Dataset, DatasetFormat, DatasetWriter } from '../../datasets/dataset.ts';
+import type { Dataset, DatasetFormat, DatasetWriter, WriterOptions } from '../../datasets/dataset.ts';
 import { InputError } from '../../errors.ts';
-import type { ImageCodec } from '../../images/codec.ts';
 import { fileError, isInside } from '../files/files.ts';
 import { TEMPORARY_NAME } from '../files/write.ts';
 
 /** Options of {@link openDatasetWriter}. */
-export interface OpenWriterOptions {
+export interface OpenWriterOptions extends WriterOptions {
   /** Go on in a folder where the same data set was partly written before; otherwise it must be new or empty. */
-  resume?: boolean;
-  /** What encodes the new image files of a folder; default `nodeCodec()`. */
-  codec?: ImageCodec;
+  readonly resume?: boolean;
 }
 
 /**
@@ -30,7 +27,7 @@ export async function openDatasetWriter(
   if (!options.resume && names.length > 0) {
     throw new InputError(`${out}: not empty; choose a new folder, or resume what was begun there`);
   }
-  return format.openWriter(source, out, options.codec);
+  return format.openWriter(source, out, options);
 }
 
 /** The format of a data set that others are written like. Throws InputError for one that is in memory alone. */

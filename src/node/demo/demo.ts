@@ -8,14 +8,14 @@ import type { Verification } from '../../evidence/verification.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { psnr } from '../../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../../images/picture.ts';
-import { commitment, type Key, serializeKey } from '../../marking/key.ts';
+import type { Key } from '../../marking/key.ts';
 import { keygen } from '../../marking/keygen.ts';
 import { markingRecipeFor } from '../../marking/recipe.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES, findFashionMnist } from '../datasets/fashion_mnist.ts';
 import { openDataset } from '../datasets/open.ts';
 import { openMarked } from '../evidence/marked.ts';
-import { beginRegister, registerPath } from '../evidence/register.ts';
+import { registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
 import { exists } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
@@ -23,7 +23,7 @@ import { nodeCodec } from '../images/codec.ts';
 import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
 import { quietContext, type RunContext } from '../runs/context.ts';
 import { concludeDetection, detectCommand, testWhiteBox } from '../runs/detect.ts';
-import { checkVanilla, openHeldOut } from '../runs/inputs.ts';
+import { checkVanilla, openHeldOut, saveKey } from '../runs/inputs.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { openModel } from '../runs/open_model.ts';
 import { type OpenedSuspect, openSuspect } from '../runs/suspect.ts';
@@ -104,9 +104,8 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const key = await stage('find the subspace', 'images', newKey);
     // Another key of the same kind, from the same public subspace, that marks nothing.
     const unused = await newKey();
-    await saveKey(at(OWNER_KEY), key);
+    const published = await saveKey(at(OWNER_KEY), key);
     await saveKey(at(UNUSED_KEY), unused);
-    const published = await commitment(key);
     log(`commitment to publish before the data: ${published}`);
 
     const markedFolder = at('marked');
@@ -278,11 +277,6 @@ const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 const EVIDENCE = 'evidence';
 const OWNER_KEY = 'owner.key';
 const UNUSED_KEY = 'unused.key';
-
-async function saveKey(path: string, key: Key): Promise<void> {
-  await beginRegister(registerPath(path), await commitment(key), true);
-  await writeAtomic(path, encode(serializeKey(key)), 0o600);
-}
 
 /** A marked image of each class beside its original, for the picture. */
 async function pairs(original: Dataset, marked: Dataset, markedIds: readonly string[]): Promise<PictureRow[]> {

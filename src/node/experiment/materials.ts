@@ -2,7 +2,7 @@ import { dirname, join, resolve } from 'node:path';
 import { type Dataset, subset } from '../../datasets/dataset.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { Loader } from '../../datasets/loader.ts';
-import { MANIFEST_NAME, type Manifest, parseManifest } from '../../datasets/manifest.ts';
+import type { Manifest } from '../../datasets/manifest.ts';
 import { selectLargest, selectStratified } from '../../datasets/select.ts';
 import { serializeNpy } from '../../formats/npy.ts';
 import type { Device } from '../../gpu/device.ts';
@@ -15,7 +15,8 @@ import type { VanillaImages } from '../../marking/vanilla.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
 import { FASHION_MNIST_CLASSES } from '../datasets/fashion_mnist.ts';
 import { openDataset } from '../datasets/open.ts';
-import { exists, readBytes } from '../files/files.ts';
+import { openMarked } from '../evidence/marked.ts';
+import { exists } from '../files/files.ts';
 import { readNpyMatrix } from '../files/matrix.ts';
 import { writeWithFolders } from '../files/write.ts';
 import { checkVanilla } from '../runs/inputs.ts';
@@ -292,10 +293,9 @@ export class Materials {
     const folder = this.markedFolder(index);
     const { classes } = this.owner.dataset;
     const split = this.#options.config.data.owner.split;
-    const path = join(folder, MANIFEST_NAME);
     const opened = {
       marked: await openDataset(folder, { classes, ...(split && { split }) }),
-      manifest: parseManifest(new TextDecoder().decode(await readBytes(path)), path),
+      manifest: (await openMarked(folder)).manifest,
     };
     this.#marked.set(index, opened);
     return opened;

@@ -15,7 +15,7 @@ export async function nodeCodec(): Promise<ImageCodec> {
   }
 }
 
-/** `portableCodec` in Node, which fetches no files: jsquash's decoders are read from disk. */
+/** `portableCodec` in Node, which fetches no files: jsquash's files are read from disk. */
 export function nodePortableCodec(): ImageCodec {
   const require = createRequire(import.meta.url);
   const read = (specifier: string) => async () => readFile(require.resolve(specifier));
@@ -23,6 +23,8 @@ export function nodePortableCodec(): ImageCodec {
     wasm: {
       jpeg: read('@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm'),
       webp: read('@jsquash/webp/codec/dec/webp_dec.wasm'),
+      jpegEncoder: read('@jsquash/jpeg/codec/enc/mozjpeg_enc.wasm'),
+      webpEncoder: read('@jsquash/webp/codec/enc/webp_enc.wasm'),
     },
   });
 }

@@ -1,4 +1,4 @@
-import type { Decoded, ImageCodec } from '../../images/codec.ts';
+import type { Decoded, Encoding, ImageCodec } from '../../images/codec.ts';
 import type { ImageHeader } from '../../images/header.ts';
 import type { Image8 } from '../../images/image.ts';
 import { optionalModule } from '../optional.ts';
@@ -21,7 +21,7 @@ export async function sharpCodec(): Promise<ImageCodec> {
   return {
     name: 'sharp',
     decode: (bytes, header) => decode(sharp, bytes, header),
-    encode: (image) => encodePng(sharp, image),
+    encode: (image, encoding) => encode(sharp, image, encoding),
   };
 }
 
@@ -50,13 +50,32 @@ async function decode(sharp: Sharp, bytes: Uint8Array, { channels, opacity, unus
   };
 }
 
-async function encodePng(sharp: Sharp, { width, height, channels, data, alpha }: Image8): Promise<Uint8Array> {
+async function encode(
+  sharp: Sharp,
+  { width, height, channels, data, alpha }: Image8,
+  encoding: Encoding,
+): Promise<Uint8Array> {
   const raw = { width, height, channels };
   let pixels = sharp(data, { raw, limitInputPixels: false });
-  if (alpha) pixels = pixels.joinChannel(Buffer.from(alpha), { raw: { width, height, channels: 1 } });
-  const bytes = await pixels
-    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
-    .png(PNG_OPTIONS)
-    .toBuffer();
+  if (alpha && encoding.format !== 'JPEG')
+    pixels = pixels.joinChannel(Buffer.from(alpha), { raw: { width, height, channels: 1 } });
+  const bytes = await encoder(pixels.toColourspace(channels === 1 ? 'b-w' : 'srgb'), encoding).toBuffer();
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function encoder(pixels: InstanceType<Sharp>, encoding: Encoding): InstanceType<Sharp> {
+  if (encoding.format === 'PNG') return pixels.png(PNG_OPTIONS);
+  if (encoding.format === 'WebP') {
+    const { quality } = encoding;
+    return pixels.webp(quality === 'lossless' ? { lossless: true, exact: true } : { quality });
+  }
+  return pixels.jpeg({
+    quality: encoding.quality,
+    chromaSubsampling: encoding.halfColours ? '4:2:0' : '4:4:4',
+    progressive: encoding.progressive,
+    optimiseCoding: encoding.ownHuffmanTables || encoding.progressive,
+    // The tables of T.81, Annex K, and nothing of MozJPEG's own.
+    mozjpeg: false,
+    quantisationTable: 0,
+  });
 }

@@ -1,18 +1,19 @@
 /** What runs share: keys, networks, data sets and class names from files, checked against each other. */
 
-import { join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
-import { MANIFEST_NAME, parseManifest } from '../../datasets/manifest.ts';
 import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
-import { checkKeyMatches, type Key, keySource, parseKey } from '../../marking/key.ts';
+import { checkKeyMatches, commitment, type Key, keySource, parseKey, serializeKey } from '../../marking/key.ts';
 import { type NamedManifest, VanillaImages } from '../../marking/vanilla.ts';
 import { type ConfigOverrides, describeInferred } from '../../nn/model_file.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
 import { readClassNames } from '../datasets/idx.ts';
 import { type OpenDatasetOptions, openDataset } from '../datasets/open.ts';
-import { exists, readBytes } from '../files/files.ts';
+import { openIfMarked } from '../evidence/marked.ts';
+import { beginRegister, registerPath } from '../evidence/register.ts';
+import { readBytes, requireNewFile } from '../files/files.ts';
+import { writeAtomic } from '../files/write.ts';
 import type { RunContext } from './context.ts';
 import { type OpenedModel, openModel } from './open_model.ts';
 
@@ -29,6 +30,20 @@ export async function openKey(path: string, { waiting = false } = {}): Promise<K
     throw error instanceof InputError ? new InputError(`${path}: ${error.message}`, { cause: error }) : error;
   }
   return key;
+}
+
+/**
+ * Writes a new key's file, which its owner alone may read, and begins the register beside it.
+ *
+ * @returns the key's commitment, to be published before the data.
+ * @throws InputError where one of the two files exists.
+ */
+export async function saveKey(path: string, key: Key): Promise<string> {
+  await requireNewFile(path);
+  const published = await commitment(key);
+  await beginRegister(registerPath(path), published, true);
+  await writeAtomic(path, new TextEncoder().encode(serializeKey(key)), 0o600);
+  return published;
 }
 
 /** Opens a model file, and tells what it does not say itself. */
@@ -76,7 +91,7 @@ export async function openMarkingNetwork(
 }
 
 /**
- * Opens images to test on, and compares them with the manifest beside them.
+ * Opens images to test on, and compares them with their manifest, if they have one.
  *
  * @throws InputError naming the first that it lists as marked.
  */
@@ -86,20 +101,12 @@ export async function openHeldOut(path: string, options: OpenDatasetOptions): Pr
 
 /** The same of a data set that is open. */
 export async function checkVanilla(dataset: Dataset): Promise<VanillaImages> {
-  return VanillaImages.check(dataset, await manifestsBeside(dataset));
+  return VanillaImages.check(dataset, await manifestsOf(dataset));
 }
 
-async function manifestsBeside(dataset: Dataset): Promise<NamedManifest[]> {
-  const path = join(dataset.root, MANIFEST_NAME);
-  if (!(await exists(path))) return [];
-  const text = new TextDecoder().decode(await readBytes(path));
-  try {
-    return [{ path, manifest: parseManifest(text, path) }];
-  } catch (error) {
-    // Other programs write files of that name too.
-    if (error instanceof InputError) return [];
-    throw error;
-  }
+async function manifestsOf(dataset: Dataset): Promise<NamedManifest[]> {
+  const found = await openIfMarked(dataset.root);
+  return found ? [found] : [];
 }
 
 /** An error of this project with the file it is about and what to do. */

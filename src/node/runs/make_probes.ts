@@ -145,7 +145,11 @@ async function makeInto(folder: ResumableFolder, options: MakeProbesOptions): Pr
   const { done } = begun;
   const loader = await Loader.open(subset(dataset, chosen), model.config.channels);
   const { grid, fileOf } = await gridOf(loader, dataset, head.layout, S);
-  const writer = await openDatasetWriter(grid, join(partial, IMAGES_NAME), { resume: true });
+  const writer = await openDatasetWriter(grid, join(partial, IMAGES_NAME), {
+    resume: true,
+    format: 'PNG',
+    strip: true,
+  });
   try {
     const marked = Array.from({ length: grid.length }, (_, row) => row).filter((row) => row % (S + 1) > 0);
     await leaveOutChanged(done, marked, writer);

@@ -3,6 +3,7 @@ import { unlessFaulty } from '../../datasets/faults.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { checkChannels, inParallel } from '../../datasets/loader.ts';
 import {
+  changeOf,
   isManifestId,
   MANIFEST_NAME,
   type Manifest,
@@ -13,7 +14,7 @@ import {
 import { merkleRoot } from '../../datasets/merkle.ts';
 import { type Selection, selectLargest, selectStratified } from '../../datasets/select.ts';
 import { InputError } from '../../errors.ts';
-import { hashBytes } from '../../formats/sha256.ts';
+import { hashAside, hashBytes } from '../../formats/sha256.ts';
 import { chooseForMarking } from '../../marking/choice.ts';
 import { hardness } from '../../marking/hardness.ts';
 import { commitment, type Key, keyCarriers } from '../../marking/key.ts';
@@ -22,6 +23,7 @@ import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { formatOf, openDatasetWriter } from '../datasets/write.ts';
+import { openIfMarked } from '../evidence/marked.ts';
 import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages } from './marking_run.ts';
 import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
@@ -41,6 +43,12 @@ export interface MarkDatasetOptions {
   readonly recipe: MarkingRecipe;
   /** The new data set's folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;
+  /** Writes all images as PNG files; default each like its own file. */
+  readonly format?: 'PNG' | undefined;
+  /** Leaves out what files say beside their pictures, of all images alike. */
+  readonly strip?: boolean | undefined;
+  /** Keeps the bytes of unmarked files. It tells them from the marked ones, whatever else is done. */
+  readonly copyUnmarked?: boolean | undefined;
   /** Images a batch; halved until it fits. */
   readonly batchSize?: number;
   /** Follows the marking; images of the batch under way count by their iterations. */
@@ -49,6 +57,12 @@ export interface MarkDatasetOptions {
   readonly onRead?: OnProgress;
   /** Follows the classifier on all images, after that. */
   readonly onChoose?: OnProgress;
+  /** Follows the writing of the unmarked images, after the marking. */
+  readonly onWrite?: OnProgress;
+  /** Called where files were copied that cannot be decoded, with their number. */
+  readonly onCopied?: (count: number) => void;
+  /** Called where the images are a marked data set's, with the path of its manifest. */
+  readonly onMarkedBefore?: (manifest: string) => void;
   /** Called where a run goes on that was stopped, with the number of images that are marked already. */
   readonly onResume?: (done: number) => void;
   /** Called once, with their number, when the first images that are saved, eight or more, are all as they were. */
@@ -60,12 +74,14 @@ export interface MarkDatasetOptions {
 }
 
 /**
- * Marks a share of a data set and writes a data set of the same layout beside a manifest. Images keep their sizes; images of
- * nearly one size share a batch. What is reported of an image (change, PSNR, SSIM, gain along the carrier) is measured on the
- * saved file, decoded again.
+ * Marks a share of a data set and writes a data set of the same layout, which can be published as it is, and its private part with
+ * the manifest beside it. All images, marked or not, are written in one way: in their own files' formats, decoded and encoded with
+ * the same settings and metadata, under their own names, with one time. What is reported of an image (change, PSNR, SSIM, gain along
+ * the carrier) is measured on the saved file, decoded again; the radius holds before a lossy encoding. Images keep their sizes;
+ * images of nearly one size share a batch.
  *
  * Which images are marked is decided by the key's secret, see `chooseForMarking`, over all items of a class, sound or not, so that a
- * damaged file changes nothing for the others: it is reported, and copied like an unmarked image if it can be read. With `hardest`
+ * damaged file changes nothing for the others: it is reported, and copied if it can be read. With `hardest`
  * the secret chooses among those that a classifier finds hardest. For keys of version 1 to 3 the recipe's seed decides, or the
  * classifier alone.
  *
@@ -76,7 +92,7 @@ export interface MarkDatasetOptions {
  * IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function markDataset(options: MarkDatasetOptions): Promise<Manifest> {
-  const folder = await ResumableFolder.open(options.out, options.dataset);
+  const folder = await ResumableFolder.open(options.out, options.dataset, { published: true });
   try {
     return await markInto(folder, options);
   } finally {
@@ -87,6 +103,9 @@ export async function markDataset(options: MarkDatasetOptions): Promise<Manifest
 async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): Promise<Manifest> {
   const { key, model, dataset, fraction, hardest, recipe, signal } = options;
   const stopwatch = options.stopwatch ?? new Stopwatch();
+  const { format, strip, copyUnmarked } = options;
+  const markedBefore = await openIfMarked(dataset.root);
+  if (markedBefore) options.onMarkedBefore?.(markedBefore.path);
   const { sha256, pixels, faults } = await stopwatch.time('reading', survey(options));
   const { selected, rest } = await stopwatch.time('choosing', choose(options, sha256, faults));
   if (selected.length === 0)
@@ -102,6 +121,10 @@ async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): P
       // Marks of another precision are other marks.
       ...(model.device.precision !== 'f32' && { precision: model.device.precision }),
       modelSha256: key.model.sha256,
+      // Unless files are as they were.
+      ...(format && { format }),
+      ...(strip && { strip }),
+      ...(copyUnmarked && { copyUnmarked }),
       // The choice depends on the adapter's rounding: a run is not gone on with after another one.
       ...(hardest && { classifierSha256: hardest.sha256, chosenSha256: hashBytes(encode(selected.join())) }),
     },
@@ -117,7 +140,7 @@ async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): P
     return begun.last;
   }
   const { done } = begun;
-  const writer = await openDatasetWriter(dataset, folder.partial, { resume: true });
+  const writer = await openDatasetWriter(dataset, folder.partial, { resume: true, format, strip });
   try {
     const sound = [...selected].filter((index) => !faults.has(index));
     await leaveOutChanged(done, sound, writer);
@@ -167,7 +190,11 @@ async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): P
       );
     }
     const unmarked = writer.beginsAsCopy ? [] : [...rest, ...selected.filter((index) => faults.has(index))];
-    const leftOut = await stopwatch.time('copying', copyAll(dataset, writer, unmarked, signal));
+    const { leftOut, copied } = await stopwatch.time(
+      'writing the others',
+      writeUnmarked(unmarked, { ...options, writer, faults }),
+    );
+    if (copied > 0 && !copyUnmarked) options.onCopied?.(copied);
     const skipped = [...faults].sort(([a], [b]) => a - b).map(([index, reason]) => ({ id: dataset.id(index), reason }));
     const marked = new Set(images.map((image) => image.class));
     const unmarkedClasses = dataset.classes.filter((name) => !marked.has(name));
@@ -241,23 +268,49 @@ async function choose(
     : selectStratified(labels, classCount, { fraction }, recipe.seed);
 }
 
-/** Copies items as they are. Returns those that had to be left out because they cannot be read or may not be followed. */
-async function copyAll(
-  dataset: Dataset,
-  writer: DatasetWriter,
+/**
+ * Writes items with their own pixels, in the way of the marked ones; what was written by a run before this one stays. Copies those that
+ * cannot be decoded, and notes why, or all where that is asked for. Returns how many were copied, and which had to be left out
+ * because they cannot be read or may not be followed.
+ */
+async function writeUnmarked(
   indices: readonly number[],
-  signal: AbortSignal | undefined,
-): Promise<ReadonlySet<number>> {
+  {
+    dataset,
+    copyUnmarked,
+    signal,
+    onWrite,
+    writer,
+    faults,
+  }: MarkDatasetOptions & { readonly writer: DatasetWriter; readonly faults: Map<number, string> },
+): Promise<{ leftOut: ReadonlySet<number>; copied: number }> {
   const leftOut = new Set<number>();
+  const damaged = new Map<number, string>();
+  let copied = 0;
+  let done = 0;
+  const writeOne = async (index: number): Promise<void> => {
+    const isFile = !dataset.faults?.has(index);
+    const image =
+      isFile && !copyUnmarked ? await unlessFaulty(dataset, index, damaged, () => dataset.image(index)) : undefined;
+    if (image) await writer.writeImage(index, image);
+    else if (isFile || (await dataset.bytes(index).then(Boolean, () => false))) {
+      await writer.copy(index);
+      copied++;
+    } else leftOut.add(index);
+  };
+  // A name stands for a whole file alone. What was copied is looked at again, for why.
+  const isWritten = async (index: number): Promise<boolean> => {
+    const stored = await writer.stored(index);
+    return stored !== undefined && stored.sha256 !== (await dataset.bytes(index).then(hashAside));
+  };
   await inParallel(indices.length, async (position) => {
     signal?.throwIfAborted();
     const index = indices[position];
-    const known = dataset.faults?.has(index) ?? false;
-    const readable = !known || (await dataset.bytes(index).then(Boolean, () => false));
-    if (readable) await writer.copy(index);
-    else leftOut.add(index);
+    if (copyUnmarked || !(await isWritten(index))) await writeOne(index);
+    onWrite?.(++done, indices.length);
   });
-  return leftOut;
+  for (const [index, reason] of damaged) if (!faults.has(index)) faults.set(index, reason);
+  return { leftOut, copied };
 }
 
 function summariseMarks(images: readonly ManifestImage[], count: number): Record<string, number> {
@@ -269,7 +322,10 @@ function summariseMarks(images: readonly ManifestImage[], count: number): Record
     ...(ratios.length > 0 && { psnrMedian: ratios[ratios.length >> 1], psnrMin: ratios[0] }),
     ssimMean: mean(images.map(({ ssim = 0 }) => ssim)),
     gainMean: mean(images.map(({ gain }) => gain)),
-    maxChangeLevels: Math.max(...images.map(({ maxChangeLevels }) => maxChangeLevels)),
+    maxChangeLevels: images.reduce((most, { maxChangeLevels }) => Math.max(most, maxChangeLevels), 0),
+    ...(images.some(({ changeBeforeEncoding }) => changeBeforeEncoding !== undefined) && {
+      changeBeforeEncoding: images.reduce((most, image) => Math.max(most, changeOf(image)), 0),
+    }),
   };
 }
 

@@ -1,10 +1,10 @@
 /** Marks any number of images of a data set into a writer: in batches, verified on what was saved, journalled, resumable. */
 
 import * as v from 'valibot';
-import type { Dataset, DatasetWriter } from '../../datasets/dataset.ts';
+import type { Dataset, DatasetWriter, WrittenItem } from '../../datasets/dataset.ts';
 import { unlessFaulty } from '../../datasets/faults.ts';
 import { ahead, checkChannels, chunks, inParallel, toChannels } from '../../datasets/loader.ts';
-import { SavedMarkSchema } from '../../datasets/manifest.ts';
+import { changeOf, SavedMarkSchema } from '../../datasets/manifest.ts';
 import { DeviceError, InputError, IntegrityError } from '../../errors.ts';
 import { text } from '../../formats/fields.ts';
 import type { Image8 } from '../../images/image.ts';
@@ -177,7 +177,7 @@ async function save(
 ): Promise<void> {
   const { model, recipe, stopwatch, writer } = run;
   const { config, featureDimension: d } = model;
-  const saved: { id: string; sha256: string; image: Image8 }[] = new Array(jobs.length);
+  const saved: (WrittenItem & { readonly image: Image8 })[] = new Array(jobs.length);
   await inParallel(jobs.length, async (row) => {
     const { index } = jobs[row];
     const written = await stopwatch.time('encoding and writing*', writer.writeImage(index, marked[row]));
@@ -193,13 +193,15 @@ async function save(
       : [await features(jobs.map(({ job }) => job.image)), await features(saved.map(({ image }) => image))];
   const outcomes: (readonly [number, MarkOutcome])[] = [...skipped];
   for (const [row, { index, carrier, job }] of jobs.entries()) {
-    const { id, sha256, image } = saved[row];
-    const maxChangeLevels = largestChange(job.image, image);
-    if (maxChangeLevels > recipe.radiusLevels) {
+    const { id, sha256, image, lossy = false } = saved[row];
+    const changeBeforeEncoding = largestChange(job.image, marked[row]);
+    if (changeBeforeEncoding > recipe.radiusLevels)
       throw new IntegrityError(
-        `${id}: the saved image differs by ${maxChangeLevels} levels, the radius is ${recipe.radiusLevels}`,
+        `${id}: the marked image differs by ${changeBeforeEncoding} levels, the radius is ${recipe.radiusLevels}`,
       );
-    }
+    if (!lossy && largestChange(marked[row], image) > 0)
+      throw new IntegrityError(`${id}: the saved image is not what was written; check the disk, and resume the run`);
+    const maxChangeLevels = largestChange(job.image, image);
     let gain = 0;
     for (let i = 0; i < d; i++) gain += (after![row * d + i] - before![row * d + i]) * carrier[i];
     if (!Number.isFinite(gain))
@@ -215,7 +217,8 @@ async function save(
       }),
     );
     const finite = Number.isFinite(ratio) ? ratio : null;
-    outcomes.push([index, { id, psnr: finite, ssim: similarity, maxChangeLevels, gain, sha256 }]);
+    const change = { maxChangeLevels, ...(lossy && { changeBeforeEncoding }) };
+    outcomes.push([index, { id, psnr: finite, ssim: similarity, ...change, gain, sha256 }]);
   }
   await note(run, outcomes);
 }
@@ -229,7 +232,7 @@ async function note(
   const before = done.size;
   for (const [index, outcome] of outcomes) done.set(index, outcome);
   if (before < ENOUGH && done.size >= ENOUGH) {
-    const changes = [...done.values()].flatMap((outcome) => ('skipped' in outcome ? [] : [outcome.maxChangeLevels]));
+    const changes = [...done.values()].flatMap((outcome) => ('skipped' in outcome ? [] : [changeOf(outcome)]));
     if (changes.length > 0 && changes.every((levels) => levels === 0)) onUnchanged?.(changes.length);
   }
 }

@@ -1,6 +1,6 @@
 /** Folders that take long to make: under another name until they are complete, with a journal of what is done, by one run at a time. */
 
-import { type FileHandle, open, readFile, rename, rm, truncate } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { Dataset } from '../../datasets/dataset.ts';
@@ -10,10 +10,11 @@ import { parseJson } from '../../formats/document.ts';
 import { count } from '../../formats/fields.ts';
 import { createOutputFolder, requireOutside } from '../datasets/write.ts';
 import { exists, fileError, outputPath } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
+import { PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE, privatePart } from '../files/private_part.ts';
+import { TEMPORARY_NAME, writeAtomic } from '../files/write.ts';
 import { lockOutput } from './lock.ts';
 
-/** The file, in a folder that is not complete, that tells what it was begun with and which items are done. */
+/** The file, in what a folder that is not complete keeps notes in, that tells what it was begun with and which items are done. */
 const JOURNAL_NAME = '.journal.ndjson';
 
 /** What a kind of folder consists of. */
@@ -35,19 +36,23 @@ export type Begun<Entry, Last> =
 
 /**
  * A folder in the making: `<out>.partial` with a journal, and beside it `<out>.lock`. Killed at any moment, it can be opened again
- * and gone on with.
+ * and gone on with. Of a folder that is to be published, the journal and the last file are in its private part instead,
+ * `<out>.private`, which stays beside it.
  */
 export class ResumableFolder {
   readonly out: string;
   /** Where its files are until it is complete. */
   readonly partial: string;
+  /** Where the journal and the last file are: in it, or in its private part. */
+  readonly #notes: string;
   readonly #source: Dataset;
   readonly #release: () => Promise<void>;
   #journal: FileHandle | undefined;
 
-  private constructor(out: string, source: Dataset, release: () => Promise<void>) {
+  private constructor(out: string, source: Dataset, published: boolean, release: () => Promise<void>) {
     this.out = out;
     this.partial = `${out}.partial`;
+    this.#notes = published ? privatePart(out) : this.partial;
     this.#source = source;
     this.#release = release;
   }
@@ -55,9 +60,14 @@ export class ResumableFolder {
   /**
    * Opens the folder for this run alone; end with `close`.
    *
+   * @param options.published it is to be published: nothing of this run stays in it
    * @throws InputError if `out` exists, is the folder of its source or inside it, or another run is writing there
    */
-  static async open(out: string, source: Dataset): Promise<ResumableFolder> {
+  static async open(
+    out: string,
+    source: Dataset,
+    options: { readonly published?: boolean } = {},
+  ): Promise<ResumableFolder> {
     const path = outputPath(out);
     await requireNewFolder(path);
     await requireOutside(source, path);
@@ -69,7 +79,7 @@ export class ResumableFolder {
       await release();
       throw error;
     }
-    return new ResumableFolder(path, source, release);
+    return new ResumableFolder(path, source, options.published ?? false, release);
   }
 
   /**
@@ -80,8 +90,10 @@ export class ResumableFolder {
    */
   async begin<Entry, Last>(head: object, kind: FolderKind<Entry, Last>): Promise<Begun<Entry, Last>> {
     const { partial } = this;
-    const journalPath = join(partial, JOURNAL_NAME);
-    const lastPath = join(partial, kind.lastName);
+    const notes = this.#notes;
+    const isPrivate = notes !== partial;
+    const journalPath = join(notes, JOURNAL_NAME);
+    const lastPath = join(notes, kind.lastName);
     const check = (found: unknown): void => {
       if (canonicalJson(found) !== canonicalJson(head))
         throw new InputError(
@@ -91,6 +103,10 @@ export class ResumableFolder {
     const journal = await readJournal(journalPath, kind.entry);
     if (journal) check(journal.head);
     else if (await exists(lastPath)) {
+      if (!(await exists(partial)))
+        throw new InputError(
+          `${notes}: belongs to a data set that is no longer beside it; choose another folder, or remove it`,
+        );
       // Killed when everything was there but the folder's name.
       const last = kind.readLast(await readFile(lastPath, 'utf8'), lastPath);
       check(kind.headOf(last));
@@ -99,7 +115,8 @@ export class ResumableFolder {
       // The journal comes before everything else: what a killed run leaves in the folder is always known to be its own.
       const names = await createOutputFolder(this.#source, partial);
       if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
-      await writeAtomic(journalPath, new TextEncoder().encode(`${JSON.stringify(head)}\n`));
+      if (isPrivate) await createPrivate(notes);
+      await writeAtomic(journalPath, new TextEncoder().encode(`${JSON.stringify(head)}\n`), this.#mode);
     }
     this.#journal = await open(journalPath, 'a');
     return { resumed: journal !== undefined, done: new Map(journal?.entries) };
@@ -111,17 +128,22 @@ export class ResumableFolder {
       await this.#journal!.writeFile(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
       await this.#journal!.datasync();
     } catch (error) {
-      throw fileError(join(this.partial, JOURNAL_NAME), error);
+      throw fileError(join(this.#notes, JOURNAL_NAME), error);
     }
   }
 
   /** Writes the last file, if it is not there, and gives the folder its name. */
   async complete(last?: { readonly name: string; readonly text: string }): Promise<void> {
-    if (last) await writeAtomic(join(this.partial, last.name), new TextEncoder().encode(last.text));
+    if (last) await writeAtomic(join(this.#notes, last.name), new TextEncoder().encode(last.text), this.#mode);
     await this.#journal?.close();
     this.#journal = undefined;
-    await rm(join(this.partial, JOURNAL_NAME), { force: true });
+    await rm(join(this.#notes, JOURNAL_NAME), { force: true });
     await rename(this.partial, this.out);
+  }
+
+  /** Of files among the notes; undefined for what the umask gives. */
+  get #mode(): number | undefined {
+    return this.#notes === this.partial ? undefined : PRIVATE_FILE_MODE;
   }
 
   /** Lets others write there; call it also after an error. */
@@ -129,6 +151,18 @@ export class ResumableFolder {
     await this.#journal?.close().catch(() => undefined);
     await this.#release();
   }
+}
+
+/** Makes a folder for the owner alone. Throws InputError if there is something in it. */
+async function createPrivate(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER_MODE });
+    await chmod(path, PRIVATE_FOLDER_MODE);
+    if ((await readdir(path)).every((name) => TEMPORARY_NAME.test(name))) return;
+  } catch (error) {
+    throw fileError(path, error);
+  }
+  throw new InputError(`${path}: not empty and not from this command; remove it, or choose another folder`);
 }
 
 async function requireNewFolder(path: string): Promise<void> {

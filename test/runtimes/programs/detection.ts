@@ -2,10 +2,7 @@ import {
   type BlackBoxFinding,
   ClassMapping,
   commitment,
-  createKey,
   type Dataset,
-  defaultMarkingRecipe,
-  type Key,
   keyProbeOrders,
   ModelScores,
   parseProbeManifest,
@@ -17,6 +14,7 @@ import {
   whiteBoxTest,
 } from 'radioactive';
 import { derive } from 'radioactive/statistics';
+import { fixedKey } from './fixed_key.ts';
 import { type GoldenFile, golden } from './golden.ts';
 import type { Runtime } from './program.ts';
 
@@ -87,25 +85,11 @@ function nothingButNames(length: number, classes: readonly string[]): Dataset {
   };
 }
 
-/** A key that is the same at every run. */
-export async function fixedKey(classCount: number, featureDimension: number, decoys?: number): Promise<Key> {
-  const key = await createKey({
-    classes: Array.from({ length: classCount }, (_, c) => `class ${c}`),
-    model: { sha256: 'ab'.repeat(32), architecture: 'resnet18', featureDimension },
-    basis: null,
-    centre: true,
-    blackBox: decoys
-      ? { combine: 'sum', decoys, perClass: PER_CLASS, recipe: defaultMarkingRecipe(64), references: null }
-      : undefined,
-  });
-  return { ...key, secret: '01'.repeat(32), nonce: '02'.repeat(32), created: '2020-01-01T00:00:00.000Z' };
-}
-
 const [CLASSES, SETS, PER_CLASS] = [5, 20, 3];
 
 /** A suspect that answers a little more for the true set's images, and a reference that shares the rest of what it says. */
 async function blackBox(): Promise<BlackBoxFinding> {
-  const key = await fixedKey(CLASSES, 8, SETS - 1);
+  const key = await fixedKey(CLASSES, 8, { decoys: SETS - 1, perClass: PER_CLASS });
   const random = derive(0, 'scores');
   const matrix = (): number[][] =>
     Array.from({ length: CLASSES }, () => Array.from({ length: SETS }, () => 1 + random.uniform()));

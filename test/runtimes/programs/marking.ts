@@ -1,7 +1,8 @@
-import { createKey, defaultMarkingRecipe, keyCarriers, Marker } from 'radioactive';
+import { defaultMarkingRecipe, keyCarriers, Marker } from 'radioactive';
 import { Model } from 'radioactive/engine';
 import type { Image8 } from 'radioactive/images';
 import { derive } from 'radioactive/statistics';
+import { fixedKey } from './fixed_key.ts';
 import { golden } from './golden.ts';
 import { goldenNetwork } from './golden_network.ts';
 import { type Runtime, withDevice } from './program.ts';
@@ -27,14 +28,7 @@ export default async function program({ adapter, load }: Runtime): Promise<Marke
     const { tensors } = await golden(load, 'resnet18_state');
     const model = await Model.load(device, goldenNetwork, tensors, 'resnet18_state');
     const d = model.featureDimension;
-    const classes = SIZES.map((_, index) => `class ${index}`);
-    const fresh = await createKey({
-      classes,
-      model: { sha256: 'ab'.repeat(32), architecture: goldenNetwork.architecture, featureDimension: d },
-      basis: null,
-      centre: true,
-    });
-    const { directions } = await keyCarriers({ ...fresh, secret: '01'.repeat(32) });
+    const { directions } = await keyCarriers(await fixedKey(SIZES.length, d));
     const jobs = SIZES.map(([height, width], index) => ({
       id: `image ${index}`,
       image: picture(index, height, width),
@@ -43,7 +37,9 @@ export default async function program({ adapter, load }: Runtime): Promise<Marke
     const pixels = SIZES.reduce((sum, [height, width]) => sum + height * width, 0);
     const marker = await Marker.create(model, pixels, jobs.length, {
       ...defaultMarkingRecipe(goldenNetwork.inputSize),
-      iterations: 5,
+      // The network of test/golden was never trained: it takes long steps to move an image.
+      learningRate: 30,
+      iterations: 10,
     });
     const marked = await marker.mark(jobs);
     marker.destroy();

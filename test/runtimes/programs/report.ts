@@ -8,7 +8,8 @@ import {
   type Report,
   reportPage,
 } from 'radioactive';
-import { fixedKey, whiteBox } from './detection.ts';
+import { whiteBox } from './detection.ts';
+import { fixedKey } from './fixed_key.ts';
 import { golden } from './golden.ts';
 import type { Runtime } from './program.ts';
 
