@@ -256,7 +256,6 @@ describe('from keygen to verify', () => {
     const made = await runJson(
       'detect --key @owner.key --register @made-up.jsonl --new-register --model @marker.safetensors --data @held-out --fresh-keys 20 --suspect-features @made-up-features.npy --suspect-classifier @made-up-weight.npy --save @made-up',
     );
-    expect(made.log10p).toBeLessThan(-3);
     const honest = await verify(
       '--key @owner.key --result @made-up/result.json --register @made-up.jsonl --model @marker.safetensors --data @held-out',
       6,

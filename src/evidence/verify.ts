@@ -25,6 +25,7 @@ import { derive } from '../random.ts';
 import { type Check, compared, failed, notChecked, passed } from './check.ts';
 import { datasetCommitment, type MarkedFolder } from './commitment.ts';
 import { nearlyEqual, selfContradictions, timeContradictions } from './consistency.ts';
+import { changesDiffer, gainsDiffer } from './marks.ts';
 import { recomputeRows, SAME_OUTPUT } from './networks.ts';
 import { contradiction, measureChange, pairFinder } from './pairs.ts';
 import { bonferroni, parseRegister, type Register } from './register.ts';
@@ -449,6 +450,7 @@ async function checkClaims(
       (reason) => wrong.push(`${claim.id}: ${reason}`),
     );
     if (!measured) continue;
+    if (measured.changeLevels === 0) wrong.push(`${claim.id} is not changed at all`);
     largest = Math.max(largest, claim.changeBeforeEncoding ?? measured.changeLevels);
     largestInFile = Math.max(largestInFile, measured.changeLevels);
     const differs = contradiction(claim, measured);
@@ -830,7 +832,7 @@ function checkDeviations({ key, arrays, probes }: VerifyOptions, value: Result):
 }
 
 /** The probes' images are those that `probes.json` tells of, within the radius of their vanilla versions. */
-async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Result): Promise<Check[]> {
+async function checkProbes({ key, model, probes, sample, signal }: VerifyOptions, value: Result): Promise<Check[]> {
   if (value.test !== 'black-box') return [];
   if (!probes) return [notChecked('probes', 'their images were not given', 'their folder: --probes PROBES')];
   const { manifest, sha256 } = probes;
@@ -853,6 +855,37 @@ async function checkProbes({ probes, sample, signal }: VerifyOptions, value: Res
       `${images.length} images are those of the result; ${rows.length} compared with their originals change by at most ${largest} levels`,
       `have sha256 ${found} (probes.json says ${manifest.sha256}, and is${sha256 === value.blackBox?.probes.sha256 ? '' : ' not'} that of the result), or change by ${largest} levels, the radius being ${radius}`,
     ),
+    ...(await checkProbeMarks({ key, model, signal }, manifest, images, found === manifest.sha256)),
+  ];
+}
+
+/** The figures that the true set and its decoys are compared by, from the images themselves. */
+async function checkProbeMarks(
+  { key, model, signal }: Pick<VerifyOptions, 'key' | 'model' | 'signal'>,
+  manifest: ProbeManifest,
+  images: Dataset,
+  theirs: boolean,
+): Promise<Check[]> {
+  const [changes, gains] = ['changes of the probes', 'gains of the probes'];
+  // Of other images than the listed ones nothing is to be measured.
+  if (!theirs || images.length !== manifest.images.length * (manifest.sets + 1)) return [];
+  const change = await changesDiffer(manifest, images, signal);
+  const rows = [
+    compared(changes, change === undefined, 'measured again of every image: as probes.json says', change ?? ''),
+  ];
+  if (!model?.network)
+    return [
+      ...rows,
+      notChecked(
+        gains,
+        'how far the marking network moves is what probes.json says',
+        `the network, ${ON_A_GPU}: --model MARKER`,
+      ),
+    ];
+  const gain = await gainsDiffer(key, model.network, manifest, images, signal);
+  return [
+    ...rows,
+    compared(gains, gain === undefined, 'measured again of every image: as probes.json says', gain ?? ''),
   ];
 }
 
