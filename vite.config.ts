@@ -17,6 +17,12 @@ const entries = {
 /** Programs that measure; no part of the package. */
 const benches = { main: 'bench/main.ts', photographs: 'bench/photographs.ts' };
 
+/** What is built beside the package, by mode: its entries, and where to. */
+const besides: Readonly<Record<string, { readonly input: Record<string, string>; readonly outDir: string }>> = {
+  bench: { input: benches, outDir: 'bench/dist' },
+  fuzz: { input: { main: 'test/fuzzing/main.ts' }, outDir: 'test/fuzzing/dist' },
+};
+
 /** A file with a `#!` line can be run: `npx` starts it, and gives the run bit only once, not after each build. */
 const executable: Plugin = {
   name: 'executable',
@@ -28,22 +34,23 @@ const executable: Plugin = {
 
 /**
  * Builds the package into dist/, a module for each module of src/: a class is the same object by whichever entry it comes, and
- * who bundles one function leaves the others out. With `--mode bench` the benches go into bench/dist/. Kernels are text.
+ * who bundles one function leaves the others out. With `--mode bench` or `--mode fuzz` the benches or the fuzz harness go into a
+ * dist/ beside their sources. Kernels are text.
  */
 export default defineConfig(({ mode }) => ({
   plugins: [executable],
   build: {
     target: 'node20',
-    outDir: mode === 'bench' ? 'bench/dist' : 'dist',
+    outDir: besides[mode]?.outDir ?? 'dist',
     minify: false,
     sourcemap: true,
     ssr: true,
     rollupOptions: {
-      input: mode === 'bench' ? benches : entries,
+      input: besides[mode]?.input ?? entries,
       // How long plugins took is for whoever tunes them.
       checks: { bundlerTimings: false },
       output: {
-        preserveModules: mode !== 'bench',
+        preserveModules: besides[mode] === undefined,
         preserveModulesRoot: 'src',
         // `clamp.wgsl` and `clamp.ts` stand beside each other.
         entryFileNames: ({ facadeModuleId }) =>

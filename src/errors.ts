@@ -1,5 +1,8 @@
+import { printable } from './formats/printable.ts';
+
 /**
- * Errors a user can do something about. `message` is one line: what is wrong, which file or tensor, what to do.
+ * Errors a user can do something about. `message` is one line: what is wrong, which file or tensor, what to do;
+ * characters that would break it, or that nobody would see, are written out, whatever file they come from.
  * `exitCode` is the command line's: 2 usage, 3 bad input, 4 no adapter or a module missing, 5 device lost, out of memory or disk full, 6 integrity.
  */
 export class RadioactiveError extends Error {
@@ -8,7 +11,7 @@ export class RadioactiveError extends Error {
   /** The command line's. */
   readonly exitCode: number;
   constructor(message: string, exitCode: number, options?: ErrorOptions) {
-    super(message, options);
+    super(printable(message), options);
     this.exitCode = exitCode;
   }
 }

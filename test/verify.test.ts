@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Check } from '../src/evidence/check.ts';
-import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { appendLook, newRegister, serializeRegister } from '../src/evidence/register.ts';
 import { hashResult, type Result, suspectHash } from '../src/evidence/result.ts';
+import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
 import { keyCarriers, parseKey } from '../src/marking/key.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
@@ -84,7 +84,16 @@ describe('from keygen to verify', () => {
         .map(({ check }) => check),
     ).toEqual(['beacon', 'time stamp', 'register complete']);
     expect(Object.keys(table)).toEqual([
-      ...['commitment', 'marking network', 'bound', 'beacon', 'subspace', 'choice of images', 'class weights', 'time stamp'],
+      ...[
+        'commitment',
+        'marking network',
+        'bound',
+        'beacon',
+        'subspace',
+        'choice of images',
+        'class weights',
+        'time stamp',
+      ],
       ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
       ...['result', 'carriers', 'result against itself', 'test images', 'held-out files', 'deviations', 'statistics'],
       ...['suspect', 'features of the marking network', 'features of the suspect', 'last layer of the suspect'],
@@ -269,17 +278,25 @@ describe('from keygen to verify', () => {
     const table = await verify(`${line} --suspect @suspect.safetensors`, 6);
     expect(failedOf(table)).toEqual(['features of the suspect', 'last layer of the suspect']);
     expect(table.suspect.state).toBe('ok');
-    const page = await runLine('report @under-its-name.json --register @under-its-name.jsonl -o @under-its-name.report.json');
+    const page = await runLine(
+      'report @under-its-name.json --register @under-its-name.jsonl -o @under-its-name.report.json',
+    );
     expect(page.exitCode, page.stderr).toBe(0);
     const { assumptions } = JSON.parse(readFileSync(at('under-its-name.report.json'), 'utf8'));
     expect(
-      assumptions.find(({ assumption }: { assumption: string }) => assumption.startsWith('The stored arrays are')).holds,
+      assumptions.find(({ assumption }: { assumption: string }) => assumption.startsWith('The stored arrays are'))
+        .holds,
     ).toBeNull();
   });
 
   it('finds null samples, warnings and alignment that do not follow from the arrays', async () => {
     for (const [name, change] of [
-      ['null', ({ statistics: [one] }: Result) => ({ statistics: [{ ...one, null: { ...one.null!, log10p: one.null!.log10p.map(() => -0.0001), atMost: 0 } }] })],
+      [
+        'null',
+        ({ statistics: [one] }: Result) => ({
+          statistics: [{ ...one, null: { ...one.null!, log10p: one.null!.log10p.map(() => -0.0001), atMost: 0 } }],
+        }),
+      ],
       ['warnings', () => ({ warnings: [] })],
       ['alignment', ({ alignment }: Result) => ({ alignment: { ...alignment!, r2: 0.9999 } })],
     ] as const) {

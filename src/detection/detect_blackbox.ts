@@ -14,6 +14,10 @@ export const DEFAULT_COMBINATION: Combination = 'sum';
 /** Below this, in log10, the probes' true set counts as made differently from its decoys. */
 export const MARKS_DIFFER_BELOW = -3;
 
+/** Said of every black-box result: its classes' responses, and what is computed from its scores, name the true set. */
+export const SINGLE_USE =
+  'whoever has these probes learns from this result which of their sets is the true one: make new probes for the next test';
+
 /** A model that runs here, with the probes' images as it takes them, or its scores on them. */
 export type OnProbes = { readonly model: Model; readonly images: Loader } | { readonly scores: ModelScores };
 
@@ -114,6 +118,7 @@ export async function testScores(
           ]
         : []),
       ...warnings,
+      SINGLE_USE,
     ],
     blackBox: {
       sets: probes.sets,

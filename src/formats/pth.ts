@@ -1,6 +1,6 @@
 import { InputError } from '../errors.ts';
 import { PickledObject, type PickleOptions, type PickleValue, readPickle } from './pickle.ts';
-import { DTYPE_BYTES, type SafetensorsDtype, type SafetensorsTensor } from './safetensors.ts';
+import { DTYPE_BYTES, MOST_TENSORS, type SafetensorsDtype, type SafetensorsTensor } from './safetensors.ts';
 import { elementCount, isCount } from './shape.ts';
 import { isZip, readZip, type ZipEntry } from './zip.ts';
 
@@ -347,6 +347,7 @@ async function readTensors(
   fileBytes: number,
   file: string,
 ): Promise<Map<string, SafetensorsTensor>> {
+  if (stored.size > MOST_TENSORS) failure(file)(`has ${stored.size} tensors, the limit is ${MOST_TENSORS}`);
   const storages = new Map<Storage, Uint8Array>();
   const tensors = new Map<string, SafetensorsTensor>();
   let copied = 0;

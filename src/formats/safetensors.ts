@@ -51,13 +51,15 @@ export interface TensorData {
 }
 
 const MAX_HEADER_BYTES = 100_000_000;
+/** Each costs memory and time whatever it holds; the largest models have a tenth of it. */
+export const MOST_TENSORS = 65_536;
 const LENGTH_BYTES = 8;
 
 /**
  * Reads a safetensors file. Tensors are views of `bytes`; nothing is copied.
  *
- * @throws InputError if any rule of the format is broken: a header beyond 100 MB or the file, invalid UTF-8 or JSON, a key
- * twice, an unknown element type, a shape that is not made of counts, byte ranges that are not exactly the shape's, that
+ * @throws InputError if any rule of the format is broken: a header beyond 100 MB or the file, more than 65 536 tensors, invalid
+ * UTF-8 or JSON, a key twice, an unknown element type, a shape that is not made of counts, byte ranges that are not exactly the shape's, that
  * overlap, leave a hole, or do not end at the end of the file.
  */
 export function parseSafetensors(bytes: Uint8Array, fileName: string): SafetensorsFile {
@@ -76,6 +78,8 @@ export function parseSafetensors(bytes: Uint8Array, fileName: string): Safetenso
   }
 
   const header = parseHeader(bytes.subarray(LENGTH_BYTES, dataStart), fail);
+  const count = Object.keys(header).length;
+  if (count > MOST_TENSORS + 1) fail(`names ${count} tensors, the limit is ${MOST_TENSORS}`);
   let metadata: Record<string, string> = {};
   const entries: { begin: number; end: number; tensor: Omit<SafetensorsTensor, 'data'> }[] = [];
   for (const [name, value] of Object.entries(header)) {

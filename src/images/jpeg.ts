@@ -22,6 +22,8 @@ const XMP = 'http://ns.adobe.com/xap/1.0/\0';
 const TABLES = [0xdb, 0xc4, 0xdd];
 const DAC = 0xcc;
 const COEFFICIENTS = 64;
+/** Every scan is decoded over the whole picture: a small file of many takes minutes. Encoders write a dozen. */
+const MOST_SCANS = 100;
 /** Codes in Annex K's Huffman tables. */
 const DC_CODES = 12;
 const AC_CODES = 162;
@@ -89,6 +91,8 @@ export function readJpegHeader(bytes: Uint8Array, refuse: Refuse): ImageHeader {
   if (bits !== 8) return refuse.unread(`a JPEG of ${bits} bits per channel`, 'convert it to 8 bits');
   if (count !== 1 && count !== 3 && count !== 4)
     return refuse.unread(`a JPEG of ${count} components`, 'convert it to grey or RGB');
+  if (frame.scans > MOST_SCANS)
+    return refuse.unread(`a JPEG of ${frame.scans} scans`, `save it again with at most ${MOST_SCANS}`);
   if (!isComplete(segments, frame)) return refuse.damaged('scans are missing');
   const exif = segments.find(({ marker, data }) => marker === APP1 && begins(data, EXIF));
   return {

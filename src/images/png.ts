@@ -7,6 +7,8 @@ const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 const IHDR_BYTES = 13;
 /** Length, type and CRC around a chunk's data. */
 const CHUNK_OVERHEAD = 12;
+/** Far more than pictures have: chunks of 8 KiB, as many encoders write, hold half a gigabyte then. */
+const MOST_CHUNKS = 65_536;
 const CRITICAL_CHUNKS = ['IHDR', 'PLTE', 'IDAT', 'IEND'];
 /** Chunks that decide the pixels. */
 const PICTURE_CHUNKS = [...CRITICAL_CHUNKS, 'tRNS'];
@@ -130,6 +132,7 @@ export function readPngChunks(bytes: Uint8Array, refuse: Refuse = ACCEPTED): Png
       refuse.damaged('wrong checksum of a chunk');
     const critical = (bytes[offset + 4] & 0x20) === 0;
     if (critical && !CRITICAL_CHUNKS.includes(type)) refuse.damaged('a chunk that no PNG decoder knows');
+    if (chunks.length === MOST_CHUNKS) refuse.unread(`a PNG of more than ${MOST_CHUNKS} chunks`, 'save it again');
     chunks.push({ type, data });
     if (type === 'IEND') return chunks;
     offset = end;

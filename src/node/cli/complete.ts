@@ -4,6 +4,7 @@ import { describeBeacon } from '../../marking/beacon.ts';
 import { keyGuarantees } from '../../marking/guarantees.ts';
 import { awaitsBeacon, commitment, completeKey, keyBeacon, serializeKey } from '../../marking/key.ts';
 import { readBytes } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 import { openKey } from '../runs/inputs.ts';
 import { defineCommand } from './command.ts';
@@ -46,7 +47,7 @@ export const complete = defineCommand({
     const completed = await completeKey(key, reply, options.beacon);
     const beacon = await keyBeacon(completed);
     if (!beacon) throw new IntegrityError(`${options.key}: has no beacon`);
-    await writeAtomic(options.key, new TextEncoder().encode(serializeKey(completed)), 0o600);
+    await writeAtomic(options.key, new TextEncoder().encode(serializeKey(completed)), PRIVATE_FILE_MODE);
     return {
       json: {
         key: options.key,

@@ -3,8 +3,16 @@ import { jsonDocument } from '../../formats/json.ts';
 import { openDataset } from '../datasets/open.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { requireNewFile } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
-import { assembleReport, DEFAULT_SHOWN, openEvidence, readVerification } from '../report/assemble.ts';
+import {
+  assembleReport,
+  DEFAULT_SHOWN,
+  openEvidence,
+  PATTERNS,
+  readVerification,
+  shownByDefault,
+} from '../report/assemble.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, splitOption } from './inputs.ts';
 
@@ -42,10 +50,9 @@ export const report = defineCommand({
     images: {
       type: 'integer',
       value: 'N',
-      default: DEFAULT_SHOWN,
       minimum: 0,
       maximum: 200,
-      description: 'how many images are shown',
+      description: `how many images are shown, which give away something of the mark; default ${DEFAULT_SHOWN}, and with a key for ${PATTERNS} none, whose carriers pairs of original and marked images give`,
     },
     split: { ...splitOption, description: 'of --marked and --original, where a folder holds both' },
     ...imageOptions,
@@ -54,7 +61,7 @@ export const report = defineCommand({
     'evidence -o report.html',
     'evidence --register owner.key.register.jsonl --verification verification.json --marked images-to-publish --original images -o report.html',
   ],
-  async run({ options, progress, signal }) {
+  async run({ options, progress, log, signal }) {
     const { output } = options;
     const form = /\.(html?|json)$/i.exec(output)?.[1].toLowerCase();
     if (form === undefined) throw new UsageError(`-o ${output}: must end with .html or .json`);
@@ -65,6 +72,11 @@ export const report = defineCommand({
     const { classes } = result.value.key;
     const decode = decodeOptions(options);
     const open = (path: string) => openDataset(path, { split: options.split, classes, decode, keepFaults: true });
+    const shown = options.images ?? shownByDefault(result);
+    if (options.original !== undefined && shown > 0)
+      log(
+        'the page shows marked images beside their originals, from which something of the carriers can be computed: --images 0 shows none',
+      );
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
     const { report, page } = await assembleReport({
       result,
@@ -77,7 +89,7 @@ export const report = defineCommand({
               folder: await openMarked(options.marked),
               dataset: await open(options.marked),
               original: options.original === undefined ? undefined : await open(options.original),
-              count: options.images,
+              count: shown,
               onProgress: (done, total) => {
                 display.current ??= progress('comparing', total, 'images');
                 display.current.update(done);
@@ -86,7 +98,11 @@ export const report = defineCommand({
             },
     });
     display.current?.done();
-    await writeAtomic(output, new TextEncoder().encode(form === 'json' ? jsonDocument(report) : page));
+    await writeAtomic(
+      output,
+      new TextEncoder().encode(form === 'json' ? jsonDocument(report) : page),
+      PRIVATE_FILE_MODE,
+    );
     return { json: report, text: [`${output}: ${report.headline}.`, '', ...report.verdict].join('\n') };
   },
 });

@@ -3,6 +3,7 @@ import type { Check, CheckState } from '../../evidence/check.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { textTable } from '../../formats/text_table.ts';
 import { requireNewFile } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 import { DEFAULT_SAMPLE, runVerification } from '../runs/verify.ts';
 import { defineCommand } from './command.ts';
@@ -117,7 +118,8 @@ export const verify = defineCommand({
       },
       context,
     );
-    if (options.output !== undefined) await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)));
+    if (options.output !== undefined)
+      await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)), PRIVATE_FILE_MODE);
     const { passed, failed, notChecked, checks, limits } = found;
     return {
       json: found,

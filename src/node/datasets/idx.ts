@@ -141,17 +141,19 @@ async function readClasses(root: string): Promise<string[] | undefined> {
  * @throws InputError if it cannot be read, or a line is empty or comes twice.
  */
 export async function readClassNames(path: string): Promise<string[]> {
-  const text = new TextDecoder().decode(await readBytes(path));
+  return parseClassNames(new TextDecoder().decode(await readBytes(path)), path);
+}
+
+/** The same of a file's text. */
+export function parseClassNames(text: string, path: string): string[] {
   const lines = text.split(/\r?\n/).map((line) => line.trim());
   if (lines.at(-1) === '') lines.pop();
-  const twice = lines.findIndex((line, i) => lines.indexOf(line) !== i);
-  const empty = lines.indexOf('');
-  if (lines.length === 0 || twice !== -1 || empty !== -1) {
-    const wrong =
-      lines.length === 0
-        ? 'is empty'
-        : `line ${(empty !== -1 ? empty : twice) + 1} is ${empty !== -1 ? 'empty' : 'there already'}`;
-    throw new InputError(`${path}: ${wrong}; give one class name per line, each once`);
+  const seen = new Set<string>();
+  const wrong = lines.findIndex((line) => line === '' || seen.size === seen.add(line).size);
+  if (lines.length === 0 || wrong !== -1) {
+    const what =
+      lines.length === 0 ? 'is empty' : `line ${wrong + 1} is ${lines[wrong] === '' ? 'empty' : 'there already'}`;
+    throw new InputError(`${path}: ${what}; give one class name per line, each once`);
   }
   return lines;
 }

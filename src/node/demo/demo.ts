@@ -18,9 +18,10 @@ import { openMarked } from '../evidence/marked.ts';
 import { registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
 import { exists } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
-import { assembleReport, DEFAULT_SHOWN } from '../report/assemble.ts';
+import { assembleReport } from '../report/assemble.ts';
 import { quietContext, type RunContext } from '../runs/context.ts';
 import { concludeDetection, detectCommand, testWhiteBox } from '../runs/detect.ts';
 import { checkVanilla, openHeldOut, saveKey } from '../runs/inputs.ts';
@@ -209,14 +210,14 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
         },
       ),
     );
-    await writeAtomic(at('verification.json'), encode(jsonDocument(verification)));
+    await writeAtomic(at('verification.json'), encode(jsonDocument(verification)), PRIVATE_FILE_MODE);
     const { page } = await assembleReport({
       result: await readResult(join(at(EVIDENCE), RESULT_NAME)),
       register: registerPath(at(OWNER_KEY)),
-      marked: { folder: await openMarked(markedFolder), dataset: marked, original: owner, count: DEFAULT_SHOWN },
+      marked: { folder: await openMarked(markedFolder), dataset: marked, original: owner },
       verification,
     });
-    await writeAtomic(at('report.html'), encode(page));
+    await writeAtomic(at('report.html'), encode(page), PRIVATE_FILE_MODE);
 
     const { passed, failed, notChecked } = verification;
     const result: DemoResult = {

@@ -6,6 +6,7 @@ import type { ArrayFiles, StoredArrays } from '../../detection/arrays.ts';
 import { InputError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { fileError, readBytes } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 
 /**
@@ -19,7 +20,7 @@ export async function saveArrays(folder: string, files: ArrayFiles): Promise<Rec
   } catch (error) {
     throw fileError(folder, error);
   }
-  for (const [name, bytes] of Object.entries(files)) await writeAtomic(join(folder, name), bytes);
+  for (const [name, bytes] of Object.entries(files)) await writeAtomic(join(folder, name), bytes, PRIVATE_FILE_MODE);
   return Object.fromEntries(Object.entries(files).map(([name, bytes]) => [name, hashBytes(bytes)]));
 }
 

@@ -13,6 +13,7 @@ import {
   serializeRegister,
 } from '../../evidence/register.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 
 /** Where a key's register is. */
@@ -81,7 +82,7 @@ export async function enterLook(path: string, keyCommitment: string, look: NewLo
 
 /** The whole file anew, under another name first: a line is never there in part. */
 async function write(register: Register): Promise<void> {
-  await writeAtomic(register.path, new TextEncoder().encode(serializeRegister(register)));
+  await writeAtomic(register.path, new TextEncoder().encode(serializeRegister(register)), PRIVATE_FILE_MODE);
 }
 
 /** Runs `work` while no other process does so for the same path. */

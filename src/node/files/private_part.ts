@@ -1,7 +1,7 @@
 import { parse, resolve } from 'node:path';
 import { outputPath } from './files.ts';
 
-/** For the owner alone: a folder, and a file in it. */
+/** For the owner alone, whatever the umask: a folder, and a file: keys, registers, evidence. */
 export const PRIVATE_FOLDER_MODE = 0o700;
 export const PRIVATE_FILE_MODE = 0o600;
 

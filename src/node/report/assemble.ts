@@ -21,12 +21,22 @@ export interface ReportSources {
   readonly result: StoredResult;
   /** Where the list of tests with the key is. */
   readonly register?: string | undefined;
-  readonly marked?: Omit<MarkedSources, 'codec'> | undefined;
+  /** Of how many images are shown, the default is {@link shownByDefault}. */
+  readonly marked?: (Omit<MarkedSources, 'codec' | 'count'> & { readonly count?: number | undefined }) | undefined;
   readonly verification?: Verification | undefined;
 }
 
 /** How many marked images a report shows, unless told otherwise. */
 export const DEFAULT_SHOWN = 8;
+/** The marking network whose features are patterns of pixels: an image less its original is nearly its carrier. */
+export const PATTERNS = 'frequencies';
+
+/**
+ * How many marked images are shown beside their originals where nobody says how many: with a key for patterns none, since from a few
+ * pairs the carriers can be computed.
+ */
+export const shownByDefault = ({ value }: StoredResult): number =>
+  value.markingModel.architecture === PATTERNS ? 0 : DEFAULT_SHOWN;
 
 /**
  * Makes a report and its page from a result and the files around it.
@@ -36,7 +46,12 @@ export const DEFAULT_SHOWN = 8;
 export async function assembleReport(sources: ReportSources): Promise<{ report: Report; page: string }> {
   const { result, register, marked, verification } = sources;
   const { keyCommitment } = result.value;
-  const described = marked && (await describeMarked({ ...marked, codec: await nodeCodec() }, keyCommitment));
+  const described =
+    marked &&
+    (await describeMarked(
+      { ...marked, count: marked.count ?? shownByDefault(result), codec: await nodeCodec() },
+      keyCommitment,
+    ));
   const report = makeReport({
     result,
     files: await findFiles(result),

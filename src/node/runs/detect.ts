@@ -25,6 +25,7 @@ import type { Model } from '../../nn/model.ts';
 import { saveArrays } from '../evidence/arrays.ts';
 import { beginRegister, enterLook, registerPath, requireRegister } from '../evidence/register.ts';
 import { exists, readBytes, requireNewFile } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 import { assembleReport } from '../report/assemble.ts';
 import type { RunContext } from './context.ts';
@@ -249,10 +250,10 @@ export async function concludeDetection(
   const text = jsonDocument(result);
   const document = new TextEncoder().encode(text);
   const kept = [...(save === undefined ? [] : [join(save, RESULT_NAME)]), ...(output === undefined ? [] : [output])];
-  for (const path of kept) await writeAtomic(path, document);
+  for (const path of kept) await writeAtomic(path, document, PRIVATE_FILE_MODE);
   if (report !== undefined) {
     const { page } = await assembleReport({ result: parseStoredResult(text, kept[0]), register });
-    await writeAtomic(report, new TextEncoder().encode(page));
+    await writeAtomic(report, new TextEncoder().encode(page), PRIVATE_FILE_MODE);
   }
   return result;
 }

@@ -13,6 +13,7 @@ import { type OpenDatasetOptions, openDataset } from '../datasets/open.ts';
 import { openIfMarked } from '../evidence/marked.ts';
 import { beginRegister, registerPath } from '../evidence/register.ts';
 import { readBytes, requireNewFile } from '../files/files.ts';
+import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 import type { RunContext } from './context.ts';
 import { type OpenedModel, openModel } from './open_model.ts';
@@ -42,7 +43,7 @@ export async function saveKey(path: string, key: Key): Promise<string> {
   await requireNewFile(path);
   const published = await commitment(key);
   await beginRegister(registerPath(path), published, true);
-  await writeAtomic(path, new TextEncoder().encode(serializeKey(key)), 0o600);
+  await writeAtomic(path, new TextEncoder().encode(serializeKey(key)), PRIVATE_FILE_MODE);
   return published;
 }
 

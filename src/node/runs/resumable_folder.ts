@@ -169,16 +169,23 @@ async function requireNewFolder(path: string): Promise<void> {
   if (await exists(path)) throw new InputError(`${path}: exists already; choose another folder, or remove it`);
 }
 
-/**
- * The journal; undefined where there is none. A last line that was cut off is removed, for the next to begin a line of its own. Other
- * lines that are damaged are passed over: their items are done again.
- */
+/** The journal; undefined where there is none. A last line that was cut off is removed, for the next to begin a line of its own. */
 async function readJournal<Entry>(path: string, entry: v.GenericSchema<unknown, Entry>) {
   if (!(await exists(path))) return undefined;
   const bytes = await readFile(path);
   const end = bytes.lastIndexOf('\n') + 1;
   if (end < bytes.length) await truncate(path, end);
-  const [first, ...lines] = bytes.toString('utf8', 0, end).split('\n');
+  return parseJournal(bytes.toString('utf8', 0, end), path, entry);
+}
+
+/**
+ * A journal's text: what the folder was begun with, then a line for each item that is done. Lines that are damaged are passed over:
+ * their items are done again.
+ *
+ * @throws InputError naming the file if its first line is not JSON.
+ */
+export function parseJournal<Entry>(text: string, path: string, entry: v.GenericSchema<unknown, Entry>) {
+  const [first, ...lines] = text.split('\n');
   const head = parseJson(first, path, 'remove the folder and start again');
   const schema = v.strictTuple([count, entry]);
   const entries = lines.flatMap((line) => {
