@@ -192,7 +192,13 @@ export {
   verifyReply as verifyTimeStamp,
 } from './evidence/timestamp.ts';
 export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
-export { type Evidence, type NamedBytes, type VerifyOptions, verifyEvidence } from './evidence/verify.ts';
+export {
+  type Evidence,
+  type NamedBytes,
+  type VerifyOptions,
+  verificationLimits,
+  verifyEvidence,
+} from './evidence/verify.ts';
 
 // Report: what is said of a result, as plain values and as one page.
 

@@ -216,6 +216,7 @@ describe('probes', () => {
 });
 
 describe('from keygen to verify, black-box', () => {
+  const device = useDevice();
   const runLine = (line: string) =>
     run(
       'cli',
@@ -234,7 +235,7 @@ describe('from keygen to verify, black-box', () => {
       signal: new AbortController().signal,
       progress: () => ({ update: () => undefined, done: () => undefined }),
       log: () => undefined,
-      openDevice: () => expect.fail('verify needs no device'),
+      openDevice: async () => device(),
     });
     const { checks } = result.json as { checks: Check[] };
     return Object.fromEntries(checks.map((check) => [check.check, check]));
@@ -287,8 +288,25 @@ describe('from keygen to verify, black-box', () => {
     expect(Object.keys(result.saved).sort()).toEqual(['probes.json', 'scores_reference_1.npy', 'scores_suspect.npy']);
     const line =
       '--key @owner.key --result @evidence/result.json --model @marker.safetensors --data @held-out --data-split train';
-    const table = await verify(`${line} --probes @probes`);
+    const table = await verify(
+      `${line} --probes @probes --suspect @model-1.safetensors --reference @model-2.safetensors`,
+    );
     expect(failedOf(table)).toEqual([]);
+    for (const name of [
+      'suspect',
+      'scores of the suspect',
+      'scores of reference 1',
+      'deviations',
+      'changes of the probes',
+      'gains of the probes',
+    ])
+      expect(table[name], name).toMatchObject({ state: 'ok' });
+    // Another model under its name, and another reference.
+    const others = await verify(
+      `${line} --probes @probes --suspect @model-2.safetensors --reference @model-1.safetensors`,
+    );
+    expect(failedOf(others)).toEqual(['suspect', 'scores of the suspect']);
+    expect(others['scores of reference 1'].state).toBe('not checked');
     expect(table.statistics).toMatchObject({ state: 'ok', detail: expect.stringContaining('on 20 carrier sets') });
     expect(table.probes).toMatchObject({
       state: 'ok',
@@ -312,6 +330,18 @@ describe('from keygen to verify, black-box', () => {
     expect(
       failedOf(await verify(`${line.replace('@evidence/result.json', '@better.json')} --features @evidence`)),
     ).toEqual(['statistics', 'entry']);
+    // Its figures shuffled among the sets, or simply made up, the images being what they are.
+    for (const [what, row] of [
+      ['changeLevels', 'changes of the probes'],
+      ['gain', 'gains of the probes'],
+    ] as const) {
+      cpSync(at('probes'), at(`probes-${what}`), { recursive: true });
+      const manifest = JSON.parse(readFileSync(at('probes/probes.json'), 'utf8'));
+      manifest.marks[what][0].reverse();
+      writeFileSync(at(`probes-${what}/probes.json`), JSON.stringify(manifest));
+      const found = await verify(`${line} --probes @probes-${what}`);
+      expect(failedOf(found)).toEqual(['probes', row]);
+    }
     cpSync(at('probes'), at('probes-changed'), { recursive: true });
     cpSync(at('probes/images/0000/0000-0000.png'), at('probes-changed/images/0000/0000-0001.png'));
     expect(failedOf(await verify(`${line} --probes @probes-changed`))).toEqual(['probes']);

@@ -620,7 +620,13 @@ describe('from a test to its report', () => {
     const { json, exitCode } = await run(verifyCommand, args.join(' '));
     expect(exitCode).toBe(7);
     expect((json as Verification).checks.filter(({ state }) => state !== 'ok').map(({ check }) => check)).toEqual([
+      'beacon',
+      'subspace',
       'time stamp',
+      'suspect',
+      'features of the suspect',
+      'last layer of the suspect',
+      'register complete',
     ]);
     expect(commands[1].command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);
   });

@@ -4,12 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Check } from '../src/evidence/check.ts';
+import { appendLook, newRegister, serializeRegister } from '../src/evidence/register.ts';
+import { hashResult, type Result, suspectHash } from '../src/evidence/result.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
+import { keyCarriers, parseKey } from '../src/marking/key.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
 import { build, ownLines, run } from './cli.ts';
+import { useDevice } from './device.ts';
 import { writeFolder, writeModel } from './small_data.ts';
 
+const device = useDevice();
 let folder: string;
 const at = (name: string): string => join(folder, name);
 /** Runs a command line in which `@name` stands for a file of this test. */
@@ -27,6 +32,7 @@ async function runJson(line: string) {
 const DETECT = 'detect --key @owner.key --model @marker.safetensors --suspect @suspect.safetensors --fresh-keys 20';
 const ALL =
   '--key @owner.key --result @evidence/result.json --marked @marked --original @images --model @marker.safetensors --data @held-out';
+const NETWORKS = '--vanilla @held-out --suspect @suspect.safetensors';
 
 let keygen: { commitment: string; heldOut: unknown };
 let mark: { commitment: string; merkleRoot: string };
@@ -56,7 +62,7 @@ async function verify(line: string, exitCode: number): Promise<Record<string, Ch
     signal: new AbortController().signal,
     progress: () => ({ update: () => undefined, done: () => undefined }),
     log: () => undefined,
-    openDevice: () => expect.fail('verify needs no device'),
+    openDevice: async () => device(),
   });
   const { checks, failed } = result.json as { checks: Check[]; failed: number };
   expect(result.exitCode ?? 0, result.text).toBe(exitCode);
@@ -69,46 +75,53 @@ const failedOf = (table: Record<string, Check>): string[] =>
 describe('from keygen to verify', () => {
   it('holds what was made', async () => {
     expect(keygen.heldOut).toMatchObject({ kind: 'content', count: 60 });
-    const table = await verify(`${ALL} --commitment ${keygen.commitment}`, 7);
+    const table = await verify(`${ALL} ${NETWORKS} --commitment ${keygen.commitment}`, 7);
     expect(table['time stamp'].needs).toContain('--reply');
-    expect(await verify(`${ALL} --commitment ${keygen.commitment} --partial`, 0)).toEqual(table);
+    expect(await verify(`${ALL} ${NETWORKS} --commitment ${keygen.commitment} --partial`, 0)).toEqual(table);
     expect(
       Object.values(table)
         .filter(({ state }) => state === 'not checked')
         .map(({ check }) => check),
-    ).toEqual(['time stamp']);
+    ).toEqual(['beacon', 'time stamp', 'register complete']);
     expect(Object.keys(table)).toEqual([
-      ...['commitment', 'subspace', 'marking network', 'time stamp'],
-      ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
       ...[
-        'result',
-        'carriers',
-        'result against itself',
-        'test images',
-        'held-out files',
-        'statistics',
-        'register',
-        'times',
-        'entry',
+        'commitment',
+        'marking network',
+        'bound',
+        'beacon',
+        'subspace',
+        'choice of images',
+        'class weights',
+        'time stamp',
       ],
+      ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
+      ...['result', 'carriers', 'result against itself', 'test images', 'held-out files', 'deviations', 'statistics'],
+      ...['suspect', 'features of the marking network', 'features of the suspect', 'last layer of the suspect'],
+      ...['register', 'register complete', 'times', 'entry'],
     ]);
     expect(table['Merkle root'].detail).toBe(mark.merkleRoot);
     expect(table.manifest.detail).toContain(mark.commitment);
     expect(table['change and PSNR'].detail).toMatch(/^6 of 6 /);
     const text = await runLine(`verify ${ALL}`);
-    expect(text.stdout).toMatch(/\n\n16 ok, 0 failed, 2 not checked\n$/);
+    expect(text.stdout).toMatch(/\n\nKeys are not counted: [\s\S]*\n\n\d+ ok, 0 failed, 8 not checked\n$/);
   });
 
   it('says what cannot be checked without the material', async () => {
     const table = await verify('--key @owner.key', 7);
     expect(Object.values(table).map(({ check, state }) => [check, state])).toEqual([
       ['commitment', 'not checked'],
-      ['subspace', 'ok'],
       ['marking network', 'not checked'],
+      ['bound', 'ok'],
+      ['beacon', 'not checked'],
+      ['subspace', 'not checked'],
+      ['choice of images', 'ok'],
+      ['test images', 'ok'],
+      ['class weights', 'not checked'],
       ['time stamp', 'not checked'],
       ['marked images', 'not checked'],
       ['result', 'not checked'],
       ['register', 'ok'],
+      ['register complete', 'not checked'],
     ]);
     for (const { state, needs } of Object.values(table)) expect(needs !== null).toBe(state === 'not checked');
   });
@@ -161,7 +174,10 @@ describe('from keygen to verify', () => {
     rmSync(at(`marked-missing/${images[0].id}`));
     expect(await failures(ALL.replace('@marked', '@marked-missing'))).toEqual(['marked images', 'change and PSNR']);
     expect(await failures(ALL.replace('--original @images', '--original @held-out'))).toContain('originals');
-    expect(await failures(ALL.replace('--data @held-out', '--data @marked'))).toEqual(['held-out files']);
+    expect(await failures(ALL.replace('--data @held-out', '--data @marked'))).toEqual([
+      'held-out files',
+      'features of the marking network',
+    ]);
 
     // The result and what it was made from.
     const better = changed('evidence/result.json', replaced(/"log10p": -?[\d.e-]+/, '"log10p": -44'));
@@ -214,6 +230,80 @@ describe('from keygen to verify', () => {
     const table = await verify(`--key @owner.key --result @evidence/result.json --register @begun-2099.jsonl`, 6);
     expect(table.times.detail).toContain('the test was made at');
     expect(failedOf(table)).toContain('times');
+  });
+
+  /** What an owner who lies does: changes a result and writes a list in which it stands. */
+  function forge(name: string, change: (result: Result) => object): string {
+    const { register: _, ...told } = JSON.parse(readFileSync(at('evidence/result.json'), 'utf8'));
+    const empty = newRegister(`${name}.jsonl`, keygen.commitment, true);
+    const body = { ...told, time: new Date().toISOString(), ...change(told) } as Result;
+    const list = appendLook(empty, {
+      test: body.test,
+      primary: body.primary,
+      options: {},
+      suspect: suspectHash(body.suspect),
+      data: body.data.sha256,
+      log10p: Number(body.log10p),
+      resultSha256: hashResult(body),
+    });
+    const register = { entry: 1, sha256: list.hashes[0], looks: 1, log10pBonferroni: body.log10p, withKey: true };
+    writeFileSync(at(`${name}.json`), JSON.stringify({ ...body, register }));
+    writeFileSync(at(`${name}.jsonl`), serializeRegister(list));
+    return `--key @owner.key --result @${name}.json --register @${name}.jsonl --model @marker.safetensors --data @held-out`;
+  }
+
+  it('finds arrays that are not what the model makes of the images, under its true SHA-256', async () => {
+    // Its own weights and the carriers on top, given as features of another framework.
+    const read = (name: string) => parseNpy(readFileSync(at(`evidence/${name}`)), name);
+    const [features, weight] = [read('features_suspect.npy'), read('classifier_suspect.npy')];
+    const marking = read('features_marking.npy');
+    const { directions } = await keyCarriers(await parseKey(readFileSync(at('owner.key'), 'utf8'), 'owner.key'));
+    // The features of the marking network, and a last layer along the carriers.
+    writeFileSync(at('made-up-features.npy'), serializeNpy(marking.shape, marking.data as Float32Array));
+    writeFileSync(at('made-up-weight.npy'), serializeNpy([2, marking.shape[1]], Float32Array.from(directions)));
+    expect(features.shape[1]).toBe(weight.shape[1]);
+    const made = await runJson(
+      'detect --key @owner.key --register @made-up.jsonl --new-register --model @marker.safetensors --data @held-out --fresh-keys 20 --suspect-features @made-up-features.npy --suspect-classifier @made-up-weight.npy --save @made-up',
+    );
+    const honest = await verify(
+      '--key @owner.key --result @made-up/result.json --register @made-up.jsonl --model @marker.safetensors --data @held-out',
+      6,
+    );
+    expect(honest.suspect).toMatchObject({ state: 'not checked', detail: expect.stringContaining('by a person') });
+    const { register: _, time, ...told } = made;
+    const line = `${forge('under-its-name', () => ({ ...told, suspect: JSON.parse(readFileSync(at('evidence/result.json'), 'utf8')).suspect }))} --features @made-up`;
+    // Green for the attacker before; now it is not checked, and with the model's file it fails.
+    const without = await verify(line, 7);
+    expect(without['features of the suspect'].state).toBe('not checked');
+    const table = await verify(`${line} --suspect @suspect.safetensors`, 6);
+    expect(failedOf(table)).toEqual(['features of the suspect', 'last layer of the suspect']);
+    expect(table.suspect.state).toBe('ok');
+    const page = await runLine(
+      'report @under-its-name.json --register @under-its-name.jsonl -o @under-its-name.report.json',
+    );
+    expect(page.exitCode, page.stderr).toBe(0);
+    const { assumptions } = JSON.parse(readFileSync(at('under-its-name.report.json'), 'utf8'));
+    expect(
+      assumptions.find(({ assumption }: { assumption: string }) => assumption.startsWith('The stored arrays are'))
+        .holds,
+    ).toBeNull();
+  });
+
+  it('finds null samples, warnings and alignment that do not follow from the arrays', async () => {
+    for (const [name, change] of [
+      [
+        'null',
+        ({ statistics: [one] }: Result) => ({
+          statistics: [{ ...one, null: { ...one.null!, log10p: one.null!.log10p.map(() => -0.0001), atMost: 0 } }],
+        }),
+      ],
+      ['warnings', () => ({ warnings: [] })],
+      ['alignment', ({ alignment }: Result) => ({ alignment: { ...alignment!, r2: 0.9999 } })],
+    ] as const) {
+      const line = forge(`edited-${name}`, change);
+      expect(failedOf(await verify(`${line} --features @evidence`, 6)), name).toEqual(['statistics']);
+    }
+    expect(failedOf(await verify(`${forge('unedited', () => ({}))} --features @evidence`, 7))).toEqual([]);
   });
 
   it('verifies nothing of files that are none', async () => {

@@ -1,12 +1,15 @@
 /** One row of what `verify` says. */
 
-/** `not checked`: what it takes was not at hand, or cannot be had. */
+/** What may become of a check. `not checked`: what it takes was not at hand, or cannot be had. */
 export const CHECK_STATES = ['ok', 'failed', 'not checked'] as const;
+/** What became of a check, see {@link CHECK_STATES}. */
 export type CheckState = (typeof CHECK_STATES)[number];
 
 /** One row of the table. */
 export interface Check {
+  /** Its name, the same in every table. */
   readonly check: string;
+  /** What became of it. */
   readonly state: CheckState;
   /** What was found, or what is not known. */
   readonly detail: string;

@@ -1,4 +1,4 @@
-/** The list of all tests made with a key: a chain of lines, each with the hash of the one before. */
+/** The owner's list of tests made with a key: a chain of lines, each with the hash of the one before. */
 
 import * as v from 'valibot';
 import { IntegrityError } from '../errors.ts';
@@ -52,6 +52,8 @@ export interface Register {
   readonly begun: string;
   readonly withKey: boolean;
   readonly looks: readonly Look[];
+  /** SHA-256 of the first line: of the list before the first test. */
+  readonly beginning: string;
   /** SHA-256 of each look's line. */
   readonly hashes: readonly string[];
   /** The lines as they are in its text, without the last. */
@@ -112,7 +114,7 @@ export function parseRegister(text: string, path: string, keyCommitment: string)
     hashes.push(previous);
   }
   if (last.entries !== looks.length || last.head !== previous) fail(lines.length + 1, 'does not fit the entries above');
-  return { path, ...first, looks, hashes, lines };
+  return { path, ...first, beginning: hashOf(lines[0]), looks, hashes, lines };
 }
 
 /** The register with one test more. */

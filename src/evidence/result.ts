@@ -137,7 +137,7 @@ export const ResultSchema = v.looseObject({
       log10pBonferroni: v.pipe(real, v.description('log10 p corrected for them')),
       withKey: v.pipe(
         v.boolean(),
-        v.description('whether the register was begun with the key: no test is missing then'),
+        v.description("whether the register, the owner's list, says that it was begun with the key"),
       ),
     }),
     v.description('added after the rest was hashed and registered'),

@@ -33,6 +33,7 @@ export const VerificationSchema = v.object({
       needs: v.pipe(v.nullable(v.string()), v.description('of what was not checked: what would check it')),
     }),
   ),
+  limits: v.pipe(v.array(v.string()), v.description('what no check can tell')),
 });
 
 /** What `verify` found. */
@@ -41,7 +42,7 @@ export type Verification = v.InferOutput<typeof VerificationSchema>;
 /** A table of checks with what they were made of. */
 export function concludeVerification(
   checks: readonly Check[],
-  of: { readonly keyCommitment: string; readonly result?: object | undefined },
+  of: { readonly keyCommitment: string; readonly result?: object | undefined; readonly limits?: readonly string[] },
 ): Verification {
   return {
     format: 'radioactive-verification',
@@ -52,6 +53,7 @@ export function concludeVerification(
     resultSha256: of.result === undefined ? null : hashResult(of.result),
     ...counts(checks),
     checks: [...checks],
+    limits: [...(of.limits ?? [])],
   };
 }
 
@@ -93,5 +95,6 @@ export function parseVerification(text: string, fileName: string): Verification 
           detail,
           needs: ok === null ? 'run verify again: version 1 of its document does not say' : null,
         }));
-  return { ...found, version: VERSION, ...counts(checks), checks };
+  const limits = found.version === VERSION ? found.limits : [];
+  return { ...found, version: VERSION, ...counts(checks), checks, limits };
 }

@@ -419,6 +419,7 @@ function verification({
   failed,
   notChecked,
   checks,
+  limits,
 }: NonNullable<Report['verification']>): Markup {
   return markup`<p>With the key at hand, radioactive ${program} checked on ${writtenTime(time)}: ${passed} in order, ${failed} failed, ${notChecked} not checked.</p>
 <table class="stacked">
@@ -427,7 +428,8 @@ function verification({
     ({ check, state, detail, needs }) =>
       markup`<tr><td class="what">${check}</td><td>${prose(needs === null ? detail : `${detail}. Would be checked by: ${needs}`)}</td><td>${STATES[state]}</td></tr>\n`,
   )}</tbody>
-</table>`;
+</table>
+${limits.length > 0 && markup`<p>What no check can tell:</p>\n<ul>${limits.map((limit) => markup`<li>${prose(limit)}</li>\n`)}</ul>`}`;
 }
 
 function howToCheck({ commands }: Report): Markup {

@@ -29,6 +29,8 @@ export interface ReportInput {
 const STRONG = -4;
 /** and at and below this one weak. */
 const WEAK = Math.log10(0.05);
+/** References that explain a larger share of a suspect's answers are nearly the suspect. */
+const REFERENCES_EXPLAIN_TOO_MUCH = 0.9;
 /** Images for each feature dimension that a good alignment takes. */
 const IMAGES_PER_DIMENSION = 10;
 
@@ -212,7 +214,9 @@ function looksSentence({ entry, looks, complete, written, words }: Report['corre
     ? ''
     : ' The list of tests was begun after the key was made: nobody can say how many there were before, and for these nothing is corrected.';
   if (looks === 1)
-    return complete ? 'It is the only test made with this key: there is nothing to correct for.' : known.trim();
+    return complete
+      ? "It is the only test on the owner's list of tests with this key: there is nothing to correct for."
+      : known.trim();
   const corrected = written === raw.written ? 'it stays the same to the digits shown' : `it is ${written}: ${words}`;
   return `This was test ${entry} of ${groupDigits(looks)} with this key; corrected for all of them (Bonferroni), ${corrected}.${known}`;
 }
@@ -243,13 +247,31 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
   type Assumption = Report['assumptions'][number];
   const checks = verification?.checks ?? [];
   /** What verify says under some names: fails if one does, holds if all do. */
-  const verified = (names: readonly string[]): Omit<Assumption, 'assumption'> | undefined => {
+  const verified = (names: readonly string[], needed?: string): Omit<Assumption, 'assumption'> | undefined => {
     const rows = checks.filter(({ check, state }) => names.includes(check) && state !== 'not checked');
-    if (rows.length === 0) return undefined;
     const failed = rows.filter(({ state }) => state === 'failed');
+    if (
+      rows.length === 0 ||
+      (failed.length === 0 && needed !== undefined && !rows.some(({ check }) => check === needed))
+    )
+      return undefined;
     const told = failed.length > 0 ? failed : rows;
-    return { check: `Verified: ${told.map(({ detail }) => detail).join('; ')}.`, holds: failed.length === 0 };
+    return {
+      check: `A file says that verify found: ${told.map(({ detail }) => detail).join('; ')}.`,
+      holds: failed.length === 0,
+    };
   };
+  /** The same of rows that may lack: open where one was not checked, and why. */
+  const allVerified = (names: readonly string[], otherwise: string): Omit<Assumption, 'assumption'> => {
+    const open = checks.filter(({ check, state }) => names.includes(check) && state === 'not checked');
+    const found = verified(names);
+    if (found?.holds === false || (found && open.length === 0)) return found;
+    return {
+      check: [otherwise, ...open.map(({ check, detail }) => `Not checked: ${check}, ${detail}.`)].join(' '),
+      holds: null,
+    };
+  };
+  const byPerson = Object.hasOwn(result.suspect, 'scores') || Object.hasOwn(result.suspect, 'features');
   const published = verified(['commitment']);
   const stamp = checks.find(({ check }) => check === 'time stamp');
   const { key, alignment, blackBox, markingModel, carriers, register: section } = result;
@@ -257,7 +279,7 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
   return [
     {
       assumption: 'When the key was fixed is proved',
-      ...(verified(['time stamp']) ?? {
+      ...(verified(['time stamp', 'beacon signature']) ?? {
         check: [
           `The key says that it was made on ${writtenTime(key.created)}.`,
           published?.check,
@@ -273,7 +295,7 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
     },
     {
       assumption: 'The carriers that were tested follow from the key',
-      ...(verified(['carriers', 'subspace']) ?? {
+      ...(verified(['carriers']) ?? {
         check: `Whoever is given the key can draw them again: sha256 ${carriers.sha256}.`,
         holds: null,
       }),
@@ -295,15 +317,14 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
       assumption: 'Every test made with the key is counted',
       ...(!section.withKey
         ? { check: 'The list of tests was begun after the key: earlier ones are not in it.', holds: false }
-        : register
-          ? {
-              check: `The list of tests was begun with the key; its chain of hashes is whole, with ${counted(register.looks.length, 'test')}, and this is entry ${section.entry}, unchanged.`,
-              holds: true,
-            }
-          : (verified(['register', 'entry']) ?? {
-              check: `The result says that it is test ${section.entry} on a list that was begun with the key. The list itself was not at hand for this report; later tests are not counted here.`,
-              holds: null,
-            })),
+        : (verified(['register', 'entry', 'register complete'], 'register complete') ?? {
+            check: `${
+              register
+                ? `By the owner's own list, whose chain of hashes is whole, ${counted(register.looks.length, 'test')} ${register.looks.length === 1 ? 'was' : 'were'} made since the key was, and this is entry ${section.entry}, unchanged.`
+                : `The result says that it is test ${section.entry} on the owner's own list; the list itself was not at hand for this report, and later tests are not counted here.`
+            } A list of which the beginning was not time-stamped beside the key can be begun anew by its owner. Keys are not counted at all: how many others the owner tried nobody can tell.`,
+            holds: null,
+          })),
     },
     {
       assumption: 'The images tested on were never marked',
@@ -330,6 +351,48 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
         holds: null,
       }),
     },
+    {
+      assumption: 'The stored arrays are what the networks make of the images',
+      ...allVerified(
+        [
+          'suspect',
+          'features of the marking network',
+          'features of the suspect',
+          'last layer of the suspect',
+          'scores of the suspect',
+          ...(blackBox?.references ?? []).map((_, i) => `scores of reference ${i + 1}`),
+        ],
+        byPerson
+          ? 'What the model answers was supplied by a person, in a file: the program did not see the model.'
+          : 'Whoever has the file of the model can compute them again: radioactive verify --suspect.',
+      ),
+    },
+    {
+      assumption: 'The key was not made to suit: nothing in it was chosen after its secret, and it was drawn once',
+      ...allVerified(
+        ['bound', 'beacon', 'subspace', 'patterns', 'class weights'],
+        'The key tells, once it is revealed: radioactive verify. Without public randomness in it, its owner could have drawn keys until one suited: 2^n tries gain n bits.',
+      ),
+    },
+    ...(blackBox && blackBox.references.length > 0
+      ? [
+          {
+            assumption: 'The reference models never saw the mark, and were not made for this suspect',
+            check: `${
+              Object.hasOwn(key.statistic, 'references')
+                ? 'The key names their files, so that they were there before.'
+                : 'The key leaves them open: they could be chosen, or made, to suit.'
+            } How they were trained no file tells. Together they explain ${(100 * numberOf(blackBox.control.explained)).toFixed(0)} % of the variation of the suspect's answers; one that is the suspect, or saw the mark, can make evidence and can hide it.`,
+            holds:
+              numberOf(blackBox.control.explained) > REFERENCES_EXPLAIN_TOO_MUCH ||
+              blackBox.references.some(
+                (record) => record.sha256 === result.suspect.sha256 && record.sha256 !== undefined,
+              )
+                ? false
+                : null,
+          },
+        ]
+      : []),
     {
       assumption: 'The p-value is exact, not an approximation',
       check: exact
@@ -388,7 +451,8 @@ function listLimits({
       : []),
     'A test that finds nothing does not show that the images were not used.',
     'The test says that a model depends on the carriers. It does not say who trained it, when, on how many of the marked images, or whether that was allowed.',
-    'It takes the classes of the model to be those of the key, in the order of the key. If they are not, the test is weaker, and still valid.',
+    'It takes outputs of the model for the classes of the key, as whoever tested said. Where these were chosen after looking, the number is none: chosen among many, some fit by chance.',
+    'Keys are not counted: the number is corrected for the tests made with this key, not for other keys that were tried and never shown.',
     `The words: this program speaks of strong evidence from a corrected probability of 10^-4 on, of weak evidence up to 0.05, and of none above. These limits are the program's, and not chosen for this result.`,
     `The networks ran on ${result.program.adapter}. Another adapter gives features that differ by rounding, which changes the last digits.`,
     ...(marked ? [] : ['The marked images were not at hand for this report.']),

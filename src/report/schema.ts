@@ -33,7 +33,7 @@ export const ReportSchema = v.object({
       ...probability,
       entry: described(count, 'number of this test among those made with the key, from 1'),
       looks: described(count, 'tests made with the key, as far as known'),
-      complete: described(v.boolean(), 'whether the list of tests was begun with the key: none is missing then'),
+      complete: described(v.boolean(), "whether the owner's list of tests says that it was begun with the key"),
     }),
     'the same, corrected for the number of tests by Bonferroni',
   ),

@@ -4,6 +4,7 @@ import { datasetCommitment } from '../../evidence/commitment.ts';
 import { timeStampRequest, verifyReply } from '../../evidence/timestamp.ts';
 import { commitment, type Key } from '../../marking/key.ts';
 import { openMarked } from '../evidence/marked.ts';
+import { readRegister } from '../evidence/register.ts';
 import { readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
 import { openKey } from '../runs/inputs.ts';
@@ -12,13 +13,19 @@ import { defineCommand } from './command.ts';
 export const commit = defineCommand({
   name: 'commit',
   summary:
-    "Asks an authority to stamp the time on a key's or a marked data set's commitment (RFC 3161), and checks its reply",
+    'Asks an authority to stamp the time on the commitment of a key, of a marked data set or of the list of tests (RFC 3161), and checks its reply',
   options: {
     key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
     marked: {
       type: 'string',
       value: 'OUT',
       description: 'a data set marked with it: its commitment instead, which covers the key',
+    },
+    register: {
+      type: 'string',
+      value: 'FILE',
+      description:
+        "the key's list of tests: what it holds so far instead. Before the first test, beside the key's, it shows later that there is no other list",
     },
     output: { type: 'string', short: 'o', value: 'FILE.tsq', description: 'the request to write' },
     reply: { type: 'string', value: 'FILE.tsr', description: "the authority's reply, to check" },
@@ -35,6 +42,7 @@ export const commit = defineCommand({
   },
   examples: [
     '--key owner.key -o key.tsq',
+    '--key owner.key --register owner.key.register.jsonl -o register.tsq',
     '--key owner.key --marked images-to-publish -o data.tsq',
     '--key owner.key --reply key.tsr --ca authority.pem',
   ],
@@ -46,9 +54,10 @@ export const commit = defineCommand({
       throw new UsageError('--request and --ca go with --reply');
     if (output !== undefined) await requireNewFile(output);
     const key = await openKey(options.key, { waiting: true });
-    const imprint = options.marked === undefined ? await commitment(key) : await markedCommitment(key, options.marked);
-    const of = options.marked === undefined ? 'key' : 'marked data set';
-    const again = `radioactive commit --key ${options.key}${options.marked === undefined ? '' : ` --marked ${options.marked}`}`;
+    if (options.marked !== undefined && options.register !== undefined)
+      throw new UsageError('--marked and --register are stamped each by itself');
+    const { of, imprint, flag } = await toStamp(key, options);
+    const again = `radioactive commit --key ${options.key}${flag}`;
     if (output !== undefined) {
       await writeAtomic(output, timeStampRequest(imprint));
       const answer = `${output.replace(/\.tsq$/, '')}.tsr`;
@@ -82,6 +91,19 @@ export const commit = defineCommand({
     };
   },
 });
+
+/** What the options name: its hash, and the flag that names it again. */
+async function toStamp(
+  key: Key,
+  { marked, register }: { readonly marked: string | undefined; readonly register: string | undefined },
+): Promise<{ readonly of: string; readonly imprint: string; readonly flag: string }> {
+  if (marked !== undefined)
+    return { of: 'marked data set', imprint: await markedCommitment(key, marked), flag: ` --marked ${marked}` };
+  const keyCommitment = await commitment(key);
+  if (register === undefined) return { of: 'key', imprint: keyCommitment, flag: '' };
+  const { beginning, hashes } = await readRegister(register, keyCommitment);
+  return { of: 'list of tests', imprint: hashes.at(-1) ?? beginning, flag: ` --register ${register}` };
+}
 
 async function markedCommitment(key: Key, folder: string): Promise<string> {
   const marked = await openMarked(folder);

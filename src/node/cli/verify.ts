@@ -7,7 +7,7 @@ import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 import { DEFAULT_SAMPLE, runVerification } from '../runs/verify.ts';
 import { defineCommand } from './command.ts';
-import { decodeOptions, imageOptions, splitOption } from './inputs.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
 export const verify = defineCommand({
   name: 'verify',
@@ -17,6 +17,23 @@ export const verify = defineCommand({
     key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
     commitment: { type: 'string', value: 'HEX', description: 'what was published' },
     model: { type: 'string', value: 'MARKER', description: "the key's marking network" },
+    vanilla: {
+      type: 'string',
+      value: 'DATASET',
+      description: "the unmarked images that the key's subspace was found on, to compute it again; with --model",
+    },
+    vanillaSplit: { ...splitOption, description: 'likewise, of --vanilla' },
+    suspect: {
+      type: 'string',
+      value: 'MODEL',
+      description: 'the model under test: what it makes of the images is computed again',
+    },
+    suspectClasses: {
+      type: 'string',
+      value: 'FILE|DATASET',
+      description: 'as it was given to detect',
+    },
+    reference: { type: 'string', value: 'MODEL,…', description: 'reference models of a black-box test, likewise' },
     result: { type: 'string', value: 'FILE.json', description: 'the result of a test' },
     features: {
       type: 'string',
@@ -40,7 +57,7 @@ export const verify = defineCommand({
       value: 'N',
       default: DEFAULT_SAMPLE,
       minimum: 1,
-      description: 'how many marked images, and how many probes, are compared with their originals',
+      description: 'how many images are compared with their originals, and how many networks run on again',
     },
     split: { ...splitOption, description: 'of --marked and --original, where a folder holds both' },
     data: { type: 'string', value: 'HELDOUT', description: 'the images that the test ran on' },
@@ -58,10 +75,11 @@ export const verify = defineCommand({
       description: 'exit code 0, not 7, where nothing failed and some of it could not be checked',
     },
     ...imageOptions,
+    ...networkOptions,
   },
   examples: [
     '--key owner.key --result evidence/result.json --marked images-to-publish',
-    '--key owner.key --commitment 1f…c2 --model marker.safetensors --result evidence/result.json --marked images-to-publish --original images --data held-out --reply key.tsr,data.tsr --ca authority.pem',
+    '--key owner.key --commitment 1f…c2 --model marker.safetensors --vanilla vanilla --suspect suspect.safetensors --result evidence/result.json --marked images-to-publish --original images --data held-out --reply key.tsr,register.tsr,data.tsr --ca authority.pem',
   ],
   async run(context) {
     const { options } = context;
@@ -80,6 +98,12 @@ export const verify = defineCommand({
         key: options.key,
         published: options.commitment,
         model: options.model,
+        vanilla: dataset(options.vanilla, options.vanillaSplit),
+        suspect:
+          options.suspect === undefined
+            ? undefined
+            : { model: options.suspect, network: networkOverrides(options), classes: options.suspectClasses },
+        references: options.reference?.split(','),
         result: options.result,
         features: options.features,
         register: options.register,
@@ -96,10 +120,12 @@ export const verify = defineCommand({
     );
     if (options.output !== undefined)
       await writeAtomic(options.output, new TextEncoder().encode(jsonDocument(found)), PRIVATE_FILE_MODE);
-    const { passed, failed, notChecked, checks } = found;
+    const { passed, failed, notChecked, checks, limits } = found;
     return {
       json: found,
-      text: [...table(checks), '', `${passed} ok, ${failed} failed, ${notChecked} not checked`].join('\n'),
+      text: [...table(checks), '', ...limits, '', `${passed} ok, ${failed} failed, ${notChecked} not checked`].join(
+        '\n',
+      ),
       exitCode: failed > 0 ? FAILED : notChecked > 0 && !options.partial ? NOT_ALL_CHECKED : 0,
     };
   },

@@ -202,7 +202,12 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
           original: { path: ownerPath, split: 'train' },
           heldOut: { path: folder, split: 'test' },
         },
-        { progress: (_, total) => ({ update: (done) => onProgress(done, total), done: () => undefined }), signal },
+        {
+          progress: (_, total) => ({ update: (done) => onProgress(done, total), done: () => undefined }),
+          signal,
+          openDevice: async () => device,
+          log: () => undefined,
+        },
       ),
     );
     await writeAtomic(at('verification.json'), encode(jsonDocument(verification)), PRIVATE_FILE_MODE);

@@ -1,10 +1,15 @@
 /** What a third party can check, from files. */
 
 import { dirname } from 'node:path';
+import { ClassMapping } from '../../detection/class_mapping.ts';
+import { AdapterError, MissingModuleError } from '../../errors.ts';
 import { concludeVerification, type Verification } from '../../evidence/verification.ts';
-import { verifyEvidence } from '../../evidence/verify.ts';
+import { type Evidence, verificationLimits, verifyEvidence } from '../../evidence/verify.ts';
+import { hashBytes } from '../../formats/sha256.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
-import { commitment } from '../../marking/key.ts';
+import { commitment, type Key } from '../../marking/key.ts';
+import type { Model } from '../../nn/model.ts';
+import { type ConfigOverrides, parseModelFile } from '../../nn/model_file.ts';
 import { openDataset } from '../datasets/open.ts';
 import { readArrays } from '../evidence/arrays.ts';
 import { openMarked } from '../evidence/marked.ts';
@@ -13,8 +18,9 @@ import { readResult } from '../evidence/result.ts';
 import { exists, readBytes } from '../files/files.ts';
 import { hashFile } from '../files/write.ts';
 import type { RunContext } from './context.ts';
-import { openKey } from './inputs.ts';
+import { checkVanilla, openKey, openNetwork, readClasses } from './inputs.ts';
 import { openProbeImages, openProbes } from './make_probes.ts';
+import type { SuspectFiles } from './suspect.ts';
 
 /** A data set by its path, which may end with a range: `folder#0:100`. */
 export interface DatasetFiles {
@@ -30,6 +36,12 @@ export interface VerificationFiles {
   readonly published?: string | undefined;
   /** The key's marking network. */
   readonly model?: string | undefined;
+  /** The images that its subspace was found on. */
+  readonly vanilla?: DatasetFiles | undefined;
+  /** The model under test, as `detect` took it. */
+  readonly suspect?: Extract<SuspectFiles, { readonly model: string }> | undefined;
+  /** Reference models of a black-box test. */
+  readonly references?: readonly string[] | undefined;
   readonly result?: string | undefined;
   /** Folder of the arrays that the result was made from; default the result's own. */
   readonly features?: string | undefined;
@@ -45,11 +57,11 @@ export interface VerificationFiles {
   /** Certificates of the authorities that are trusted, in PEM. */
   readonly ca?: string | undefined;
   readonly decode?: DecodeOptions | undefined;
-  /** How many marked images are compared with their originals, and how many probes; default 1 000. */
+  /** How many images are looked at where all of them would take long; default 1 000. */
   readonly sample?: number | undefined;
 }
 
-/** Marked images, and probes, that are compared with their originals. */
+/** Images that are looked at where all of them would take long. */
 export const DEFAULT_SAMPLE = 1000;
 
 /**
@@ -57,10 +69,8 @@ export const DEFAULT_SAMPLE = 1000;
  *
  * @throws InputError where one cannot be read at all; what does not hold is a failed check.
  */
-export async function runVerification(
-  files: VerificationFiles,
-  { progress, signal }: Pick<RunContext, 'progress' | 'signal'>,
-): Promise<Verification> {
+export async function runVerification(files: VerificationFiles, context: RunContext): Promise<Verification> {
+  const { progress, signal, log } = context;
   const key = await openKey(files.key, { waiting: true });
   const { decode } = files;
   const open = ({ path, split }: DatasetFiles, keepFaults = false) =>
@@ -70,36 +80,89 @@ export async function runVerification(
   const features = files.features ?? (files.result === undefined ? undefined : dirname(files.result));
   const beside = registerPath(files.key);
   const register = files.register ?? ((await exists(beside)) ? beside : undefined);
+  const heldOut = files.heldOut && (await open(files.heldOut));
+  const opened: Model[] = [];
+  /** A network from its file, where a device is at hand. */
+  const network = async (path: string, overrides?: ConfigOverrides): Promise<Model | undefined> => {
+    try {
+      const { model } = await openNetwork(context, path, overrides);
+      opened.push(model);
+      return model;
+    } catch (error) {
+      if (!(error instanceof AdapterError || error instanceof MissingModuleError)) throw error;
+      log(`${error.message}: what networks make of images is not checked`);
+      return undefined;
+    }
+  };
   let display: ReturnType<RunContext['progress']> | undefined;
-  const checks = await verifyEvidence({
-    key,
-    published: files.published,
-    model: files.model === undefined ? undefined : { path: files.model, sha256: await hashFile(files.model) },
-    result,
-    arrays:
-      features === undefined || !result?.value.saved
-        ? undefined
-        : await readArrays(features, Object.keys(result.value.saved)),
-    register:
-      register === undefined
-        ? undefined
-        : { path: register, text: new TextDecoder().decode(await readBytes(register)) },
-    marked: files.marked && { folder: await openMarked(files.marked.path), dataset: await open(files.marked, true) },
-    // As mark opens it: a file that it could not mark is part of the data set.
-    original: files.original && (await open(files.original, true)),
-    probes: files.probes === undefined ? undefined : await probesOf(files.probes),
-    sample: files.sample ?? DEFAULT_SAMPLE,
-    heldOut: files.heldOut && (await open(files.heldOut)),
-    replies: files.replies && (await Promise.all(files.replies.map(read))),
-    ca: files.ca === undefined ? undefined : new TextDecoder().decode(await readBytes(files.ca)),
-    onProgress: (done, total) => {
-      display ??= progress('comparing', total, 'images');
-      display.update(done);
-    },
-    signal,
-  });
-  display?.done();
-  return concludeVerification(checks, { keyCommitment: await commitment(key), result: result?.json });
+  try {
+    const evidence: Evidence = {
+      key,
+      published: files.published,
+      model: files.model === undefined ? undefined : await modelOf(files.model, key, network),
+      vanilla: files.vanilla && (await checkVanilla(await open(files.vanilla))),
+      suspect: files.suspect && (await suspectOf(files.suspect, key, network)),
+      references:
+        files.references &&
+        (await Promise.all(
+          files.references.map(async (path) => ({ path, sha256: await hashFile(path), network: await network(path) })),
+        )),
+      result,
+      arrays:
+        features === undefined || !result?.value.saved
+          ? undefined
+          : await readArrays(features, Object.keys(result.value.saved)),
+      register:
+        register === undefined
+          ? undefined
+          : { path: register, text: new TextDecoder().decode(await readBytes(register)) },
+      marked: files.marked && { folder: await openMarked(files.marked.path), dataset: await open(files.marked, true) },
+      // As mark opens it: a file that it could not mark is part of the data set.
+      original: files.original && (await open(files.original, true)),
+      probes: files.probes === undefined ? undefined : await probesOf(files.probes),
+      heldOut,
+      replies: files.replies && (await Promise.all(files.replies.map(read))),
+      ca: files.ca === undefined ? undefined : new TextDecoder().decode(await readBytes(files.ca)),
+    };
+    const checks = await verifyEvidence({
+      ...evidence,
+      sample: files.sample ?? DEFAULT_SAMPLE,
+      onProgress: (done, total) => {
+        display ??= progress('comparing', total, 'images');
+        display.update(done);
+      },
+      signal,
+    });
+    const limits = verificationLimits(key);
+    return concludeVerification(checks, { keyCommitment: await commitment(key), result: result?.json, limits });
+  } finally {
+    display?.done();
+    for (const model of opened) model.destroy();
+  }
+}
+
+type OpenNetwork = (path: string, overrides?: ConfigOverrides) => Promise<Model | undefined>;
+
+/** The marking network. Another's file is a failed check, and is not run. */
+async function modelOf(path: string, key: Key, network: OpenNetwork): Promise<NonNullable<Evidence['model']>> {
+  const bytes = await readBytes(path);
+  const sha256 = hashBytes(bytes);
+  if (sha256 !== key.model.sha256) return { path, sha256 };
+  const overrides = key.model.network as ConfigOverrides | undefined;
+  return { path, sha256, file: await parseModelFile(bytes, path, overrides), network: await network(path, overrides) };
+}
+
+async function suspectOf(
+  { model: path, network: overrides, classes }: NonNullable<VerificationFiles['suspect']>,
+  key: Key,
+  network: OpenNetwork,
+): Promise<NonNullable<Evidence['suspect']>> {
+  const sha256 = await hashFile(path);
+  const model = await network(path, overrides);
+  if (!model || classes === undefined) return { path, sha256, network: model };
+  const { classes: names } = await readClasses(classes, 'train', {});
+  const mapping = ClassMapping.byName(key.classes, { names, file: classes }, model.config.numClasses, path);
+  return { path, sha256, network: model, classes: mapping };
 }
 
 async function probesOf(path: string) {
