@@ -6,6 +6,7 @@ import { hexToBytes } from '@noble/hashes/utils.js';
 import { parseManifest, serializeManifest } from '../../src/datasets/manifest.ts';
 import { merkleRoot } from '../../src/datasets/merkle.ts';
 import { parseScores } from '../../src/detection/score_file.ts';
+import { notChecked, passed } from '../../src/evidence/check.ts';
 import { appendLook, newRegister, parseRegister, serializeRegister } from '../../src/evidence/register.ts';
 import { hashResult, parseStoredResult } from '../../src/evidence/result.ts';
 import { stampedHash, verifyReply } from '../../src/evidence/timestamp.ts';
@@ -332,10 +333,7 @@ export const PARSERS = {
   },
   verification: {
     seeds: () => {
-      const checks = [
-        { check: 'commitment', ok: true, detail: 'is' },
-        { check: 'register', ok: null, detail: 'give it' },
-      ];
+      const checks = [passed('commitment', 'is'), notChecked('register', 'is not at hand', 'give it')];
       const made = concludeVerification(checks, { keyCommitment: hex('a') });
       return texts(JSON.stringify({ ...made, time: '2031-01-02T03:04:05.000Z' }));
     },
