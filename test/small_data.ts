@@ -27,12 +27,16 @@ const pixels = (index: number): Uint8Array => {
   return Uint8Array.from({ length: SIDE * SIDE }, () => random.uniform() * 256);
 };
 
-/** A folder of class folders with grey PNG files, the classes in turn. Returns its path. */
-export function writeFolder(path: string, count: number, classes: readonly string[] = CLASSES): string {
+/**
+ * A folder of class folders with grey PNG files, the classes in turn. Returns its path.
+ *
+ * @param first others give other pixels, as long as they are further apart than there are images
+ */
+export function writeFolder(path: string, count: number, classes: readonly string[] = CLASSES, first = 0): string {
   for (let i = 0; i < count; i++) {
     const file = join(path, classes[i % classes.length], `${String(i).padStart(3, '0')}.png`);
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i) }));
+    writeFileSync(file, pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(first + i) }));
   }
   return path;
 }

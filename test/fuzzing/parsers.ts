@@ -333,7 +333,7 @@ export const PARSERS = {
   },
   verification: {
     seeds: () => {
-      const checks = [passed('commitment', 'is'), notChecked('register', 'is not at hand', 'give it')];
+      const checks = [passed('commitment', 'is'), notChecked('register', 'is not there', 'give it with --register')];
       const made = concludeVerification(checks, { keyCommitment: hex('a') });
       return texts(JSON.stringify({ ...made, time: '2031-01-02T03:04:05.000Z' }));
     },
