@@ -172,7 +172,7 @@ describe('failures', () => {
   const systemError = (code: string, errno: number, path?: string): Error =>
     Object.assign(new Error(`${code}: raw`), { code, errno, syscall: 'open', path });
   it.each<[string, unknown, string, number]>([
-    ['of this project', new IntegrityError('key: other\nmodel'), 'key: other model', 6],
+    ['of this project', new IntegrityError('key: other\nmodel'), 'key: other\\u000amodel', 6],
     ['of the device', new DeviceError('lost'), 'lost', 5],
     ['a missing file', systemError('ENOENT', -2, 'a/b'), 'a/b: no such file or directory', 3],
     ['a forbidden file', systemError('EACCES', -13, 'a/b'), 'a/b: permission denied', 3],
