@@ -29,7 +29,7 @@ it("the README's program marks and detects with the package as it is published",
 
   const key = join(folder, 'owner.key');
   const published = await commitment(await openKey(key));
-  const path = join(folder, 'marked/manifest.json');
+  const path = join(folder, 'marked.private/manifest.json');
   const { images } = parseManifest(readFileSync(path, 'utf8'), path);
   const fraction = Number(/fraction: ([\d.]+)/.exec(program)![1]);
   expect(images.length).toBe(80 * fraction);
