@@ -21,7 +21,7 @@ export interface ReportSources {
   readonly result: StoredResult;
   /** Where the list of tests with the key is. */
   readonly register?: string | undefined;
-  /** Of how many images are shown, the default is {@link shownByDefault}. */
+  /** Of how many images are shown, the default is `shownByDefault`. */
   readonly marked?: (Omit<MarkedSources, 'codec' | 'count'> & { readonly count?: number | undefined }) | undefined;
   readonly verification?: Verification | undefined;
 }
