@@ -11,7 +11,7 @@ import { encodeLike } from '../src/images/encoding.ts';
 import { type Image8, isGrey } from '../src/images/image.ts';
 import { psnr, ssim } from '../src/images/metrics.ts';
 import { cutRegion } from '../src/images/region.ts';
-import { createKey, type Key, keyCarriers } from '../src/marking/key.ts';
+import { type Key, keyCarriers } from '../src/marking/key.ts';
 import { Marker } from '../src/marking/marker.ts';
 import { previewMarks } from '../src/marking/preview.ts';
 import { defaultMarkingRecipe, type MarkingRecipe } from '../src/marking/recipe.ts';
@@ -27,7 +27,7 @@ import { cropResize, packCrops } from '../src/shaders/crop_resize/crop_resize.ts
 import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { useDevice } from './device.ts';
-import { pictureOf, writePhotographs } from './photographs.ts';
+import { photographKey, pictureOf, writePhotographs } from './photographs.ts';
 import { expectClose } from './tolerance.ts';
 
 const config: NetworkConfig = {
@@ -56,14 +56,7 @@ let key: Key;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'radioactive-photographs-'));
   model = await Model.load(device(), config, initialStateDict(config, 3), 'test');
-  const drawn = await createKey({
-    classes: ['elk', 'owl'],
-    model: { sha256: 'ab'.repeat(32), architecture: 'resnet18', featureDimension: 32 },
-    basis: null,
-    centre: true,
-  });
-  // A fixed secret, so that a failure can be had again.
-  key = { ...drawn, secret: '01'.repeat(32) };
+  key = await photographKey('01'.repeat(32));
 });
 afterAll(() => {
   model.destroy();

@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
+import { createKey, type Key } from '../src/marking/key.ts';
 import { derive } from '../src/random.ts';
 
 /** Something like a photograph: smooth colours, edges, noise. RGB, [height, width, 3]. */
@@ -57,4 +58,15 @@ export async function writePhotographs(root: string, count: number, largest: num
     writeTree(root, { [name]: await photograph(i, width, height, format) });
   }
   return root;
+}
+
+/** A key for those two classes and a network of width 4, the same each time: carriers follow from all that is in it, so a failure can be had again. */
+export async function photographKey(secret: string): Promise<Key> {
+  const drawn = await createKey({
+    classes: ['elk', 'owl'],
+    model: { sha256: 'ab'.repeat(32), architecture: 'resnet18', featureDimension: 32 },
+    basis: null,
+    centre: true,
+  });
+  return { ...drawn, secret, nonce: secret, created: '2031-01-02T03:04:05.000Z' };
 }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serializeIdx } from '../src/formats/idx.ts';
-import { createKey, type Key } from '../src/marking/key.ts';
+import type { Key } from '../src/marking/key.ts';
 import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { initialStateDict, Model } from '../src/nn/model.ts';
 import type { NetworkConfig } from '../src/nn/networks.ts';
@@ -17,7 +17,7 @@ import { openDataset } from '../src/node/datasets/open.ts';
 import { type MarkDatasetOptions, markDataset } from '../src/node/runs/mark_dataset.ts';
 import { derive } from '../src/random.ts';
 import { useDevice } from './device.ts';
-import { pictureOf, writeTree } from './photographs.ts';
+import { photographKey, pictureOf, writeTree } from './photographs.ts';
 import { aboveChance, containerFeatures, pixelFeatures, sizeFeatures, steal, type Theft } from './thief.ts';
 
 const COUNT = 160;
@@ -41,13 +41,7 @@ let key: Key;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'radioactive-thief-'));
   model = await Model.load(device(), config, initialStateDict(config, 3), 'test');
-  const drawn = await createKey({
-    classes: ['elk', 'owl'],
-    model: { sha256: 'ab'.repeat(32), architecture: 'resnet18', featureDimension: 32 },
-    basis: null,
-    centre: true,
-  });
-  key = { ...drawn, secret: '02'.repeat(32) };
+  key = await photographKey('02'.repeat(32));
 });
 afterAll(() => {
   model.destroy();
