@@ -3,8 +3,9 @@
 import { dirname } from 'node:path';
 import { ClassMapping } from '../../detection/class_mapping.ts';
 import { AdapterError, MissingModuleError } from '../../errors.ts';
+import type { Evidence } from '../../evidence/material.ts';
 import { concludeVerification, type Verification } from '../../evidence/verification.ts';
-import { type Evidence, verificationLimits, verifyEvidence } from '../../evidence/verify.ts';
+import { verificationLimits, verifyEvidence } from '../../evidence/verify.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import { commitment, type Key } from '../../marking/key.ts';
