@@ -3,9 +3,9 @@
 import { IntegrityError } from '../../errors.ts';
 import { awaitsBeacon, keyBeacon } from '../../marking/key.ts';
 import { type Check, compared, failed, notChecked, passed } from '../check.ts';
-import { timeContradictions } from '../consistency.ts';
+import { CLOCKS_MS, timeContradictions } from '../consistency.ts';
 import type { Material } from '../material.ts';
-import { bonferroni } from '../register.ts';
+import { bonferroni, type Register } from '../register.ts';
 import { hashResult, numberOf, type Result, suspectHash } from '../result.ts';
 import { STAMPED, trustedTimes } from './stamps.ts';
 
@@ -42,23 +42,24 @@ export function checkComplete(material: Material): Check[] {
     apart <= BESIDE_S
       ? passed(
           name,
-          `its beginning was stamped at ${beginning!.time}, the key at ${key!.time}: no other list of this key can take its place`,
+          `its beginning was stamped at ${beginning!.time}, the key at ${key!.time}: no list that was begun later can take its place`,
         )
       : notChecked(
           name,
           beginning && key
             ? `its beginning was stamped at ${beginning.time}, long after or before the key at ${key.time}`
-            : 'nothing shows that this is the only list of tests with this key: its owner could have begun it anew',
+            : "nothing shows that the owner's list was begun with the key: its owner could have begun it anew",
           'time stamps of the key and, beside it, of the beginning of the list: radioactive commit --register before the first test, then --reply and --ca',
         ),
   ];
 }
 
 /** All times against each other. They are what the files say: only a time stamp is another's word. */
-export async function checkTimes({ key, list }: Material, value: Result): Promise<Check[]> {
+export async function checkTimes({ key, list, stamps }: Material, value: Result): Promise<Check[]> {
   const beacon = awaitsBeacon(key) ? null : await keyBeacon(key);
   const register = list instanceof IntegrityError ? undefined : list;
   const wrong = timeContradictions(value, { beacon: beacon?.time, register });
+  if (register) wrong.push(...stampedTooEarly(stamps, register));
   const { created } = value.key;
   if (created !== key.created)
     wrong.push(`the result says that the key was made at ${created}, the key ${key.created}`);
@@ -70,6 +71,17 @@ export async function checkTimes({ key, list }: Material, value: Result): Promis
       wrong.slice(0, 3).join('; '),
     ),
   ];
+}
+
+/** An entry that an authority saw before the time it says. */
+function stampedTooEarly(stamps: Material['stamps'], { looks, hashes }: Register): string[] {
+  return stamps.flatMap(({ imprint, stamp }) => {
+    const at = typeof imprint === 'string' ? hashes.indexOf(imprint) : -1;
+    if (at < 0 || !stamp || stamp instanceof IntegrityError) return [];
+    return Date.parse(looks[at].time) > Date.parse(stamp.time) + CLOCKS_MS
+      ? [`entry ${at + 1} of the list is of ${looks[at].time}, and was stamped at ${stamp.time}`]
+      : [];
+  });
 }
 
 /** The result's own place in the list. */
