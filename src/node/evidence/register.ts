@@ -1,8 +1,7 @@
 /** The file of a key's register. */
 
-import { access, constants, type FileHandle, open, rm } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { InputError, IntegrityError } from '../../errors.ts';
 import {
   appendLook,
@@ -15,6 +14,7 @@ import {
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
+import { lockOutput } from '../runs/lock.ts';
 
 /** Where a key's register is. */
 export const registerPath = (keyPath: string): string => `${keyPath}.register.jsonl`;
@@ -87,25 +87,10 @@ async function write(register: Register): Promise<void> {
 
 /** Runs `work` while no other process does so for the same path. */
 async function locked<T>(path: string, work: () => Promise<T>): Promise<T> {
-  const lock = `${path}.lock`;
-  const giveUp = performance.now() + PATIENCE_MS;
-  for (;;) {
-    let file: FileHandle;
-    try {
-      file = await open(lock, 'wx');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(lock, error);
-      if (performance.now() > giveUp) {
-        throw new InputError(`${lock}: another process keeps the register; if none is running, remove this file`);
-      }
-      await sleep(20 + 40 * Math.random());
-      continue;
-    }
-    try {
-      return await work();
-    } finally {
-      await file.close();
-      await rm(lock, { force: true });
-    }
+  const release = await lockOutput(path, PATIENCE_MS);
+  try {
+    return await work();
+  } finally {
+    await release();
   }
 }
