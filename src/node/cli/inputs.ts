@@ -4,6 +4,7 @@ import { UNUSUAL } from '../../images/header.ts';
 import type { ConfigOverrides } from '../../nn/model_file.ts';
 import type { NetworkOption } from '../../nn/network.ts';
 import { type NetworkOptionValues, networks } from '../../nn/networks.ts';
+import type { ReferenceTraining } from '../protection/plan.ts';
 import { COPIED } from '../runs/mark.ts';
 import type { Option, Values } from './command.ts';
 
@@ -145,3 +146,39 @@ export function numberList(flag: string, text: string): number[] {
     throw new UsageError(`${flag} ${text}: must be numbers separated by commas`);
   return values;
 }
+
+/** Reference models that are trained where they are asked for. */
+export const referenceOptions = {
+  references: {
+    type: 'integer',
+    value: 'N',
+    minimum: 0,
+    maximum: 20,
+    description: 'reference models to train on the unmarked images, once; they raise the power much. Default none',
+  },
+  referenceArch: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['resnet18', 'resnet34', 'resnet50'],
+    description: 'their architecture; default resnet18',
+  },
+  referenceWidth: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: 'their width; default 16 for images up to 64 pixels, else 64',
+  },
+  epochs: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: 'epochs of their training; default 10 for images up to 64 pixels, else 90',
+  },
+} as const;
+
+/** Values of `referenceOptions` as the library takes them. */
+export const referenceTraining = (options: Values<typeof referenceOptions>): ReferenceTraining => ({
+  epochs: options.epochs,
+  architecture: options.referenceArch,
+  width: options.referenceWidth,
+});

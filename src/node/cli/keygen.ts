@@ -11,8 +11,8 @@ import { defineCommand, flagOf, type Values } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
 
-/** What a key fixes of the black-box test. */
-export const fixedOptions = {
+/** What a key fixes of the black-box test, besides how probes are marked. */
+export const fixedTestOptions = {
   decoys: {
     type: 'integer',
     value: 'M',
@@ -41,7 +41,48 @@ export const fixedOptions = {
     type: 'flag',
     description: 'likewise: suspects will be asked for the predicted class alone, not for scores',
   },
-  ...probeRecipeOptions,
+} as const;
+
+/** What a key fixes of the black-box test. */
+const fixedOptions = { ...fixedTestOptions, ...probeRecipeOptions } as const;
+
+/** Where carriers are drawn. */
+export const carrierOptions = {
+  carriers: {
+    type: 'string',
+    value: 'KIND',
+    choices: ['subspace', 'uniform'],
+    description:
+      'where carriers are drawn: in the directions that classes do not use, or everywhere (as published); default subspace, with half as many classes as features or more uniform',
+  },
+  dimension: {
+    type: 'integer',
+    value: 'K',
+    minimum: 2,
+    maximum: 65536,
+    description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}, for the black-box test ${BLACK_BOX_SUBSPACE_DIMENSION}`,
+  },
+} as const;
+
+/** Which test is the evidence. */
+export const statisticOption = {
+  type: 'string',
+  value: 'NAME',
+  choices: TEST_NAMES,
+  default: 'white-box',
+  description: `the test that counts: ${Object.values(TESTS)
+    .map(({ summary }) => summary)
+    .join(', or ')}`,
+} as const;
+
+/** The images that suspects will be tested on. */
+export const heldOutOptions = {
+  heldOut: {
+    type: 'string',
+    value: 'DATASET',
+    description: 'the images that suspects will be tested on: the key fixes them by their content',
+  },
+  heldOutSplit: { ...splitOption, default: 'test', description: 'likewise, of --held-out' },
 } as const;
 
 /** What a key waits for. */
@@ -80,29 +121,8 @@ export const keygen = defineCommand({
       required: true,
       description: 'the key file to write, readable by you alone',
     },
-    carriers: {
-      type: 'string',
-      value: 'KIND',
-      choices: ['subspace', 'uniform'],
-      description:
-        'where carriers are drawn: in the directions that classes do not use, or everywhere (as published); default subspace, with half as many classes as features or more uniform',
-    },
-    dimension: {
-      type: 'integer',
-      value: 'K',
-      minimum: 2,
-      maximum: 65536,
-      description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}, for the black-box test ${BLACK_BOX_SUBSPACE_DIMENSION}`,
-    },
-    statistic: {
-      type: 'string',
-      value: 'NAME',
-      choices: TEST_NAMES,
-      default: 'white-box',
-      description: `the test that counts: ${Object.values(TESTS)
-        .map(({ summary }) => summary)
-        .join(', or ')}`,
-    },
+    ...carrierOptions,
+    statistic: statisticOption,
     ...fixedOptions,
     vanilla: {
       type: 'string',
@@ -110,12 +130,7 @@ export const keygen = defineCommand({
       description: 'unmarked images to find the subspace on; default: the data set of --classes',
     },
     split: splitOption,
-    heldOut: {
-      type: 'string',
-      value: 'DATASET',
-      description: 'the images that suspects will be tested on: the key fixes them by their content',
-    },
-    heldOutSplit: { ...splitOption, default: 'test', description: 'likewise, of --held-out' },
+    ...heldOutOptions,
     ...beaconOptions,
     heldOutName: {
       type: 'string',

@@ -13,6 +13,14 @@ import {
 import { describeMarks, describeTiming } from './output.ts';
 import { markingRecipe, radiusOption, recipeOptions } from './recipe.ts';
 
+/** Which images are drawn from. */
+export const hardestOption = {
+  type: 'string',
+  value: 'CLASSIFIER',
+  description:
+    'draw the images to mark from those of each class that this model of the same classes, trained on others, finds hardest, three times as many: they leave more of a trace. Default: from all',
+} as const;
+
 export const mark = defineCommand({
   name: 'mark',
   summary:
@@ -27,12 +35,7 @@ export const mark = defineCommand({
       maximum: 1,
       description: "share of each class's images to mark, one at least; the key's secret decides which",
     },
-    hardest: {
-      type: 'string',
-      value: 'CLASSIFIER',
-      description:
-        'draw the images to mark from those of each class that this model of the same classes, trained on others, finds hardest, three times as many: they leave more of a trace. Default: from all',
-    },
+    hardest: hardestOption,
     output: {
       type: 'string',
       short: 'o',
