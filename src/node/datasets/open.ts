@@ -3,6 +3,7 @@ import { type Dataset, subset } from '../../datasets/dataset.ts';
 import type { FormatName } from '../../datasets/format.ts';
 import { InputError } from '../../errors.ts';
 import { fileError } from '../files/files.ts';
+import { cifarOpener } from './cifar.ts';
 import { folderOpener } from './folder.ts';
 import { idxOpener } from './idx.ts';
 import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
@@ -10,7 +11,11 @@ import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
 export type { OpenDatasetOptions } from './opener.ts';
 
 /** All formats; of those that could be meant, the first. */
-export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = { idx: idxOpener, folder: folderOpener };
+export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
+  cifar: cifarOpener,
+  idx: idxOpener,
+  folder: folderOpener,
+};
 
 /**
  * Opens a data set.
@@ -21,6 +26,8 @@ export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = { id
  * - **IDX files**: a folder with `train-images-idx3-ubyte[.gz]` and `train-labels-idx1-ubyte[.gz]` (and `t10k-…` or `test-…`
  *   for the split `test`; where both forms exist the uncompressed is read), or the path of the images file. `idx4` holds
  *   channels last. Class names are those of a `classes.txt` beside them, one per line, else 0 to 9.
+ * - **CIFAR-10 and CIFAR-100** as their authors have them: the folders `cifar-10-batches-py`, `cifar-10-batches-bin`,
+ *   `cifar-100-python` (fine classes) and `cifar-100-binary`, in the order of their files. Class names are those of the files beside them.
  *
  * `path#START:END` opens the items START to END − 1 of that order; either may be left out.
  *
