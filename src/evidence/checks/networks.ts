@@ -16,6 +16,7 @@ import { type Material, NOTHING, ON_A_GPU } from '../material.ts';
 import { recomputeRows, SAME_OUTPUT } from '../networks.ts';
 import { numberOf, type Result } from '../result.ts';
 import { drawSample } from '../sample.ts';
+import { toldLog10P } from '../told.ts';
 
 /** The suspect's file, and everything that networks answer. */
 export async function checkNetworks(options: Material, value: Result): Promise<Check[]> {
@@ -115,12 +116,11 @@ async function checkAgain(value: Result, test: (() => Promise<Finding>) | undefi
     if (error instanceof IntegrityError || error instanceof InputError) return failed(name, error.message);
     throw error;
   }
-  const both = `log10 p ${log10p.toFixed(3)}, the result says ${said.toFixed(3)}`;
   return compared(
     name,
     sameLog10P(log10p, said),
-    `from what the networks make of the images now: ${both}`,
-    `from what the networks make of the images now it is another: ${both}`,
+    `from what the networks make of the images now: ${toldLog10P(value.test, log10p)}, as the result says`,
+    `from what the networks make of the images now it is another: log10 p ${log10p.toFixed(3)}, the result says ${said.toFixed(3)}`,
   );
 }
 

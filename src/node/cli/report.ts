@@ -54,6 +54,11 @@ export const report = defineCommand({
       maximum: 200,
       description: `how many images are shown, which give away something of the mark; default ${DEFAULT_SHOWN}, and with a key for ${PATTERNS} none, whose carriers pairs of original and marked images give`,
     },
+    full: {
+      type: 'flag',
+      description:
+        "of a black-box result, also exact probabilities and every class's figures: whoever has the probes and the model's answers learns from them which probes are the true ones. Default: bounds",
+    },
     split: { ...splitOption, description: 'of --marked and --original, where a folder holds both' },
     ...imageOptions,
   },
@@ -80,6 +85,7 @@ export const report = defineCommand({
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
     const { report, page } = await assembleReport({
       result,
+      full: options.full,
       register: options.register,
       verification: options.verification === undefined ? undefined : await readVerification(options.verification),
       marked:
