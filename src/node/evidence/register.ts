@@ -1,6 +1,6 @@
 /** The file of a key's register. */
 
-import { access, constants } from 'node:fs/promises';
+import { access, constants, rm } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
 import { InputError, IntegrityError } from '../../errors.ts';
 import {
