@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { version } from '../../version.ts';
 import { calibrate } from './calibrate.ts';
+import { check } from './check.ts';
 import { commit } from './commit.ts';
 import { complete } from './complete.ts';
 import { demo } from './demo.ts';
@@ -29,6 +30,7 @@ await runProgram(
     version,
     commands: [
       protect,
+      check,
       doctor,
       frequencies,
       keygen,
