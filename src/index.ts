@@ -165,6 +165,7 @@ export { classIrrelevantSubspace, type SubspaceInput, subspaceDistance } from '.
 
 export { CHECK_STATES, type Check, type CheckState } from './evidence/check.ts';
 export { datasetCommitment, type MarkedFolder } from './evidence/commitment.ts';
+export type { Evidence, NamedBytes, VerifyOptions } from './evidence/material.ts';
 export {
   appendLook,
   bonferroni,
@@ -192,13 +193,7 @@ export {
   verifyReply as verifyTimeStamp,
 } from './evidence/timestamp.ts';
 export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
-export {
-  type Evidence,
-  type NamedBytes,
-  type VerifyOptions,
-  verificationLimits,
-  verifyEvidence,
-} from './evidence/verify.ts';
+export { verificationLimits, verifyEvidence } from './evidence/verify.ts';
 
 // Report: what is said of a result, as plain values and as one page.
 

@@ -16,6 +16,7 @@ import { preview } from './preview.ts';
 import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
+import { protect } from './protect.ts';
 import { report } from './report.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
@@ -27,6 +28,7 @@ await runProgram(
     summary: 'Marks images so that models trained on them can be detected',
     version,
     commands: [
+      protect,
       doctor,
       frequencies,
       keygen,

@@ -1,12 +1,6 @@
 /** The flags of recipes. What they may be follows from the recipes' schemas. */
 
-import {
-  defaultMarkingRecipe,
-  type MarkingRecipe,
-  MarkingRecipeSchema,
-  markingRecipeFor,
-} from '../../marking/recipe.ts';
-import type { NetworkConfig } from '../../nn/networks.ts';
+import { defaultMarkingRecipe, type MarkingRecipe, MarkingRecipeSchema } from '../../marking/recipe.ts';
 import { type Recipe, TrainingRecipeSchema } from '../../training/recipe.ts';
 import { numberOption, type Values } from './command.ts';
 import { numberList } from './inputs.ts';
@@ -16,10 +10,6 @@ const { entries: training } = TrainingRecipeSchema;
 const defaults = defaultMarkingRecipe(28);
 
 export const DEFAULT_RADIUS = defaults.radiusLevels;
-
-/** Why marking may change nothing, and what helps. */
-export const UNCHANGED =
-  'steps that small are lost in rounding to whole levels; with radioactive preview, find a larger --lr, and a smaller --lambda-image, which holds the image back';
 
 /** How far images are marked. A radius of less than a level would be rounded away. */
 export const radiusOption = numberOption(marking.radiusLevels, {
@@ -113,22 +103,21 @@ function given<T extends object>(table: T, options: { readonly [Flag in keyof T]
   );
 }
 
-/** Values of `recipeOptions` as the library takes them, with the default radius. */
-export function markingRecipe(options: Values<typeof recipeOptions>, config: NetworkConfig): MarkingRecipe {
-  const base = markingRecipeFor(config);
-  return { ...base, ...given(recipeOptions, options), crop: cropOf(options.cropScale, base.crop) };
+/** Values of `recipeOptions` as the library takes them: what differs from the recipe that goes with a network. */
+export function markingRecipe(options: Values<typeof recipeOptions>): Partial<MarkingRecipe> {
+  const { cropScale } = options;
+  return { ...given(recipeOptions, options), ...(cropScale !== undefined && { crop: cropOf(cropScale) }) };
 }
 
-function cropOf(cropScale: string | undefined, byDefault: MarkingRecipe['crop']): MarkingRecipe['crop'] {
-  if (cropScale === undefined) return byDefault;
+function cropOf(cropScale: string): MarkingRecipe['crop'] {
   if (cropScale === 'none') return null;
   const [smallest, largest = 1] = numberList('--crop-scale', cropScale);
   return { scale: [smallest, largest], ratio: [3 / 4, 4 / 3], flip: true };
 }
 
-/** Values of `probeRecipeOptions` over a recipe. */
-export function probeRecipe(options: Values<typeof probeRecipeOptions>, base: MarkingRecipe): MarkingRecipe {
-  return { ...base, ...given(probeRecipeOptions, options) };
+/** Values of `probeRecipeOptions` as the library takes them: what differs from the recipe that the key fixes, or the default. */
+export function probeRecipe(options: Values<typeof probeRecipeOptions>): Partial<MarkingRecipe> {
+  return given(probeRecipeOptions, options);
 }
 
 /** Values of `trainingOptions` as the library takes them. */

@@ -1,9 +1,9 @@
 import { UsageError } from '../../errors.ts';
 import { openDataset } from '../datasets/open.ts';
+import { lateDisplay } from '../runs/context.ts';
 import { runTraining } from '../runs/training_run.ts';
 import { defineCommand, precisionOption } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
-import { lateProgress } from './progress.ts';
 import { trainingOptions, trainingRecipe } from './recipe.ts';
 
 export const train = defineCommand({
@@ -90,7 +90,7 @@ export const train = defineCommand({
     if (options.newLastLayer && options.init === undefined) throw new UsageError('--new-last-layer goes with --init');
     if (options.temperature !== undefined && !teacher)
       throw new UsageError('--temperature goes with --teacher or --teacher-scores');
-    const display = lateProgress(progress, 'training', 'images');
+    const display = lateDisplay(progress, 'training', 'images');
     const report = await runTraining({
       device: await openDevice(),
       dataset,

@@ -30,6 +30,7 @@ import { writeAtomic } from '../files/write.ts';
 import { assembleReport } from '../report/assemble.ts';
 import type { RunContext } from './context.ts';
 import { loadHeldOut, openHeldOut, openKey, openMarkingNetwork } from './inputs.ts';
+import { lockOutput } from './lock.ts';
 import { type AskedModel, gatherScores } from './probe_scores.ts';
 import { type OpenedSuspect, openSuspect, type SuspectFiles } from './suspect.ts';
 
@@ -96,7 +97,21 @@ export interface Tested extends Omit<Circumstances, 'key' | 'command' | 'saved' 
  * report without a result that is kept.
  */
 export async function runDetection(files: DetectionFiles, context: RunContext): Promise<Result> {
-  for (const path of [files.output, files.save]) if (path !== undefined) await requireNewFile(path);
+  const releases: (() => Promise<void>)[] = [];
+  try {
+    for (const path of [files.output, files.save]) {
+      if (path === undefined) continue;
+      await requireNewFile(path);
+      releases.push(await lockOutput(path));
+      await requireNewFile(path);
+    }
+    return await testFiles(files, context);
+  } finally {
+    for (const release of releases) await release();
+  }
+}
+
+async function testFiles(files: DetectionFiles, context: RunContext): Promise<Result> {
   if (files.report !== undefined) {
     if (files.save === undefined && files.output === undefined)
       throw new UsageError('--report goes with --save DIR or -o FILE: the page is about a result that is kept');

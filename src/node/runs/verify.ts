@@ -3,8 +3,9 @@
 import { dirname } from 'node:path';
 import { ClassMapping, isSingleLogit } from '../../detection/class_mapping.ts';
 import { AdapterError, MissingModuleError } from '../../errors.ts';
+import type { Evidence } from '../../evidence/material.ts';
 import { concludeVerification, type Verification } from '../../evidence/verification.ts';
-import { type Evidence, verificationLimits, verifyEvidence } from '../../evidence/verify.ts';
+import { verificationLimits, verifyEvidence } from '../../evidence/verify.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import { commitment, type Key } from '../../marking/key.ts';
@@ -57,12 +58,9 @@ export interface VerificationFiles {
   /** Certificates of the authorities that are trusted, in PEM. */
   readonly ca?: string | undefined;
   readonly decode?: DecodeOptions | undefined;
-  /** How many images are looked at where all of them would take long; default 1 000. */
+  /** At most so many images of each kind are looked at; default all that the claim rests on. */
   readonly sample?: number | undefined;
 }
-
-/** Images that are looked at where all of them would take long. */
-export const DEFAULT_SAMPLE = 1000;
 
 /**
  * Checks evidence in files.
@@ -95,6 +93,7 @@ export async function runVerification(files: VerificationFiles, context: RunCont
     }
   };
   let display: ReturnType<RunContext['progress']> | undefined;
+  let shown = '';
   try {
     const evidence: Evidence = {
       key,
@@ -126,10 +125,12 @@ export async function runVerification(files: VerificationFiles, context: RunCont
     };
     const checks = await verifyEvidence({
       ...evidence,
-      sample: files.sample ?? DEFAULT_SAMPLE,
-      onProgress: (done, total) => {
-        display ??= progress('comparing', total, 'images');
-        display.update(done);
+      sample: files.sample,
+      onProgress: (what, done, total) => {
+        if (what !== shown) display?.done();
+        if (what !== shown) display = progress(what, total, 'images');
+        shown = what;
+        display?.update(done);
       },
       signal,
     });
