@@ -1,6 +1,6 @@
 /** The file of a key's register. */
 
-import { access, constants } from 'node:fs/promises';
+import { access, constants, rm } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
 import { InputError, IntegrityError } from '../../errors.ts';
 import {
@@ -11,6 +11,7 @@ import {
   type Register,
   serializeRegister,
 } from '../../evidence/register.ts';
+import { parseJson } from '../../formats/document.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
@@ -77,6 +78,23 @@ export async function enterLook(path: string, keyCommitment: string, look: NewLo
     const register = appendLook(await readRegister(path, keyCommitment), look);
     await write(register);
     return register;
+  });
+}
+
+/**
+ * Removes a register that was begun for a key which a killed run did not come to write. For a folder in which nobody else makes keys:
+ * elsewhere it may be that of a key that was moved.
+ *
+ * @throws IntegrityError if tests are in it, or it is damaged
+ */
+export async function removeUnusedRegister(path: string): Promise<void> {
+  if (!(await exists(path))) return;
+  await locked(path, async () => {
+    const [first] = new TextDecoder().decode(await readBytes(path)).split('\n');
+    const { keyCommitment } = parseJson(first, path, 'restore it') as { readonly keyCommitment: string };
+    if ((await readRegister(path, keyCommitment)).looks.length > 0)
+      throw new IntegrityError(`${path}: lists tests that were made with a key that is missing; restore the key`);
+    await rm(path);
   });
 }
 

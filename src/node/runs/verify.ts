@@ -1,7 +1,7 @@
 /** What a third party can check, from files. */
 
 import { dirname } from 'node:path';
-import { ClassMapping } from '../../detection/class_mapping.ts';
+import { ClassMapping, isSingleLogit } from '../../detection/class_mapping.ts';
 import { AdapterError, MissingModuleError } from '../../errors.ts';
 import type { Evidence } from '../../evidence/material.ts';
 import { concludeVerification, type Verification } from '../../evidence/verification.ts';
@@ -160,9 +160,19 @@ async function suspectOf(
 ): Promise<NonNullable<Evidence['suspect']>> {
   const sha256 = await hashFile(path);
   const model = await network(path, overrides);
-  if (!model || classes === undefined) return { path, sha256, network: model };
+  if (!model) return { path, sha256 };
+  const { numClasses } = model.config;
+  if (classes === undefined) {
+    const single = isSingleLogit(numClasses, key.classes.length);
+    return {
+      path,
+      sha256,
+      network: model,
+      ...(single && { classes: ClassMapping.ownOrder(key.classes, numClasses, path) }),
+    };
+  }
   const { classes: names } = await readClasses(classes, 'train', {});
-  const mapping = ClassMapping.byName(key.classes, { names, file: classes }, model.config.numClasses, path);
+  const mapping = ClassMapping.byName(key.classes, { names, file: classes }, numClasses, path);
   return { path, sha256, network: model, classes: mapping };
 }
 
