@@ -121,7 +121,10 @@ describe('a report says', () => {
     });
     expect(report.headline).toMatch(/; but not all that this rests on holds$/);
     const broken = report.assumptions.filter(({ holds }) => holds === false).map(({ assumption }) => assumption);
-    expect(broken).toEqual(['What was tested was fixed with the key', "The test is on the owner's list of tests, which was begun with the key"]);
+    expect(broken).toEqual([
+      'What was tested was fixed with the key',
+      "The test is on the owner's list of tests, which was begun with the key",
+    ]);
     for (const assumption of broken) expect(report.verdict.join(' ')).toContain(assumption);
     expect(page.text()).toContain('the key fixes 600 images, these are others');
     expect(page.text()).toContain('✗ does not hold');
