@@ -18,6 +18,7 @@ import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { protect } from './protect.ts';
 import { report } from './report.ts';
+import { testCarriers } from './test_carriers.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -38,6 +39,7 @@ await runProgram(
       train,
       probes,
       detect,
+      testCarriers,
       commit,
       complete,
       verify,
