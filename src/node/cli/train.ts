@@ -15,7 +15,7 @@ export const train = defineCommand({
       type: 'string',
       value: 'DATASET',
       required: true,
-      description: 'training images: a folder of class folders, or IDX files',
+      description: 'training images: a folder of class folders, IDX files, or CIFAR',
     },
     output: {
       type: 'string',
