@@ -1,13 +1,14 @@
 /** Which outputs of a suspect are the key's classes. */
 
 import { InputError } from '../errors.ts';
+import { CHECKED, Guarded } from '../guarded.ts';
 import type { Elements } from '../maths/linalg.ts';
 
 /**
  * A suspect's outputs as the key's classes. A suspect comes to the white-box test with one, and only {@link ClassMapping.ownOrder} and
  * {@link ClassMapping.byName} make one: neither its number of outputs nor their order is taken on trust in silence.
  */
-export class ClassMapping {
+export class ClassMapping extends Guarded {
   /** The key's, in the key's order. */
   readonly classes: readonly string[];
   /** Which of the suspect's outputs each of them is. */
@@ -15,10 +16,12 @@ export class ClassMapping {
   /** Whether they are all of its outputs in their order: then nobody named them. */
   readonly #own: boolean;
 
-  private constructor(classes: readonly string[], outputs: readonly number[], own: boolean) {
-    this.classes = classes;
-    this.outputs = outputs;
+  private constructor(checked: typeof CHECKED, classes: readonly string[], outputs: readonly number[], own: boolean) {
+    super(checked);
+    this.classes = Object.freeze([...classes]);
+    this.outputs = Object.freeze([...outputs]);
     this.#own = own;
+    Object.freeze(this);
   }
 
   /**
@@ -36,6 +39,7 @@ export class ClassMapping {
       );
     }
     return new ClassMapping(
+      CHECKED,
       classes,
       classes.map((_, c) => c),
       true,
@@ -46,7 +50,7 @@ export class ClassMapping {
    * The outputs by their names, among which the key's classes must be.
    *
    * @param names of all outputs, in their order, from `file`.
-   * @throws InputError if a class is missing, or there are not as many names as outputs.
+   * @throws InputError if a class is missing or there twice, or there are not as many names as outputs.
    */
   static byName(
     classes: readonly string[],
@@ -60,11 +64,16 @@ export class ClassMapping {
       throw new InputError(
         `${file}: has no class ${missing}, which the key has; give the suspect's classes by the key's names`,
       );
+    const twice = classes.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+    if (twice !== undefined)
+      throw new InputError(
+        `${file}: has the class ${twice} twice; give each of the suspect's classes a name of its own`,
+      );
     if (count !== names.length)
       throw new InputError(
         `${file}: names ${names.length} classes, ${suspect} has ${count}; give all of them, in the order of its outputs`,
       );
-    return new ClassMapping(classes, outputs, false);
+    return new ClassMapping(CHECKED, classes, outputs, false);
   }
 
   /** Of a last layer [outputs, columns] the rows [K, columns] of the key's classes. */
