@@ -1,6 +1,7 @@
 import { UsageError } from '../../errors.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { openDataset } from '../datasets/open.ts';
+import { withoutHeldBack } from '../evidence/held_back.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { requireNewFile } from '../files/files.ts';
 import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
@@ -94,7 +95,10 @@ export const report = defineCommand({
           : {
               folder: await openMarked(options.marked),
               dataset: await open(options.marked),
-              original: options.original === undefined ? undefined : await open(options.original),
+              original:
+                options.original === undefined
+                  ? undefined
+                  : await withoutHeldBack(await open(options.original), options.marked),
               count: shown,
               onProgress: (done, total) => {
                 display.current ??= progress('comparing', total, 'images');

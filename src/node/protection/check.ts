@@ -79,6 +79,8 @@ export interface CheckReport {
   readonly evidence?: string | undefined;
   /** The page about it. */
   readonly report?: string | undefined;
+  /** Arguments of the command that checks it with all that is at hand. */
+  readonly verify?: readonly string[] | undefined;
 }
 
 /** Name of the page in the folder of evidence. */
@@ -284,7 +286,14 @@ async function testSuspect(asked: Asked, context: RunContext): Promise<CheckRepo
     result = await runDetection(detectionOf(asked, evidence), context);
   }
   if (!(await exists(report))) await writeReport(evidence, report, register, home, context);
-  return { ...about, state: known ? 'known' : 'tested', result, evidence, report };
+  return {
+    ...about,
+    state: known ? 'known' : 'tested',
+    result,
+    evidence,
+    report,
+    verify: verifyArguments(asked, evidence),
+  };
 }
 
 /**
@@ -358,6 +367,20 @@ async function writeReport(
       : undefined;
   const { page } = await assembleReport({ result: await readResult(join(evidence, RESULT_NAME)), register, marked });
   await writeAtomic(report, new TextEncoder().encode(page), PRIVATE_FILE_MODE);
+}
+
+function verifyArguments({ files, home, probes, suspect, references }: Asked, evidence: string): string[] {
+  const { model, heldOut, protection } = home;
+  const published = publishedOf(home);
+  return [
+    ...['verify', '--key', files.key, '--result', join(evidence, RESULT_NAME)],
+    ...(model === undefined ? [] : ['--model', model]),
+    ...(probes ? ['--probes', probes.path] : []),
+    ...(heldOut ? ['--data', heldOut.path, '--data-split', heldOut.split] : []),
+    ...(published === undefined ? [] : ['--marked', published, '--original', protection!.data.path]),
+    ...('model' in suspect ? ['--suspect', suspect.model] : []),
+    ...(references.length > 0 ? ['--reference', references.join(',')] : []),
+  ];
 }
 
 /** The folder whose private part the key is in. */
