@@ -4,6 +4,7 @@
  */
 
 import * as v from 'valibot';
+import { compositionHint } from '../datasets/names.ts';
 import { InputError, IntegrityError } from '../errors.ts';
 import { fromBase64, toBase64 } from '../formats/base64.ts';
 import { canonicalJson } from '../formats/canonical.ts';
@@ -411,8 +412,9 @@ export function checkKeyMatches(key: Key, found: { modelSha256: string; classes:
     if (ours === theirs) continue;
     const quote = (c: string | undefined) => (c === undefined ? 'nothing' : JSON.stringify(c));
     const counts = `${key.classes.length} and ${found.classes.length} classes`;
+    const hint = ours === undefined || theirs === undefined ? '' : compositionHint(theirs, [ours]);
     throw new InputError(
-      `the classes differ at position ${i}: the key has ${quote(ours)}, the data ${quote(theirs)} (${counts}; order matters)`,
+      `the classes differ at position ${i}: the key has ${quote(ours)}, the data ${quote(theirs)}${hint} (${counts}; order matters)`,
     );
   }
 }

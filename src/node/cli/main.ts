@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { version } from '../../version.ts';
 import { calibrate } from './calibrate.ts';
+import { check } from './check.ts';
 import { commit } from './commit.ts';
 import { complete } from './complete.ts';
 import { demo } from './demo.ts';
@@ -18,6 +19,7 @@ import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { protect } from './protect.ts';
 import { report } from './report.ts';
+import { testCarriers } from './test_carriers.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -29,6 +31,7 @@ await runProgram(
     version,
     commands: [
       protect,
+      check,
       doctor,
       frequencies,
       keygen,
@@ -38,6 +41,7 @@ await runProgram(
       train,
       probes,
       detect,
+      testCarriers,
       commit,
       complete,
       verify,

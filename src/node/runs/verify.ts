@@ -1,7 +1,8 @@
 /** What a third party can check, from files. */
 
 import { dirname } from 'node:path';
-import { ClassMapping } from '../../detection/class_mapping.ts';
+import type { Dataset } from '../../datasets/dataset.ts';
+import { ClassMapping, isSingleLogit } from '../../detection/class_mapping.ts';
 import { AdapterError, MissingModuleError } from '../../errors.ts';
 import type { Evidence } from '../../evidence/material.ts';
 import { concludeVerification, type Verification } from '../../evidence/verification.ts';
@@ -13,6 +14,7 @@ import type { Model } from '../../nn/model.ts';
 import { type ConfigOverrides, parseModelFile } from '../../nn/model_file.ts';
 import { openDataset } from '../datasets/open.ts';
 import { readArrays } from '../evidence/arrays.ts';
+import { withoutHeldBack } from '../evidence/held_back.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
@@ -117,7 +119,7 @@ export async function runVerification(files: VerificationFiles, context: RunCont
           : { path: register, text: new TextDecoder().decode(await readBytes(register)) },
       marked: files.marked && { folder: await openMarked(files.marked.path), dataset: await open(files.marked, true) },
       // As mark opens it: a file that it could not mark is part of the data set.
-      original: files.original && (await open(files.original, true)),
+      original: files.original && (await originalOf(await open(files.original, true), files.marked?.path)),
       probes: files.probes === undefined ? undefined : await probesOf(files.probes),
       heldOut,
       replies: files.replies && (await Promise.all(files.replies.map(read))),
@@ -142,6 +144,10 @@ export async function runVerification(files: VerificationFiles, context: RunCont
   }
 }
 
+/** The images that were marked of an original: without those that were held back. */
+const originalOf = async (original: Dataset, marked: string | undefined): Promise<Dataset> =>
+  marked === undefined ? original : await withoutHeldBack(original, marked);
+
 type OpenNetwork = (path: string, overrides?: ConfigOverrides) => Promise<Model | undefined>;
 
 /** The marking network. Another's file is a failed check, and is not run. */
@@ -160,9 +166,19 @@ async function suspectOf(
 ): Promise<NonNullable<Evidence['suspect']>> {
   const sha256 = await hashFile(path);
   const model = await network(path, overrides);
-  if (!model || classes === undefined) return { path, sha256, network: model };
+  if (!model) return { path, sha256 };
+  const { numClasses } = model.config;
+  if (classes === undefined) {
+    const single = isSingleLogit(numClasses, key.classes.length);
+    return {
+      path,
+      sha256,
+      network: model,
+      ...(single && { classes: ClassMapping.ownOrder(key.classes, numClasses, path) }),
+    };
+  }
   const { classes: names } = await readClasses(classes, 'train', {});
-  const mapping = ClassMapping.byName(key.classes, { names, file: classes }, model.config.numClasses, path);
+  const mapping = ClassMapping.byName(key.classes, { names, file: classes }, numClasses, path);
   return { path, sha256, network: model, classes: mapping };
 }
 
