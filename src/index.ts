@@ -93,6 +93,7 @@ export {
   createMomenta,
   recordDescent,
   type Teacher,
+  type TrainingCheckpoint,
   type TrainingState,
   type TrainOptions,
   train,
@@ -210,6 +211,15 @@ export { DATASET_FORMATS, type FormatName, type FormatTraits } from './datasets/
 export { hashDataset } from './datasets/hash.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';
+export {
+  describeOverlap,
+  findOverlap,
+  MOST_ALIKE,
+  type Overlap,
+  type OverlapPair,
+  type OverlapSource,
+  overlapFault,
+} from './datasets/overlap.ts';
 export { type Amount, type Selection, selectStratified } from './datasets/select.ts';
 
 // Where the time of long work goes.

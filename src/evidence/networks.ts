@@ -12,7 +12,7 @@ export const SAME_OUTPUT = 1e-3;
 /** A network's answers on some images beside those that were kept. */
 export interface Recomputed {
   /** What the network answers now, [rows, columns]. */
-  readonly found: Float32Array;
+  readonly found: Elements;
   /** The largest difference of an image's answers, as a share of their length. */
   readonly largest: number;
   /** Whether that is at most {@link SAME_OUTPUT}. */
@@ -31,11 +31,18 @@ export async function recomputeRows(
   kept: Elements,
   what: 'features' | 'logits',
   rows: readonly number[],
-  options: Pick<NonNullable<Parameters<typeof infer>[2]>, 'signal' | 'onProgress'> = {},
+  {
+    convert,
+    ...options
+  }: Pick<NonNullable<Parameters<typeof infer>[2]>, 'signal' | 'onProgress'> & {
+    /** From the network's outputs to the columns that were kept. */
+    readonly convert?: ((outputs: Float32Array) => Elements) | undefined;
+  } = {},
 ): Promise<Recomputed> {
   const columns = kept.length / dataset.length;
   const loader = await Loader.open(subset(dataset, rows), model.config.channels);
-  const found = (await infer(model, loader, options))[what];
+  const outputs = (await infer(model, loader, options))[what];
+  const found = convert ? convert(outputs) : outputs;
   if (found.length !== rows.length * columns) return { found, largest: Number.POSITIVE_INFINITY, same: false };
   let largest = 0;
   for (const [i, row] of rows.entries()) {

@@ -77,9 +77,14 @@ export class Model {
     return this.#parameters.get(`${this.#network.head}.weight`)!.spec.shape[1];
   }
 
+  /** All weights and running statistics, in PyTorch's order. */
+  parameters(): Parameter[] {
+    return [...this.#parameters.values()];
+  }
+
   /** What an optimiser changes; only the last layer where the features are frozen. */
   trainable(freezeFeatures = false): Parameter[] {
-    const all = [...this.#parameters.values()].filter(({ spec }) => isTrainable(spec.kind));
+    const all = this.parameters().filter(({ spec }) => isTrainable(spec.kind));
     return freezeFeatures ? all.filter(({ spec }) => spec.name.startsWith(`${this.#network.head}.`)) : all;
   }
 

@@ -120,7 +120,11 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
 
   const architecture = overrides.architecture ?? text(metadata.architecture);
   if (architecture !== undefined) checkOptionNames(networkOf(architecture, `${file}: `), overrides);
-  const { network, reading } = recognise(stored, file, architecture);
+  const size = {
+    inputSize: overrides.inputSize ?? count(metadata.input_size, 'input_size', file),
+    channels: overrides.channels ?? count(metadata.channels, 'channels', file),
+  };
+  const { network, reading } = recognise(stored, file, architecture, size);
   checkOptionNames(network, overrides);
   inferred.push(...reading.notes);
   if (architecture === undefined) infer('architecture', network.name);
@@ -171,6 +175,12 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
   return { container, config, tensors, inferred };
 }
 
+/** What is said of the images beside the weights; some shapes depend on it. */
+interface ImageSize {
+  readonly inputSize: number | undefined;
+  readonly channels: number | undefined;
+}
+
 /** A reading of a state dict, and how far it is from a network's. */
 interface Fit {
   readonly network: Network;
@@ -185,11 +195,16 @@ interface Fit {
  * The network that has these names and shapes, of all or of one architecture. Throws InputError, with what is wrong by the nearest,
  * where none has.
  */
-function recognise(stored: ReadonlyMap<string, SafetensorsTensor>, file: string, architecture?: string): Fit {
+function recognise(
+  stored: ReadonlyMap<string, SafetensorsTensor>,
+  file: string,
+  architecture: string | undefined,
+  size: ImageSize,
+): Fit {
   const candidates = architecture === undefined ? Object.values(networks) : [networkOf(architecture, `${file}: `)];
   let nearest: Fit | undefined;
   for (const network of candidates) {
-    const fits = fitsOf(network, stored);
+    const fits = fitsOf(network, stored, size);
     const fitting = fits.filter(({ problems }) => problems.length === 0);
     if (fitting.length > 0) {
       const reading = chooseReading(
@@ -214,12 +229,12 @@ const isNearer = (fit: Fit, nearest: Fit | undefined): boolean =>
   (fit.matches === nearest.matches && fit.problems.length < nearest.problems.length);
 
 /** Every reading of a state dict as a network's. */
-function fitsOf(network: Network, stored: ReadonlyMap<string, SafetensorsTensor>): Fit[] {
-  const named = specsOf(network, () => undefined)[0];
+function fitsOf(network: Network, stored: ReadonlyMap<string, SafetensorsTensor>, size: ImageSize): Fit[] {
+  const named = specsOf(network, () => undefined, size)[0];
   return readingsOf(network, named, stored, toNumbers).map((reading) => {
     const { tensors } = reading;
     let best: Fit | undefined;
-    for (const specs of specsOf(network, (name) => tensors.get(name)?.shape)) {
+    for (const specs of specsOf(network, (name) => tensors.get(name)?.shape, size)) {
       const problems = stateDictProblems(specs, tensors);
       const matches = specs.filter(({ name, shape }) => tensors.get(name)?.shape.join() === shape.join()).length;
       const fit = { network, reading, problems, matches };
@@ -232,10 +247,17 @@ function fitsOf(network: Network, stored: ReadonlyMap<string, SafetensorsTensor>
 }
 
 /** The tensors of a network with the options that shapes show, with every choice where they show none. */
-function specsOf(network: Network, shapeOf: ShapeOf): (readonly ParameterSpec[])[] {
-  const channels = firstShape(network, shapeOf)?.[1] ?? 3;
+function specsOf(network: Network, shapeOf: ShapeOf, size: ImageSize): (readonly ParameterSpec[])[] {
+  const channels = size.channels ?? firstShape(network, shapeOf)?.[1] ?? 3;
   const numClasses = headShape(network, shapeOf)?.[0] ?? 1000;
-  const config = { architecture: network.name, numClasses, inputSize: 224, channels, mean: [], std: [] };
+  const config = {
+    architecture: network.name,
+    numClasses,
+    inputSize: size.inputSize ?? 224,
+    channels,
+    mean: [],
+    std: [],
+  };
   return possibleOptions(network, shapeOf).flatMap((options) => {
     try {
       return [parameterSpecs({ ...config, ...options })];

@@ -2,7 +2,7 @@
 
 import type { Dataset } from '../../datasets/dataset.ts';
 import { parseFeatures, parseSavedScores } from '../../detection/arrays.ts';
-import type { ClassMapping } from '../../detection/class_mapping.ts';
+import { ClassMapping } from '../../detection/class_mapping.ts';
 import { testArrays } from '../../detection/detect.ts';
 import { testScores } from '../../detection/detect_blackbox.ts';
 import { ModelScores } from '../../detection/scores.ts';
@@ -16,6 +16,7 @@ import { type Material, NOTHING, ON_A_GPU } from '../material.ts';
 import { recomputeRows, SAME_OUTPUT } from '../networks.ts';
 import { numberOf, type Result } from '../result.ts';
 import { drawSample } from '../sample.ts';
+import { toldLog10P } from '../told.ts';
 
 /** The suspect's file, and everything that networks answer. */
 export async function checkNetworks(options: Material, value: Result): Promise<Check[]> {
@@ -55,17 +56,18 @@ type Row = {
   readonly dataset: Dataset | undefined;
   readonly kept: Elements | undefined;
   readonly what: 'features' | 'logits';
+  readonly convert?: ((outputs: Float32Array) => Elements) | undefined;
   readonly needs: string;
 };
 
 /** A row about an array, and the whole array as the network gives it now, where all of it was computed. */
 interface Again {
   readonly row: Check;
-  readonly values?: Float32Array;
+  readonly values?: Elements;
 }
 
 async function recompute(
-  { name, network, dataset, kept, what, needs }: Row,
+  { name, network, dataset, kept, what, convert, needs }: Row,
   { sample, seed, signal, onProgress }: Material,
 ): Promise<Again> {
   if (!network || !dataset || !kept)
@@ -77,6 +79,7 @@ async function recompute(
   const rows = drawSample(length, sample, seed, name);
   const { largest, same, found } = await recomputeRows(network, dataset, kept, what, rows, {
     signal,
+    convert,
     onProgress: (done, total) => onProgress?.(name, done, total),
   });
   const of = `${rows.length} of ${length} images: the largest difference of one is ${largest.toExponential(1)} of its length, at most ${SAME_OUTPUT} is rounding`;
@@ -115,12 +118,11 @@ async function checkAgain(value: Result, test: (() => Promise<Finding>) | undefi
     if (error instanceof IntegrityError || error instanceof InputError) return failed(name, error.message);
     throw error;
   }
-  const both = `log10 p ${log10p.toFixed(3)}, the result says ${said.toFixed(3)}`;
   return compared(
     name,
     sameLog10P(log10p, said),
-    `from what the networks make of the images now: ${both}`,
-    `from what the networks make of the images now it is another: ${both}`,
+    `from what the networks make of the images now: ${toldLog10P(value.test, log10p)}, as the result says`,
+    `from what the networks make of the images now it is another: log10 p ${log10p.toFixed(3)}, the result says ${said.toFixed(3)}`,
   );
 }
 
@@ -197,6 +199,10 @@ async function checkScores(options: Material, value: Result): Promise<Check[]> {
         dataset: probes?.dataset,
         kept: scores?.kind === 'logits' ? (scores.values as Elements) : undefined,
         what: 'logits',
+        // One output stands for two classes.
+        ...(network?.config.numClasses === 1 && {
+          convert: (logits) => ClassMapping.ownOrder(key.classes, 1, name).logitsOf(logits, 1),
+        }),
         needs: needs(flag),
       },
       options,

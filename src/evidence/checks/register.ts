@@ -4,9 +4,10 @@ import { IntegrityError } from '../../errors.ts';
 import { awaitsBeacon, keyBeacon } from '../../marking/key.ts';
 import { type Check, compared, failed, notChecked, passed } from '../check.ts';
 import { CLOCKS_MS, timeContradictions } from '../consistency.ts';
-import type { Material } from '../material.ts';
-import { bonferroni, type Register } from '../register.ts';
+import { type Material, NOTHING } from '../material.ts';
+import { bonferroni, type Look, type Register } from '../register.ts';
 import { hashResult, numberOf, type Result, suspectHash } from '../result.ts';
+import { toldLog10P } from '../told.ts';
 import { STAMPED, trustedTimes } from './stamps.ts';
 
 /** Seconds between the stamps of a key and of the beginning of its list, that still count as beside each other. */
@@ -100,10 +101,24 @@ export function checkEntry({ list, result }: Material, value: Result): Check[] {
     compared(
       'entry',
       same,
-      `the result is entry ${value.register.entry} of ${looks.length}, unchanged; corrected for all of them log10 p ${corrected.toFixed(3)}`,
+      `the result is entry ${value.register.entry} of ${looks.length}, unchanged; corrected for all of them ${toldLog10P(value.test, corrected)}`,
       entry
         ? `entry ${value.register.entry} is of another result: this one was changed`
         : `the register has no entry ${value.register.entry}`,
     ),
+    ...(entry && value.blackBox ? [checkUsedOnce(looks, entry, value.blackBox.probes.sha256)] : []),
   ];
+}
+
+/** Whether an earlier result tells which of the probes are true. */
+function checkUsedOnce(looks: Register['looks'], { index }: Look, sha256: string): Check {
+  const name = 'probes used once';
+  const before = looks.find((look) => look.index < index && look.options.probesSha256 === sha256);
+  return before
+    ? notChecked(
+        name,
+        `they were used in test ${before.index} before: whoever saw its result could answer accordingly`,
+        `${NOTHING}: make new probes for each test`,
+      )
+    : passed(name, "the owner's list has no test with these probes before");
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { version } from '../../version.ts';
 import { calibrate } from './calibrate.ts';
+import { check } from './check.ts';
 import { commit } from './commit.ts';
 import { complete } from './complete.ts';
 import { demo } from './demo.ts';
@@ -30,6 +31,7 @@ await runProgram(
     version,
     commands: [
       protect,
+      check,
       doctor,
       frequencies,
       keygen,

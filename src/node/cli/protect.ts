@@ -125,7 +125,7 @@ export const protect = defineCommand({
       {
         onPlan: (plan) => {
           if (options.dryRun) return;
-          for (const line of describePlan(plan, options.output)) log(line);
+          for (const line of describePlan(plan, options)) log(line);
         },
       },
     );
@@ -142,7 +142,7 @@ export const protect = defineCommand({
         next: nextSteps(report, options),
       },
       text: [
-        ...(options.dryRun ? describePlan(plan, options.output) : []),
+        ...(options.dryRun ? describePlan(plan, options) : []),
         ...(marked ? [`${options.output}: ${describeMarks(marked.manifest)}`] : []),
         ...nextSteps(report, options),
       ].join('\n'),
@@ -180,7 +180,10 @@ function nextSteps(
 }
 
 /** A plan in words: what will be done, and what can be expected. */
-export function describePlan(plan: ProtectionPlan, output: string): string[] {
+export function describePlan(
+  plan: ProtectionPlan,
+  { data, output }: { readonly data: string; readonly output: string },
+): string[] {
   const { protection, classes, images, probes, warnings } = plan;
   const { heldOut, network, marking, references } = protection;
   const sum = (of: 'images' | 'heldBack' | 'marked'): number => classes.reduce((total, each) => total + each[of], 0);
@@ -188,7 +191,7 @@ export function describePlan(plan: ProtectionPlan, output: string): string[] {
   const sides = smallest === largest ? `${smallest}` : `${smallest} to ${largest}`;
   const published = sum('images') - sum('heldBack');
   return [
-    `${protection.data.path}: ${protection.data.count} images in ${classes.length} classes, ${images.channels === 1 ? 'grey' : 'colour'}, shorter side ${sides} pixels`,
+    `${data}: ${protection.data.count} images in ${classes.length} classes, ${images.channels === 1 ? 'grey' : 'colour'}, shorter side ${sides} pixels`,
     ...columns([
       ['class', 'images', 'held back', 'marked'],
       ...classes.slice(0, SHOWN).map((each) => [each.name, ...[each.images, each.heldBack, each.marked].map(String)]),
@@ -233,7 +236,16 @@ function describeOutlook({ outlook, goal, classes, images, protection }: Protect
   const other = outlook.measured.some(({ classCount }) => classCount !== K);
   return [
     `expected log10 p at ${percent(outlook.fraction)} marked, hoped for ${Math.log10(goal).toFixed(1)}, by the measured curves (docs/power.md):`,
-    ...columns([['suspect', 'marked images', 'models', 'measured with 10 classes', `with ${K} classes`], ...rows]),
+    ...columns([
+      [
+        'suspect',
+        'marked images',
+        'models',
+        `measured with ${outlook.measured[0].classCount} classes`,
+        `with ${K} classes`,
+      ],
+      ...rows,
+    ]),
     `measured on 10 000 grey images of 28x28, 1000 of each class, with up to three reference models. Yours are ${Math.round(protection.data.count / K)} of each class with a shorter side of ${images.shorterSide.median}: ${other ? `the last column is extrapolated by the number of classes, and ` : ''}what your number and kind of images change was not measured`,
     `the test can give no log10 p below ${outlook.floor.toFixed(1)}`,
   ];

@@ -68,6 +68,8 @@ export const train = defineCommand({
     '--data data --val data --arch resnet18 --width 16 --epochs 10 -o model.safetensors',
     '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',
     '--data photos --init resnet18-f37072fd.pth --new-last-layer --epochs 5 -o fine-tuned.safetensors',
+    '--data data --arch resnet18 --epochs 30 --pad-crop 4 --rand-augment 2,9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --ema 0.99 -o model.safetensors',
+    '--data photos --crop-scale 0.25,1 --trivial-augment --clip-norm 1 -o model.safetensors',
     '--data photos --teacher suspect.safetensors --temperature 2 -o student.safetensors',
   ],
   async run({ options, openDevice, progress, log, signal }) {

@@ -184,8 +184,12 @@ const HELD_BACK_OF = 5;
 const FEW_PROBES = 10;
 /** The test's smallest p-value should lie so many decades below the one hoped for. */
 const DECADES_TO_SPARE = 2;
-/** Carrier sets that a test has at least and at most, and pixels of all probes that more sets than needed may take. */
-const SETS = { least: 20, most: 1000, pixels: 2e8 } as const;
+/** Carrier sets that a test has at least and at most. */
+const SETS = { least: 20, most: 1000 } as const;
+/** Pixels of all probes: what more carrier sets than needed may take, from where fewer images of a class must do, and at most. */
+const PROBE_PIXELS = { spare: 2e8, fewer: 1e9, most: 2e9 } as const;
+/** Probe images of a class in the experiments that docs/power.md reports. */
+const MEASURED_PROBES = 15;
 /** Bytes of a PNG file for each level: photographs shrink to about half. */
 const PNG_BYTES = 0.55;
 
@@ -213,8 +217,9 @@ export async function planProtection(files: ProtectionFiles, onRead?: OnProgress
   const network = await networkOf(files, survey);
   const heldOut = await heldOutOf(files, dataset, sound);
   const fixed = files.blackBox ?? {};
-  const perClass = fixed.perClass ?? Math.min(DEFAULT_PROBES_PER_CLASS, heldOut.perClass);
-  const sets = fixed.decoys === undefined ? setsFor(K, perClass, survey) : fixed.decoys + 1;
+  const usual = probesFor(K, heldOut.perClass, survey);
+  const perClass = fixed.perClass ?? usual.perClass;
+  const sets = fixed.decoys === undefined ? usual.sets : fixed.decoys + 1;
   const blackBox = statistic === 'black-box';
   const measured = await measuredFiles();
   const outlookPlan = {
@@ -379,14 +384,18 @@ async function heldOutOf(
 }
 
 /**
- * Carrier sets of the test, for K classes: so many that it can give a p-value well below the one hoped for, and as many more up to the
- * usual number as probes of these sizes allow.
+ * Carrier sets and probe images of a class, for K classes: so many sets that the test can give a p-value well below the one hoped for,
+ * and as many more up to the usual number as probes of these sizes allow. Fewer of both where the probes would fill disks.
  */
-function setsFor(K: number, perClass: number, { pixelsMedian }: ImageSurvey): number {
+function probesFor(K: number, available: number, { pixelsMedian }: ImageSurvey): { sets: number; perClass: number } {
+  const usual = Math.min(DEFAULT_PROBES_PER_CLASS, available);
   const needed = Math.ceil(10 ** ((DECADES_TO_SPARE - Math.log10(DEFAULT_GOAL)) / K));
   const least = Math.min(SETS.most, Math.max(SETS.least, needed));
-  const affordable = Math.floor(SETS.pixels / (K * perClass * pixelsMedian));
-  return Math.max(least, Math.min(DEFAULT_DECOYS + 1, affordable));
+  const pixels = (sets: number, perClass: number): number => K * perClass * sets * pixelsMedian;
+  const perClass = pixels(least, usual) > PROBE_PIXELS.fewer ? Math.min(MEASURED_PROBES, usual) : usual;
+  const affordable = (most: number): number => Math.floor(most / pixels(1, perClass));
+  const sets = Math.min(least, Math.max(SETS.least, affordable(PROBE_PIXELS.most)));
+  return { sets: Math.max(sets, Math.min(DEFAULT_DECOYS + 1, affordable(PROBE_PIXELS.spare))), perClass };
 }
 
 function warningsOf(about: {

@@ -23,7 +23,7 @@ import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { saveArrays } from '../evidence/arrays.ts';
-import { beginRegister, enterLook, registerPath, requireRegister } from '../evidence/register.ts';
+import { beginRegister, enterLook, readRegister, registerPath, requireRegister } from '../evidence/register.ts';
 import { exists, readBytes, requireNewFile } from '../files/files.ts';
 import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
@@ -122,8 +122,17 @@ async function testFiles(files: DetectionFiles, context: RunContext): Promise<Re
   const tested =
     files.test === 'white-box'
       ? await testWhiteBoxFiles(key, files, context)
-      : await testBlackBoxFiles(key, files, context);
+      : await usedBefore(key, files, await testBlackBoxFiles(key, files, context));
   return await concludeDetection(key, tested, { ...files, command: files.command ?? detectCommand(files) });
+}
+
+/** Says where the probes were used in an earlier test: whoever saw its result may know which sets are true. */
+async function usedBefore(key: Key, outputs: DetectionOutputs, tested: Tested): Promise<Tested> {
+  const { looks } = await readRegister(registerOf(outputs), await commitment(key));
+  const before = looks.find(({ options }) => options.probesSha256 === tested.options?.probesSha256);
+  if (!before) return tested;
+  const warning = `these probes were used in test ${before.index} with this key: whoever saw its result can tell which of them are true, and answer accordingly`;
+  return { ...tested, finding: { ...tested.finding, warnings: [...tested.finding.warnings, warning] } };
 }
 
 /** Makes sure, before long work, that the test can be registered. Keys of version 1 come without a register. */

@@ -1,6 +1,7 @@
 /** What a third party can check, from files. */
 
 import { dirname } from 'node:path';
+import type { Dataset } from '../../datasets/dataset.ts';
 import { ClassMapping, isSingleLogit } from '../../detection/class_mapping.ts';
 import { AdapterError, MissingModuleError } from '../../errors.ts';
 import type { Evidence } from '../../evidence/material.ts';
@@ -13,6 +14,7 @@ import type { Model } from '../../nn/model.ts';
 import { type ConfigOverrides, parseModelFile } from '../../nn/model_file.ts';
 import { openDataset } from '../datasets/open.ts';
 import { readArrays } from '../evidence/arrays.ts';
+import { withoutHeldBack } from '../evidence/held_back.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
@@ -117,7 +119,7 @@ export async function runVerification(files: VerificationFiles, context: RunCont
           : { path: register, text: new TextDecoder().decode(await readBytes(register)) },
       marked: files.marked && { folder: await openMarked(files.marked.path), dataset: await open(files.marked, true) },
       // As mark opens it: a file that it could not mark is part of the data set.
-      original: files.original && (await open(files.original, true)),
+      original: files.original && (await originalOf(await open(files.original, true), files.marked?.path)),
       probes: files.probes === undefined ? undefined : await probesOf(files.probes),
       heldOut,
       replies: files.replies && (await Promise.all(files.replies.map(read))),
@@ -141,6 +143,10 @@ export async function runVerification(files: VerificationFiles, context: RunCont
     for (const model of opened) model.destroy();
   }
 }
+
+/** The images that were marked of an original: without those that were held back. */
+const originalOf = async (original: Dataset, marked: string | undefined): Promise<Dataset> =>
+  marked === undefined ? original : await withoutHeldBack(original, marked);
 
 type OpenNetwork = (path: string, overrides?: ConfigOverrides) => Promise<Model | undefined>;
 
