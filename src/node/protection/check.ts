@@ -286,7 +286,14 @@ async function testSuspect(asked: Asked, context: RunContext): Promise<CheckRepo
     result = await runDetection(detectionOf(asked, evidence), context);
   }
   if (!(await exists(report))) await writeReport(evidence, report, register, home, context);
-  return { ...about, state: known ? 'known' : 'tested', result, evidence, report, verify: verifyArguments(asked, evidence) };
+  return {
+    ...about,
+    state: known ? 'known' : 'tested',
+    result,
+    evidence,
+    report,
+    verify: verifyArguments(asked, evidence),
+  };
 }
 
 /**
