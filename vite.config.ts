@@ -61,6 +61,8 @@ export default defineConfig(({ mode }) => ({
         ...builtinModules.map((name) => `node:${name}`),
         'webgpu',
         'sharp',
+        'tar-stream',
+        'minimatch',
         'valibot',
         'pako',
         '#pngjs',

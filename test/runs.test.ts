@@ -23,13 +23,13 @@ import { parseOptions } from '../src/node/cli/command.ts';
 import { extract } from '../src/node/cli/extract.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { outputPath } from '../src/node/files/files.ts';
-import { makeProbes } from '../src/node/runs/make_probes.ts';
+import { makeProbes, openProbeImages, openProbes } from '../src/node/runs/make_probes.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
 import { runTraining } from '../src/node/runs/training_run.ts';
 import { useDevice } from './device.ts';
 import { pngOf } from './png.ts';
-import { CLASSES, writeFolder, writeModel } from './small_data.ts';
+import { CLASSES, writeFolder, writeModel, writeShards } from './small_data.ts';
 
 const device = useDevice();
 let folder: string;
@@ -69,6 +69,39 @@ const mark = async (data: string, out: string, change: Partial<Parameters<typeof
   });
 
 const marks = (out: string): unknown => JSON.parse(readFileSync(at(`${out}.private/manifest.json`), 'utf8')).images;
+
+describe('data sets of other forms', () => {
+  it.each([['webdataset', writeShards]])(
+    '%s: the marks are those of a folder with the same images',
+    async (name, write) => {
+      write(at(name), 8);
+      await mark('images', `folder-for-${name}`);
+      const manifest = await mark(name, `${name}-marked`);
+      expect([manifest.source.layout, manifest.images.length]).toEqual([name, 8]);
+      const [of, before] = await Promise.all([`${name}-marked`, name].map((path) => openDataset(at(path))));
+      const like = await openDataset(at(`folder-for-${name}`));
+      const inFolder = new Map(Array.from(like.labels, (_, i) => [Number(/\d+/.exec(like.id(i))![0]), i]));
+      for (let i = 0; i < 8; i++) {
+        expect(await of.image(i)).toEqual(await like.image(inFolder.get(i)!));
+        expect(of.id(i)).toBe(before.id(i));
+      }
+      const probes = await makeProbes({
+        key,
+        model,
+        heldOut: VanillaImages.check(before, []),
+        decoys: 1,
+        perClass: 1,
+        recipe,
+        out: at(`${name}-probes`),
+      });
+      expect([probes.source.layout, probes.layout]).toEqual([name, 'folder']);
+      expect((await openProbeImages(await openProbes(at(`${name}-probes`)))).length).toBe(6);
+      expect(() => VanillaImages.check(of, [{ path: 'manifest.json', manifest }])).toThrow(
+        '8 of its images are marked',
+      );
+    },
+  );
+});
 
 describe('an output with a separator at its end', () => {
   it.each([

@@ -9,13 +9,16 @@ import { type NetworkOptionValues, networks } from '../../nn/networks.ts';
 import { openDataset } from '../datasets/open.ts';
 import type { Option, Values } from './command.ts';
 
+/** What a data set may be, for help. */
+export const DATASETS = 'a folder of class folders, WebDataset shards, or IDX files (docs/scale.md)';
+
 /** Options that several commands share: what the files they name are. */
 export const splitOption = {
   type: 'string',
   value: 'NAME',
   choices: ['train', 'test'],
   default: 'train',
-  description: 'which IDX files, where a folder holds both',
+  description: 'which IDX files or shards, where a folder holds both',
 } as const;
 
 /** How new images are written. */

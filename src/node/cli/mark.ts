@@ -8,7 +8,15 @@ import { privatePart } from '../files/private_part.ts';
 import { openKey, openMarkingNetwork, openNetwork } from '../runs/inputs.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { defineCommand, precisionOption } from './command.ts';
-import { formatOption, imageOptions, networkOptions, networkOverrides, openForMarking, splitOption } from './inputs.ts';
+import {
+  DATASETS,
+  formatOption,
+  imageOptions,
+  networkOptions,
+  networkOverrides,
+  openForMarking,
+  splitOption,
+} from './inputs.ts';
 import { describeTiming } from './output.ts';
 import { lateProgress } from './progress.ts';
 import { markingRecipe, radiusOption, recipeOptions, UNCHANGED } from './recipe.ts';
@@ -30,7 +38,7 @@ export const mark = defineCommand({
   options: {
     key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
     model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
-    data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+    data: { type: 'string', value: 'DATASET', required: true, description: DATASETS },
     fraction: {
       type: 'number',
       value: 'Q',

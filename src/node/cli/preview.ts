@@ -6,6 +6,7 @@ import { nodeCodec } from '../images/codec.ts';
 import { openKey, openMarkingNetwork } from '../runs/inputs.ts';
 import { columns, defineCommand } from './command.ts';
 import {
+  DATASETS,
   formatOption,
   imageOptions,
   networkOptions,
@@ -23,7 +24,7 @@ export const preview = defineCommand({
   options: {
     key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
     model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
-    data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+    data: { type: 'string', value: 'DATASET', required: true, description: DATASETS },
     output: {
       type: 'string',
       short: 'o',

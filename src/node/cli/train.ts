@@ -2,7 +2,7 @@ import { UsageError } from '../../errors.ts';
 import { openDataset } from '../datasets/open.ts';
 import { runTraining } from '../runs/training_run.ts';
 import { defineCommand, precisionOption } from './command.ts';
-import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { DATASETS, decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { lateProgress } from './progress.ts';
 import { trainingOptions, trainingRecipe } from './recipe.ts';
 
@@ -14,7 +14,7 @@ export const train = defineCommand({
       type: 'string',
       value: 'DATASET',
       required: true,
-      description: 'training images: a folder of class folders, or IDX files',
+      description: `training images: ${DATASETS}`,
     },
     output: {
       type: 'string',
