@@ -79,6 +79,17 @@ export function writeShards(path: string, count: number, classes: readonly strin
   return path;
 }
 
+/** The same images in one folder, with a list. Returns the list's path. */
+export function writeList(path: string, count: number, classes: readonly string[] = CLASSES): string {
+  mkdirSync(path, { recursive: true });
+  const rows = Array.from({ length: count }, (_, i) => {
+    writeFileSync(join(path, `${i}.png`), pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i) }));
+    return `${i}.png,${classes[i % classes.length]}\n`;
+  });
+  writeFileSync(join(path, 'list.csv'), rows.join(''));
+  return join(path, 'list.csv');
+}
+
 /** A model file with fresh weights, of which `change` may make what it likes. Returns its path. */
 export function writeModel(
   path: string,

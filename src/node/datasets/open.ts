@@ -6,6 +6,7 @@ import { InputError } from '../../errors.ts';
 import { fileError } from '../files/files.ts';
 import { folderOpener } from './folder.ts';
 import { idxOpener } from './idx.ts';
+import { listOpener } from './list.ts';
 import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
 import { isShardPattern } from './shards.ts';
 import { webdatasetOpener } from './webdataset.ts';
@@ -15,6 +16,7 @@ export type { OpenDatasetOptions } from './opener.ts';
 /** All formats; of those that could be meant, the first. */
 export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
   webdataset: webdatasetOpener,
+  list: listOpener,
   idx: idxOpener,
   folder: folderOpener,
 };
@@ -31,6 +33,8 @@ export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
  * - **WebDataset shards**: a `.tar` file, plain or gzip, a folder of them without sub-folders, or a pattern as
  *   `shards/{000..099}.tar`. Items are the images of the samples, in the shards' order; labels are the samples' `.cls`, the `label` in
  *   their `.json`, or their `.txt`.
+ *
+ * - **A list**: a `.csv`, `.jsonl` or `.ndjson` file that names the path, from its own folder, and the label of each image.
  *
  * `path#START:END` opens the items START to END − 1 of that order; either may be left out.
  *

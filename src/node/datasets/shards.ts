@@ -4,6 +4,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { compareCodePoints } from '../../datasets/names.ts';
 import { InputError } from '../../errors.ts';
+import { DECODABLE_FORMATS, imageFormat } from '../../images/decode.ts';
 import { fileError } from '../files/files.ts';
 import { optionalModule } from '../optional.ts';
 import type { Location, OpenDatasetOptions } from './opener.ts';
@@ -89,6 +90,14 @@ async function matching(root: string, pattern: string): Promise<string[]> {
 /** The first of many names. */
 const shortly = (names: readonly string[]): string =>
   names.length > 3 ? `${names.slice(0, 3).join(', ')}, …` : names.join(', ');
+
+/** What is wrong with a file that should be an image, by its first bytes (`SNIFF_BYTES`); undefined: nothing. */
+export function faultOfHead(head: Uint8Array): string | undefined {
+  const format = imageFormat(head);
+  if (format?.decodable) return undefined;
+  const what = format ? `${format.name} images are not read` : head.length === 0 ? 'an empty file' : 'not an image';
+  return `${what}; convert it to ${DECODABLE_FORMATS.join(' or ')}, or remove it`;
+}
 
 /** What is wrong with items. Throws InputError where a data set may have no faults, or nothing else. */
 export function refuseFaulty(

@@ -5,22 +5,15 @@ import { isManifestId } from '../../datasets/manifest.ts';
 import { InputError } from '../../errors.ts';
 import { concatBytes } from '../../formats/gzip.ts';
 import { printable } from '../../formats/printable.ts';
-import {
-  DECODABLE_FORMATS,
-  decodeImage,
-  imageFormat,
-  readImageHeader,
-  SNIFF_BYTES,
-  uprightShape,
-} from '../../images/decode.ts';
-import { exists, fileError } from '../files/files.ts';
+import { decodeImage, readImageHeader, SNIFF_BYTES, uprightShape } from '../../images/decode.ts';
+import { fileError } from '../files/files.ts';
 import { nodeCodec } from '../images/codec.ts';
 import { folderOpener } from './folder.ts';
-import { readClassNames } from './idx.ts';
+import { readClasses } from './idx.ts';
 import { CLASSES_NAME } from './idx_writer.ts';
 import { LabelColumn } from './labels.ts';
 import type { DatasetOpener, Location, OpenDatasetOptions } from './opener.ts';
-import { findShards, refuseFaulty } from './shards.ts';
+import { faultOfHead, findShards, refuseFaulty } from './shards.ts';
 import { isGzipFile, type TarMember, tarMembers } from './tar.ts';
 import { Unpacked } from './unpacked.ts';
 import { sampleParts, webdatasetFormat } from './webdataset_writer.ts';
@@ -102,8 +95,7 @@ async function openWebdataset(location: Location, path: string, options: OpenDat
     return `${shards[shardOf[index]]}/${members[index]}`;
   };
   refuseFaulty(path, faults, id, members.length, options.keepFaults);
-  const classesPath = join(root, CLASSES_NAME);
-  const named = (await exists(classesPath)) ? await readClassNames(classesPath) : undefined;
+  const named = await readClasses(root);
   const resolved = labels.resolve(path, options.classes ?? named);
 
   const codec = options.codec ?? (await nodeCodec());
@@ -181,13 +173,9 @@ async function imageOf(member: TarMember, unpacked?: Unpacked): Promise<Sample['
     known += piece.length;
     await unpacked?.append(piece);
   }
-  const format = imageFormat(concatBytes(head));
-  const fault = ((): string | undefined => {
-    if (!isManifestId(`x/${name}`)) return 'a name that no manifest can hold; rename it';
-    if (format?.decodable) return undefined;
-    const what = format ? `${format.name} images are not read` : size === 0 ? 'an empty file' : 'not an image';
-    return `${what}; convert it to ${DECODABLE_FORMATS.join(' or ')}, or remove it`;
-  })();
+  const fault = isManifestId(`x/${name}`)
+    ? faultOfHead(concatBytes(head))
+    : 'a name that no manifest can hold; rename it';
   return { name, offset, size, ...(fault !== undefined && { fault }) };
 }
 
