@@ -63,6 +63,7 @@ export default defineConfig(({ mode }) => ({
         'sharp',
         'tar-stream',
         'minimatch',
+        /^hyparquet/,
         'valibot',
         'pako',
         '#pngjs',

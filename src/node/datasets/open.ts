@@ -8,6 +8,7 @@ import { folderOpener } from './folder.ts';
 import { idxOpener } from './idx.ts';
 import { listOpener } from './list.ts';
 import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
+import { parquetOpener } from './parquet.ts';
 import { isShardPattern } from './shards.ts';
 import { webdatasetOpener } from './webdataset.ts';
 
@@ -16,6 +17,7 @@ export type { OpenDatasetOptions } from './opener.ts';
 /** All formats; of those that could be meant, the first. */
 export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
   webdataset: webdatasetOpener,
+  parquet: parquetOpener,
   list: listOpener,
   idx: idxOpener,
   folder: folderOpener,
@@ -34,6 +36,8 @@ export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
  *   `shards/{000..099}.tar`. Items are the images of the samples, in the shards' order; labels are the samples' `.cls`, the `label` in
  *   their `.json`, or their `.txt`.
  *
+ * - **Parquet files** in Hugging Face's form: a `.parquet` file, a folder of them without sub-folders, or a pattern. Items are the rows, with
+ *   an image `{bytes, path}` and a label, `ClassLabel`, number or text.
  * - **A list**: a `.csv`, `.jsonl` or `.ndjson` file that names the path, from its own folder, and the label of each image.
  *
  * `path#START:END` opens the items START to END − 1 of that order; either may be left out.

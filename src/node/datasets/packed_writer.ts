@@ -24,8 +24,8 @@ export interface PackedForm {
   readonly shards: readonly string[];
   /** The shard that an item is in. */
   shardOf(index: number): number;
-  /** An item's id with new pixels. */
-  newId(index: number): string;
+  /** An item's id where it is written, with new pixels or as a copy. */
+  idOf(index: number, isNew: boolean): string;
   /**
    * A shard's content: the source's, with these items in place of its own. An item that cannot be read is undefined, and stays.
    * Items are asked for in order.
@@ -57,7 +57,6 @@ export async function openPackedWriter(
   const folderOf = (shard: number): string => join(out, WRITING, String(shard));
   const fileOf = (index: number, isNew: boolean): string =>
     join(folderOf(form.shardOf(index)), `${index}${isNew ? '' : COPY}`);
-  const idOf = (index: number, isNew: boolean): string => (isNew ? form.newId(index) : source.id(index));
   const isWhole = async (shard: number): Promise<boolean> =>
     !(await exists(folderOf(shard))) && (await exists(join(out, form.shards[shard])));
   const collected = async (index: number): Promise<{ path: string; isNew: boolean } | undefined> => {
@@ -75,7 +74,7 @@ export async function openPackedWriter(
       content = (async () => {
         const found = new Map<number, WrittenItem>();
         for await (const { index, bytes, isNew } of form.items(shard, join(out, form.shards[shard])))
-          found.set(index, { id: idOf(index, isNew), sha256: hashBytes(bytes) });
+          found.set(index, { id: form.idOf(index, isNew), sha256: hashBytes(bytes) });
         return found;
       })();
       contents.set(shard, content);
@@ -115,11 +114,11 @@ export async function openPackedWriter(
     await prepare(form.shardOf(index));
     await writeAtomic(fileOf(index, isNew), bytes);
     await rm(fileOf(index, !isNew), { force: true });
-    return { id: idOf(index, isNew), sha256: hashBytes(bytes) };
+    return { id: form.idOf(index, isNew), sha256: hashBytes(bytes) };
   };
   const stored = async (index: number): Promise<WrittenItem | undefined> => {
     const found = await collected(index);
-    if (found) return { id: idOf(index, found.isNew), sha256: await hashFile(found.path) };
+    if (found) return { id: form.idOf(index, found.isNew), sha256: await hashFile(found.path) };
     const shard = form.shardOf(index);
     return (await isWhole(shard)) ? (await contentOf(shard)).get(index) : undefined;
   };

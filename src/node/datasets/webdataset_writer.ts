@@ -85,7 +85,7 @@ async function openWebdatasetWriter(
     {
       shards,
       shardOf: (index) => placeOf.get(shardNameOf(index))!,
-      newId: (index) => `${shardNameOf(index)}/${newName(index)}`,
+      idOf: (index, isNew) => (isNew ? `${shardNameOf(index)}/${newName(index)}` : source.id(index)),
       async *pieces(shard, itemOf) {
         const gzip = await isGzipFile(join(root, shards[shard]));
         yield* tarBytes(members(shards[shard], itemOf), gzip);
