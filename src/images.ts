@@ -14,6 +14,16 @@ export {
   type Uniform,
   wholeImage,
 } from './images/crop.ts';
+export {
+  type Fingerprint,
+  FingerprintIndex,
+  fingerprint,
+  LIKELY_PICTURE,
+  LIKELY_RATIO,
+  type PictureMatch,
+  pictureResidual,
+  SAME_PICTURE,
+} from './images/fingerprint.ts';
 export { checkImage, type Image8, type ImageShape, isGrey } from './images/image.ts';
 
 export { psnr, ssim } from './images/metrics.ts';

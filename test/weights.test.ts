@@ -218,7 +218,7 @@ describe('a marking network that does not say what it is', () => {
     const missing = await runLine('keygen --classes @images --model @bare.safetensors -o @owner.key --quiet');
     expect(missing.exitCode).toBe(3);
     expect(message(missing)).toBe(
-      'error: @bare.safetensors: the file does not tell its stem; give --stem (imagenet, cifar, small), or write it into the file with: radioactive weights',
+      'error: @bare.safetensors: the file does not tell its stem; give --stem (imagenet, cifar, small, cifar-pool), or write it into the file with: radioactive weights',
     );
     const key = await runJson(
       `keygen --classes @images --dimension 4 --model @bare.safetensors ${FLAGS} -o @owner.key`,
@@ -273,7 +273,9 @@ describe('weights that fit nothing', () => {
       `error: @partial.safetensors: the weights do not fit any network known here, nearest resnet18: ${gone
         .slice(0, 8)
         .map((name) => `${name} is missing`)
-        .join('; ')}; and ${gone.length - 8} more, listed by: radioactive weights`,
+        .join(
+          '; ',
+        )}; and ${gone.length - 8} more, listed by: radioactive weights; of another network give features: --suspect-features with --suspect-classifier`,
     );
     expect(existsSync(at('never.safetensors'))).toBe(false);
   });

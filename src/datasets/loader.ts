@@ -1,7 +1,7 @@
 import { InputError } from '../errors.ts';
 import type { Crop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
-import { cutRegion, type Region } from '../images/region.ts';
+import { cutImage, cutRegion, type Region } from '../images/region.ts';
 import type { Dataset } from './dataset.ts';
 
 /** Some images of a data set, decoded and cut. */
@@ -16,6 +16,9 @@ export interface Batch {
 
 /** What a network is to see of an image. */
 export type CropOf = (image: Image8, index: number) => Crop;
+
+/** What becomes of a crop, at the network's size, before the network sees it. */
+export type Augment = (crop: Image8, index: number) => Image8;
 
 /** Decoded images kept in memory, up to this many bytes; beyond it they are decoded anew each time. */
 const CACHE_BYTES = 2 ** 30;
@@ -76,12 +79,16 @@ export class Loader {
     return image;
   }
 
-  /** Items decoded, of which only the crops are kept. */
-  async batch(indices: readonly number[], cropOf: CropOf, inputSize: number): Promise<Batch> {
+  /** Items decoded, of which only the crops are kept; with `augment` what that makes of them. */
+  async batch(indices: readonly number[], cropOf: CropOf, inputSize: number, augment?: Augment): Promise<Batch> {
     const regions: Region[] = new Array(indices.length);
     await inParallel(indices.length, async (row) => {
       const image = await this.image(indices[row]);
-      regions[row] = cutRegion(image, cropOf(image, indices[row]), inputSize);
+      const crop = cropOf(image, indices[row]);
+      if (augment) {
+        const { height, width, data } = augment(cutImage(image, crop, inputSize), indices[row]);
+        regions[row] = { height, width, flip: false, levels: data };
+      } else regions[row] = cutRegion(image, crop, inputSize);
     });
     return { indices, regions, labels: Uint32Array.from(indices, (index) => this.dataset.labels[index]) };
   }
