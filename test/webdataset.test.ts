@@ -235,6 +235,25 @@ describe('writing', () => {
     expect(readdirSync(at('png-out'))).toEqual(['classes.txt', 'x.tar']);
   });
 
+  it('what a loss of power has left half-written is as if it never was', async () => {
+    writeTar(at('power/x.tar'), { 'a.png': dot(1), 'a.cls': '0', 'b.png': dot(2), 'b.cls': '1' });
+    const source = await openDataset(at('power'));
+    const writer = await openDatasetWriter(source, at('power-out'));
+    for (const index of [0, 1]) await writer.writeImage(index, await source.image(index));
+    const whole = await writer.stored(0);
+    const data = readFileSync(at('power-out/.writing/0.data'));
+    // The bytes of one of the two never came to the disk.
+    const { length } = data;
+    writeFileSync(at('power-out/.writing/0.data'), data.fill(0, length - 10));
+    const again = await openDatasetWriter(source, at('power-out'), { resume: true });
+    const stored = await Promise.all([0, 1].map((index) => again.stored(index)));
+    expect(stored).toEqual([whole, undefined]);
+    await expect(again.finish()).rejects.toThrow('1 of 2 images were not written, the first is x.tar/b.png');
+    await again.copy(1);
+    await again.finish();
+    expect(await (await openDataset(at('power-out'))).image(1)).toEqual(await source.image(1));
+  });
+
   it('of a part of the items, their samples alone, and what is none', async () => {
     writeTar(at('part/x.tar'), { 'a.png': dot(1), 'a.cls': '0', 'b.png': dot(2), 'b.cls': '1', README: '' });
     writeTar(at('part/y.tar'), { 'c.png': dot(3), 'c.cls': '1' });

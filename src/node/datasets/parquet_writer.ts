@@ -3,8 +3,9 @@ import { DATASET_FORMATS } from '../../datasets/format.ts';
 import { IntegrityError } from '../../errors.ts';
 import { imageFormat } from '../../images/decode.ts';
 import { CLASSES_NAME } from './idx_writer.ts';
-import { openPackedWriter, type PackedItem } from './packed_writer.ts';
+import { openPackedWriter } from './packed_writer.ts';
 import { ParquetFile, parquetBytes, type RawRow, requireWritable } from './parquet_file.ts';
+import type { PackedItem } from './staging.ts';
 
 /** What distinguishes a data set of parquet files. */
 export interface ParquetShards {

@@ -4,7 +4,8 @@ import { DATASET_FORMATS } from '../../datasets/format.ts';
 import { IntegrityError } from '../../errors.ts';
 import { concatBytes } from '../../formats/gzip.ts';
 import { CLASSES_NAME } from './idx_writer.ts';
-import { openPackedWriter, type PackedItem } from './packed_writer.ts';
+import { openPackedWriter } from './packed_writer.ts';
+import type { PackedItem } from './staging.ts';
 import { isGzipFile, type NewMember, tarBytes, tarMembers } from './tar.ts';
 
 /** What distinguishes a data set of WebDataset's: its shards. */
