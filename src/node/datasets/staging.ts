@@ -1,12 +1,11 @@
-import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, rm, stat, truncate } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import { InputError } from '../../errors.ts';
 import { count, hex32 } from '../../formats/fields.ts';
 import { hashAside, hashBytes } from '../../formats/sha256.ts';
 import { exists, fileError } from '../files/files.ts';
+import { wholeLines } from '../files/lines.ts';
 import { writeStreamed } from '../files/write.ts';
 
 /** An item as it goes into a shard. */
@@ -33,6 +32,7 @@ export class Staging {
   readonly #states: Uint8Array;
   /** Bytes of each shard's file that are taken. */
   readonly #taken = new Map<number, number>();
+  readonly #begun = new Map<number, Promise<void>>();
   /** The last line that is being written of each index: lines do not mix. */
   readonly #writing = new Map<number, Promise<void>>();
 
@@ -73,14 +73,7 @@ export class Staging {
 
   /** Takes up what an earlier run has left, as far as it is sound. */
   async #load(shard: number): Promise<void> {
-    const path = this.#indexPath(shard);
-    let whole = 0;
-    const lines = createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY });
-    const { size } = await stat(path);
-    for await (const line of lines) {
-      const end = whole + Buffer.byteLength(line) + 1;
-      if (end > size) break;
-      whole = end;
+    for await (const line of wholeLines(this.#indexPath(shard))) {
       const read = v.safeParse(Line, jsonOf(line));
       if (!read.success) continue;
       const [index, isNew, offset, length, sha256] = read.output;
@@ -89,8 +82,6 @@ export class Staging {
       if (!bytes || (await hashAside(bytes)) !== sha256) continue;
       this.#note(index, isNew, offset, length);
     }
-    // A line that was cut off is removed, for the next to begin a line of its own.
-    if (whole < size) await truncate(path, whole);
     this.#taken.set(shard, (await stat(this.#dataPath(shard)).catch(() => undefined))?.size ?? 0);
   }
 
@@ -112,6 +103,16 @@ export class Staging {
     return bytes;
   }
 
+  /** Makes a shard's file, once: items are written side by side. */
+  #begin(shard: number): Promise<void> {
+    let begun = this.#begun.get(shard);
+    if (!begun) {
+      begun = using(this.#dataPath(shard), 'a', async () => undefined);
+      this.#begun.set(shard, begun);
+    }
+    return begun;
+  }
+
   /** Whether an item waits here. */
   has(index: number): boolean {
     return this.#states[index] !== NONE;
@@ -129,7 +130,7 @@ export class Staging {
     const offset = this.#taken.get(shard) ?? 0;
     this.#taken.set(shard, offset + bytes.length);
     const data = this.#dataPath(shard);
-    if (offset === 0 && !(await exists(data))) await using(data, 'a', async () => undefined);
+    await this.#begin(shard);
     await using(data, 'r+', async (file) => {
       await file.write(bytes, 0, bytes.length, offset);
     });
@@ -176,6 +177,7 @@ export class Staging {
       });
     }
     this.#taken.delete(shard);
+    this.#begun.delete(shard);
   }
 }
 
