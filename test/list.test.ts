@@ -74,7 +74,7 @@ describe('reading', () => {
     symlinkSync(at('outside.png'), at('data/link.png'));
     writeFileSync(at('data/words.png'), 'words');
     const text = 'other.png,1\nmissing.png,1\nwords.png,0\nlink.png,1\n';
-    await refuses(list(text), '3 images cannot be read: missing.png (no such file)');
+    await refuses(list(text), '3 images cannot be used: missing.png (no such file)');
     const dataset = await list(text, { keepFaults: true });
     expect([...dataset.faults!.keys()]).toEqual([1, 2, 3]);
     expect(dataset.faults!.get(3)).toMatch(/^symbolic link out of the data set/);

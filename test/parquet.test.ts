@@ -79,7 +79,7 @@ describe('reading', () => {
       'train-00001-of-00002.parquet',
       'test-00000-of-00001.parquet',
     );
-    await refuses(openDataset(path), '1 images cannot be read: train-00000-of-00002.parquet/3');
+    await refuses(openDataset(path), 'train-00000-of-00002.parquet/3: the row has no image');
     const dataset = await openDataset(path, { keepFaults: true });
     expect(named(dataset)).toEqual(['owl', 'elk', 'owl', 'owl', 'elk', 'elk', 'owl']);
     expect([...dataset.faults!.keys()]).toEqual([3]);

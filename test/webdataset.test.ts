@@ -120,7 +120,7 @@ describe('reading', () => {
       'd.png': dot(3).subarray(0, 60),
       'd.cls': '0',
     });
-    await refuses(openDataset(at('faults')), '2 images cannot be read: x.tar/b.png (not an image)');
+    await refuses(openDataset(at('faults')), '2 images cannot be used: x.tar/b.png (not an image)');
     const dataset = await openDataset(at('faults'), { keepFaults: true });
     expect(ids(dataset)).toEqual(['x.tar/a.png', 'x.tar/b.png', 'x.tar/c.png', 'x.tar/d.png']);
     expect([...dataset.faults!.keys()]).toEqual([1, 2]);

@@ -3,6 +3,7 @@ import type { Crop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
 import { cutImage, cutRegion, type Region } from '../images/region.ts';
 import type { Dataset } from './dataset.ts';
+import { reasonOf, severalFaults } from './faults.ts';
 
 /** Some images of a data set, decoded and cut. */
 export interface Batch {
@@ -37,6 +38,7 @@ export class Loader {
   readonly pixels: number;
   readonly #cache = new Map<number, Image8>();
   #cachedBytes = 0;
+  #damage: Promise<void> | undefined;
 
   private constructor(dataset: Dataset, channels: number, extent: { height: number; width: number }, pixels: number) {
     this.dataset = dataset;
@@ -55,7 +57,7 @@ export class Loader {
     let pixels = 0;
     let most = 1;
     let done = 0;
-    await inParallel(dataset.length, async (index) => {
+    await allOrEveryFault(dataset, async (index) => {
       const { height, width, channels: found } = await dataset.shape(index);
       most = Math.max(most, found);
       checkChannels(found, channels ?? found, dataset.id(index));
@@ -71,12 +73,24 @@ export class Loader {
   async image(index: number): Promise<Image8> {
     const cached = this.#cache.get(index);
     if (cached) return cached;
-    const image = toChannels(await this.dataset.image(index), this.channels, this.dataset.id(index));
+    const image = toChannels(await this.#decode(index), this.channels, this.dataset.id(index));
     if (this.#cachedBytes + image.data.length <= CACHE_BYTES) {
       this.#cachedBytes += image.data.length;
       this.#cache.set(index, image);
     }
     return image;
+  }
+
+  /** Decodes an item. Where it is damaged all others are tried too, so that one error names them all. */
+  async #decode(index: number): Promise<Image8> {
+    try {
+      return await this.dataset.image(index);
+    } catch (error) {
+      if (this.dataset.faults || !(error instanceof InputError)) throw error;
+      this.#damage ??= allOrEveryFault(this.dataset, async (each) => void (await this.dataset.image(each)));
+      await this.#damage;
+      throw error;
+    }
   }
 
   /** Items decoded, of which only the crops are kept; with `augment` what that makes of them. */
@@ -140,6 +154,26 @@ export async function* inOrder<T>(count: number, work: (index: number) => Promis
     }
     yield await pending.shift()!;
   }
+}
+
+/** Does `work` for every item; throws one InputError for all items that it throws one for. */
+async function allOrEveryFault(dataset: Dataset, work: (index: number) => Promise<void>): Promise<void> {
+  const errors = new Map<number, InputError>();
+  await inParallel(dataset.length, async (index) => {
+    try {
+      await work(index);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      errors.set(index, error);
+    }
+  });
+  const [first, ...others] = [...errors].sort(([a], [b]) => a - b);
+  if (!first) return;
+  if (others.length === 0) throw first[1];
+  throw severalFaults(
+    dataset.path,
+    [first, ...others].map(([index, error]) => ({ id: dataset.id(index), reason: reasonOf(error, dataset.id(index)) })),
+  );
 }
 
 /** Consecutive lists of at most `size` of the numbers 0 … count − 1, or of the given items. */

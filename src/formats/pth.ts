@@ -310,6 +310,8 @@ function rebuildTensor([storage, offset, shape, stride]: readonly PickleValue[],
 /** Names of the state dict in a checkpoint, of several the first. */
 const USUAL_ENTRIES = ['state_dict', 'model', 'model_state_dict', 'model_state', 'net', 'network'];
 
+/** What a tensor is called that was saved by itself. */
+const BARE_TENSOR = 'tensor';
 /** Dictionaries in each other that are looked through for a state dict. */
 const MOST_DEPTH = 3;
 
@@ -366,6 +368,7 @@ function findStateDict(value: PickleValue, fail: Fail): FoundStateDict {
       );
     return found[0];
   };
+  if (value instanceof StoredTensor) return { entry: null, tensors: new Map([[BARE_TENSOR, value]]), beside: {} };
   if (!(value instanceof Map)) return fail(`holds ${describe(value)}, no state dict`, cure);
   return search(value, []) ?? fail(`holds no state dict but ${names([...value.keys()]) || 'nothing'}`, cure);
 }

@@ -19,6 +19,7 @@ import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { protect } from './protect.ts';
 import { report } from './report.ts';
+import { testCarriers } from './test_carriers.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -40,6 +41,7 @@ await runProgram(
       train,
       probes,
       detect,
+      testCarriers,
       commit,
       complete,
       verify,

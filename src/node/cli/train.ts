@@ -1,3 +1,4 @@
+import { splitsWarning } from '../../datasets/names.ts';
 import { UsageError } from '../../errors.ts';
 import { openDataset } from '../datasets/open.ts';
 import { lateDisplay } from '../runs/context.ts';
@@ -73,6 +74,8 @@ export const train = defineCommand({
   ],
   async run({ options, openDevice, progress, log, signal }) {
     const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
+    const warning = splitsWarning(options.data, dataset.classes);
+    if (warning) log(warning);
     const validation =
       options.val === undefined
         ? undefined

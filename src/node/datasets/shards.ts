@@ -2,6 +2,7 @@
 
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { severalFaults } from '../../datasets/faults.ts';
 import { compareCodePoints } from '../../datasets/names.ts';
 import { InputError } from '../../errors.ts';
 import { DECODABLE_FORMATS, imageFormat } from '../../images/decode.ts';
@@ -108,8 +109,8 @@ export function refuseFaulty(
   keepFaults = false,
 ): void {
   if (faults.size === 0 || (keepFaults && faults.size < length)) return;
-  const first = [...faults].slice(0, 3).map(([index, reason]) => `${id(index)} (${reason.split(';')[0]})`);
-  throw new InputError(
-    `${path}: ${faults.size} images cannot be read: ${first.join(', ')}${faults.size > 3 ? ', …' : ''}; convert or remove them`,
+  throw severalFaults(
+    path,
+    Array.from(faults, ([index, reason]) => ({ id: id(index), reason })),
   );
 }

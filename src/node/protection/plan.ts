@@ -7,6 +7,7 @@ import type { Dataset } from '../../datasets/dataset.ts';
 import { unlessFaulty } from '../../datasets/faults.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { inParallel } from '../../datasets/loader.ts';
+import { areSplits, isSplit } from '../../datasets/names.ts';
 import type { TestName } from '../../detection/tests.ts';
 import { InputError, UsageError } from '../../errors.ts';
 import { type DocumentKind, readDocument } from '../../formats/document.ts';
@@ -191,8 +192,6 @@ const PROBE_PIXELS = { spare: 2e8, fewer: 1e9, most: 2e9 } as const;
 const MEASURED_PROBES = 15;
 /** Bytes of a PNG file for each level: photographs shrink to about half. */
 const PNG_BYTES = 0.55;
-/** Pictures of names that are splits, in folders for which somebody gave the folder above. */
-const SPLIT_NAMES = /^(?:train|training|val|valid|validation|dev|test|testing)$/i;
 
 /** What is read, and what is decided. */
 export interface Planned {
@@ -294,7 +293,7 @@ async function refuseUnfit(dataset: Dataset): Promise<void> {
     throw new InputError(
       `${path}: is a marked data set, says ${marked.path}: marks would add up, and its images are not the originals; protect those`,
     );
-  if (classes.every((name) => SPLIT_NAMES.test(name)))
+  if (areSplits(classes))
     throw new InputError(
       `${path}: its class folders are ${classes.join(' and ')}: these are splits, not classes; give ${path}/${classes.find((name) => /^train/i.test(name)) ?? classes[0]}, and one that you do not publish with --held-out`,
     );
@@ -414,7 +413,7 @@ function warningsOf(about: {
   const lines: string[] = [];
   if (survey.faults > 0)
     lines.push(`${survey.faults} of ${dataset.length} images cannot be read: they are neither marked nor held back`);
-  const splits = classes.filter(({ name }) => SPLIT_NAMES.test(name)).map(({ name }) => JSON.stringify(name));
+  const splits = classes.filter(({ name }) => isSplit(name)).map(({ name }) => JSON.stringify(name));
   if (splits.length > 0)
     lines.push(`class folders are called ${splits.join(', ')}: if these are splits, give the one to publish`);
   const poor = classes.filter(({ marked, images }) => marked === 1 && images > 1);

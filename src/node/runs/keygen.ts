@@ -1,6 +1,7 @@
 /** A key from files to a file. */
 
 import { hashDataset } from '../../datasets/hash.ts';
+import { splitsWarning } from '../../datasets/names.ts';
 import { DEFAULT_COMBINATION } from '../../detection/detect_blackbox.ts';
 import { UsageError } from '../../errors.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
@@ -90,6 +91,8 @@ export async function runKeygen(files: KeygenFiles, context: RunContext): Promis
     typeof files.classes === 'string'
       ? await readClasses(files.classes, split, decode)
       : { classes: files.classes, dataset: undefined };
+  const warning = splitsWarning(typeof files.classes === 'string' ? files.classes : 'the classes', classes);
+  if (warning) log(warning);
   const vanilla = files.vanilla === undefined ? dataset : await openDataset(files.vanilla, { split, classes, decode });
   const heldOut = await fixHeldOut(files.heldOut, classes, decode);
   if (!heldOut)
