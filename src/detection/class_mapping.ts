@@ -1,13 +1,14 @@
 /** Which outputs of a suspect are the key's classes. */
 
 import { InputError } from '../errors.ts';
+import { CHECKED, Guarded } from '../guarded.ts';
 import type { Elements } from '../maths/linalg.ts';
 
 /**
  * A suspect's outputs as the key's classes. A suspect comes to the white-box test with one, and only {@link ClassMapping.ownOrder} and
  * {@link ClassMapping.byName} make one: neither its number of outputs nor their order is taken on trust in silence.
  */
-export class ClassMapping {
+export class ClassMapping extends Guarded {
   /** The key's, in the key's order. */
   readonly classes: readonly string[];
   /** Which of the suspect's outputs each of them is. */
@@ -21,14 +22,17 @@ export class ClassMapping {
   readonly #own: boolean;
 
   private constructor(
+    checked: typeof CHECKED,
     classes: readonly string[],
     outputs: readonly number[],
     { own = false, signs }: { readonly own?: boolean; readonly signs?: readonly number[] } = {},
   ) {
-    this.classes = classes;
-    this.outputs = outputs;
-    this.signs = signs;
+    super(checked);
+    this.classes = Object.freeze([...classes]);
+    this.outputs = Object.freeze([...outputs]);
+    this.signs = signs && Object.freeze([...signs]);
     this.#own = own;
+    Object.freeze(this);
   }
 
   /**
@@ -39,7 +43,7 @@ export class ClassMapping {
    * @throws InputError if there are not as many as classes.
    */
   static ownOrder(classes: readonly string[], count: number, suspect: string): ClassMapping {
-    if (isSingleLogit(count, classes.length)) return new ClassMapping(classes, [0, 0], { signs: [-1, 1] });
+    if (isSingleLogit(count, classes.length)) return new ClassMapping(CHECKED, classes, [0, 0], { signs: [-1, 1] });
     if (count !== classes.length) {
       const [first, more] = [classes.slice(0, 5).join(', '), classes.length > 5 ? ', …' : ''];
       throw new InputError(
@@ -47,6 +51,7 @@ export class ClassMapping {
       );
     }
     return new ClassMapping(
+      CHECKED,
       classes,
       classes.map((_, c) => c),
       { own: true },
@@ -57,7 +62,7 @@ export class ClassMapping {
    * The outputs by their names, among which the key's classes must be.
    *
    * @param names of all outputs, in their order, from `file`.
-   * @throws InputError if a class is missing, or there are not as many names as outputs.
+   * @throws InputError if a class is missing or there twice, or there are not as many names as outputs.
    */
   static byName(
     classes: readonly string[],
@@ -71,8 +76,14 @@ export class ClassMapping {
       throw new InputError(
         `${file}: has no class ${missing}, which the key has; give the suspect's classes by the key's names`,
       );
+    const twice = classes.find((name) => names.indexOf(name) !== names.lastIndexOf(name));
+    if (twice !== undefined)
+      throw new InputError(
+        `${file}: has the class ${twice} twice; give each of the suspect's classes a name of its own`,
+      );
     if (isSingleLogit(count, names.length))
       return new ClassMapping(
+        CHECKED,
         classes,
         outputs.map(() => 0),
         { signs: outputs.map((output) => (output === 0 ? -1 : 1)) },
@@ -81,7 +92,7 @@ export class ClassMapping {
       throw new InputError(
         `${file}: names ${names.length} classes, ${suspect} has ${count}; give all of them, in the order of its outputs`,
       );
-    return new ClassMapping(classes, outputs);
+    return new ClassMapping(CHECKED, classes, outputs);
   }
 
   /** Of a last layer [outputs, columns] the rows [K, columns] of the key's classes. */

@@ -49,17 +49,17 @@ function checkOptions(key: Key, manifest: ProbeManifest): Check {
   const { options, classes, sets, images } = manifest;
   const { statistic, model } = key;
   const wrong: string[] = [];
-  const agree = (what: string, said: unknown, wanted: unknown): void => {
+  const mustBe = (what: string, said: unknown, wanted: unknown): void => {
     if (said !== wanted) wrong.push(`${what} ${String(said)}, not ${String(wanted)}`);
   };
   if (!sameClasses(key, manifest))
     wrong.push('other classes than the key has, or not the same number of images of each');
-  agree('the marking network', options.modelSha256, model.sha256);
-  agree('decoys', options.decoys, sets - 1);
-  agree('images a class', options.perClass, images.length / classes.length);
+  mustBe('the marking network', options.modelSha256, model.sha256);
+  mustBe('decoys', options.decoys, sets - 1);
+  mustBe('images a class', options.perClass, images.length / classes.length);
   if (statistic.kind === 'black-box') {
     const fixed = { decoys: statistic.decoys, perClass: statistic.perClass, ...recipeRecord(statistic.recipe) };
-    for (const [option, wanted] of Object.entries(fixed)) agree(option, options[option], wanted);
+    for (const [option, wanted] of Object.entries(fixed)) mustBe(option, options[option], wanted);
   }
   if (wrong.length > 0 || statistic.kind === 'black-box')
     return compared(name, wrong.length === 0, 'those that the key fixes', `made with ${wrong.slice(0, 3).join('; ')}`);
