@@ -4,6 +4,7 @@ import type { DecodableFormat, ImageHeader } from './header.ts';
 import { UNUSUAL } from './header.ts';
 import { type Image8, type Orientation, orient } from './image.ts';
 import { jpegEncoding, jpegMetadata, withJpegMetadata } from './jpeg.ts';
+import { type JpegCoding, jpegCoding } from './jpeg_coding.ts';
 import { type PngChunk, withPngChunks, withPngMetadata } from './png.ts';
 import { webpEncoding, webpMetadata, withWebpMetadata } from './webp.ts';
 
@@ -60,6 +61,22 @@ const LIKE: Readonly<
 /** How a file that is read was encoded, as near as codecs can do it again. */
 export function encodingLike(original: Uint8Array, fileName: string): Encoding {
   return LIKE[readImageHeader(original, fileName, ALL).format].encoding(original);
+}
+
+/**
+ * How `encodeLike` codes images as JPEG files, whatever their pixels; undefined where it writes another format.
+ *
+ * @throws InputError naming `fileName` if the original is no image that is read
+ */
+export function codingLike(
+  original: Uint8Array,
+  fileName: string,
+  { format, strip = false }: EncodeLikeOptions = {},
+): JpegCoding | undefined {
+  if (format === 'PNG') return undefined;
+  const header = readImageHeader(original, fileName, ALL);
+  if (header.format !== 'JPEG') return undefined;
+  return jpegCoding(jpegEncoding(original), strip ? 1 : header.orientation);
 }
 
 /**

@@ -1,11 +1,14 @@
 /** The flags of recipes. What they may be follows from the recipes' schemas. */
 
+import * as v from 'valibot';
+import { UsageError } from '../../errors.ts';
 import {
   defaultMarkingRecipe,
   type MarkingRecipe,
   MarkingRecipeSchema,
   markingRecipeFor,
 } from '../../marking/recipe.ts';
+import { survivals, TRANSFORMATIONS } from '../../marking/transformation.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
 import { type Recipe, TrainingRecipeSchema } from '../../training/recipe.ts';
 import { numberOption, type Values } from './command.ts';
@@ -56,6 +59,18 @@ export const recipeOptions = {
     choices: marking.vanillaCrop.options,
     default: 'same',
     description: "what the original's features are taken of; evaluation is the authors' way",
+  },
+  jpeg: {
+    type: 'string',
+    value: 'HOW',
+    choices: ['through', 'before'],
+    default: 'through',
+    description: 'marks of JPEG files are found through their encoding, or before it',
+  },
+  survive: {
+    type: 'string',
+    value: 'LIST',
+    description: `what marks are to survive: some of ${TRANSFORMATIONS}, with commas between; each takes its turns in the iterations`,
   },
   seed: numberOption(marking.seed, {
     default: 0,
@@ -108,7 +123,9 @@ function given<T extends object>(table: T, options: { readonly [Flag in keyof T]
   return Object.fromEntries(
     Object.keys(table).flatMap((flag) => {
       const value = options[flag as keyof T];
-      return value === undefined || flag === 'cropScale' ? [] : [[FIELD_OF[flag] ?? flag, value]];
+      return value === undefined || ['cropScale', 'jpeg', 'survive'].includes(flag)
+        ? []
+        : [[FIELD_OF[flag] ?? flag, value]];
     }),
   );
 }
@@ -116,7 +133,19 @@ function given<T extends object>(table: T, options: { readonly [Flag in keyof T]
 /** Values of `recipeOptions` as the library takes them, with the default radius. */
 export function markingRecipe(options: Values<typeof recipeOptions>, config: NetworkConfig): MarkingRecipe {
   const base = markingRecipeFor(config);
-  return { ...base, ...given(recipeOptions, options), crop: cropOf(options.cropScale, base.crop) };
+  return {
+    ...base,
+    ...given(recipeOptions, options),
+    crop: cropOf(options.cropScale, base.crop),
+    ...(options.jpeg === 'through' && { throughEncoding: true }),
+    ...(options.survive !== undefined && { survive: survivalsOf(options.survive) }),
+  };
+}
+
+function survivalsOf(list: string): string[] {
+  const parsed = v.safeParse(survivals, list.split(','));
+  if (!parsed.success) throw new UsageError(`--survive ${list}: ${parsed.issues[0].message}`);
+  return parsed.output;
 }
 
 function cropOf(cropScale: string | undefined, byDefault: MarkingRecipe['crop']): MarkingRecipe['crop'] {

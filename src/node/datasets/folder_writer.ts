@@ -6,7 +6,7 @@ import { compareCodePoints, foldCase } from '../../datasets/names.ts';
 import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { decodeImage, encodeImage } from '../../images/decode.ts';
-import { type EncodedImage, encodeLike } from '../../images/encoding.ts';
+import { codingLike, type EncodedImage, encodeLike } from '../../images/encoding.ts';
 import type { Image8 } from '../../images/image.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { hashFile, setPublishedTime, writeAtomic } from '../files/write.ts';
@@ -55,6 +55,10 @@ async function openFolderWriter(source: Dataset, out: string, options: WriterOpt
   return {
     root: out,
     beginsAsCopy: false,
+    async coding(index) {
+      if (options.format === 'PNG') return undefined;
+      return codingLike(await source.bytes(index), source.id(index), { strip: options.strip });
+    },
     async writeImage(index, image) {
       const { bytes, lossy } = await encode(index, image);
       return { ...(await write(index, newNames[index], bytes)), ...(lossy && { lossy }) };
