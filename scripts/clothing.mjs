@@ -20,7 +20,12 @@ const listed = (split) =>
     .flatMap((name) => {
       const files = readdirSync(join(source, split, name)).sort();
       // Each with its place in its class, from 0 to 1.
-      return files.map((file, i) => ({ path: join(source, split, name, file), name, file, place: (i + 0.5) / files.length }));
+      return files.map((file, i) => ({
+        path: join(source, split, name, file),
+        name,
+        file,
+        place: (i + 0.5) / files.length,
+      }));
     });
 /** All classes in the shares that they have. */
 const training = listed('train').sort((a, b) => a.place - b.place);

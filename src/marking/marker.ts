@@ -4,6 +4,7 @@ import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts
 import { type Image8, isGrey } from '../images/image.ts';
 import { type JpegCoding, jpegCoding } from '../images/jpeg_coding.ts';
 import { packLevels } from '../images/region.ts';
+import { resizedTo } from '../images/resized.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { derive } from '../random.ts';
@@ -18,7 +19,7 @@ import { Tape } from '../tensor/tape.ts';
 import { bytesOf, sizeOf, type Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
 import type { MarkingRecipe } from './recipe.ts';
-import { parseTransformation, resizedTo, type Transformation } from './transformation.ts';
+import { parseTransformation, type Transformation } from './transformation.ts';
 
 /** Codings of a batch's images on a tape, as `packPictures` makes them. */
 interface Codings {

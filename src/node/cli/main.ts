@@ -17,6 +17,7 @@ import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { report } from './report.ts';
+import { survive } from './survive.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -33,6 +34,7 @@ await runProgram(
       extract,
       preview,
       mark,
+      survive,
       train,
       probes,
       detect,
