@@ -43,12 +43,15 @@ export { type DropoutOptions, dropout } from './shaders/dropout/dropout.ts';
 export { expand } from './shaders/expand/expand.ts';
 export { fill } from './shaders/fill/fill.ts';
 export { globalAveragePool } from './shaders/global_average_pool/global_average_pool.ts';
+export { jpegRoundTrip, type PackedPictures, packPictures } from './shaders/jpeg_round_trip/jpeg_round_trip.ts';
 export { linear } from './shaders/linear/linear.ts';
 export { maxPool2d } from './shaders/max_pool2d/max_pool2d.ts';
+export { mix } from './shaders/mix/mix.ts';
 export { type Normalisation, normalise } from './shaders/normalise/normalise.ts';
 export type { Pool2dOptions } from './shaders/pool2d.ts';
 export { relu } from './shaders/relu/relu.ts';
 export { reshape } from './shaders/reshape/reshape.ts';
+export { packSizes, resizeSmaller } from './shaders/resize_smaller/resize_smaller.ts';
 export { scale } from './shaders/scale/scale.ts';
 export { softmax } from './shaders/softmax/softmax.ts';
 export { softmaxCrossEntropy } from './shaders/softmax_cross_entropy/softmax_cross_entropy.ts';
@@ -59,6 +62,8 @@ export { swapLastTwo } from './shaders/transpose/transpose.ts';
 // Optimisers: update variables in place.
 
 export { type AdamOptions, type AdamTensors, adam } from './shaders/adam/adam.ts';
+export { clipScale } from './shaders/clip_scale/clip_scale.ts';
+export { movingAverage } from './shaders/moving_average/moving_average.ts';
 export { type SgdOptions, type SgdTensors, sgd } from './shaders/sgd/sgd.ts';
 
 // Whether a device computes rightly: opened with the test, or the test by itself.

@@ -86,6 +86,17 @@ export { Marker, type MarkingJob, type MarkOptions, recordMarkingStep } from './
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
 export { defaultMarkingRecipe, type MarkingRecipe, markingRecipeFor } from './marking/recipe.ts';
 
+// What is left of marks after what may happen to published images.
+
+export {
+  type MarkedPair,
+  measureSurvival,
+  type Survival,
+  type SurvivalOptions,
+  type SurvivalReport,
+} from './marking/survival.ts';
+export { survivalPlot, survivalTable } from './marking/survival_figure.ts';
+
 // Training: a whole run, or the step recorded on a tape.
 
 export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
@@ -93,6 +104,7 @@ export {
   createMomenta,
   recordDescent,
   type Teacher,
+  type TrainingCheckpoint,
   type TrainingState,
   type TrainOptions,
   train,
@@ -165,6 +177,7 @@ export { classIrrelevantSubspace, type SubspaceInput, subspaceDistance } from '.
 
 export { CHECK_STATES, type Check, type CheckState } from './evidence/check.ts';
 export { datasetCommitment, type MarkedFolder } from './evidence/commitment.ts';
+export type { Evidence, NamedBytes, VerifyOptions } from './evidence/material.ts';
 export {
   appendLook,
   bonferroni,
@@ -192,13 +205,7 @@ export {
   verifyReply as verifyTimeStamp,
 } from './evidence/timestamp.ts';
 export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
-export {
-  type Evidence,
-  type NamedBytes,
-  type VerifyOptions,
-  verificationLimits,
-  verifyEvidence,
-} from './evidence/verify.ts';
+export { verificationLimits, verifyEvidence } from './evidence/verify.ts';
 
 // Report: what is said of a result, as plain values and as one page.
 
@@ -215,6 +222,15 @@ export { DATASET_FORMATS, type FormatName, type FormatTraits } from './datasets/
 export { hashDataset } from './datasets/hash.ts';
 export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';
+export {
+  describeOverlap,
+  findOverlap,
+  MOST_ALIKE,
+  type Overlap,
+  type OverlapPair,
+  type OverlapSource,
+  overlapFault,
+} from './datasets/overlap.ts';
 export { type Amount, type Selection, selectStratified } from './datasets/select.ts';
 
 // Where the time of long work goes.

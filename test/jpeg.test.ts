@@ -5,9 +5,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Device } from '../src/gpu/device.ts';
 import type { ImageCodec, JpegEncoding } from '../src/images/codec.ts';
 import { decodeImage, encodeImage } from '../src/images/decode.ts';
-import { codingLike, encodeLike } from '../src/images/encoding.ts';
+import { codingLike, encodeLike, encodingLike } from '../src/images/encoding.ts';
 import type { Image8 } from '../src/images/image.ts';
-import { type JpegCoding, jpegCoding } from '../src/images/jpeg_coding.ts';
+import { annexKTables, type JpegCoding, jpegCoding } from '../src/images/jpeg_coding.ts';
 import { nodeCodec } from '../src/node/images/codec.ts';
 import { jpegRoundTrip, packPictures } from '../src/shaders/jpeg_round_trip/jpeg_round_trip.ts';
 import { Program } from '../src/tensor/program.ts';
@@ -118,4 +118,25 @@ describe('what the device makes of an image is what is decoded from its file, to
       expect(Buffer.compare(seen[i], data), name).toBe(0);
     }
   });
+});
+
+it('what encoders cannot write like its original becomes finer: tables of their own, colours of fewer columns or rows', () => {
+  const sum = (quality: number): number => {
+    const { luminance, chrominance } = annexKTables(quality);
+    return [...Array.from(luminance), ...Array.from(chrominance)].reduce((total, step) => total + step, 0);
+  };
+  // Of the tables in these files: 64 steps from 9 up by 3 a row and 2 a column, 64 from 14 up by 7 and 4.
+  const steps = 64 * (9 + 14) + 8 * 28 * (3 + 2 + 7 + 4);
+  for (const [name, halfColours] of Object.entries({
+    'pillow-444': false,
+    'pillow-422': false,
+    'cjpeg-440': false,
+    'pillow-420': true,
+  })) {
+    const encoding = encodingLike(readFileSync(`test/golden/jpeg/${name}.jpg`), name);
+    if (encoding.format !== 'JPEG') throw new Error(`${name} is ${encoding.format}`);
+    expect(encoding.halfColours, name).toBe(halfColours);
+    expect(sum(encoding.quality), name).toBeLessThanOrEqual(steps);
+    expect(sum(encoding.quality - 1), name).toBeGreaterThan(steps);
+  }
 });

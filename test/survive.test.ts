@@ -12,9 +12,9 @@ import { jpegCoding } from '../src/images/jpeg_coding.ts';
 import { psnr } from '../src/images/metrics.ts';
 import { resizedTo } from '../src/images/resized.ts';
 import { centreCrop, gaussianBlur, median3, recolour, resize, TREATMENTS } from '../src/images/treatments.ts';
-import { createKey, type Key, keyCarriers, serializeKey } from '../src/marking/key.ts';
+import { createKey, type Key, keyCarriers } from '../src/marking/key.ts';
 import { Marker } from '../src/marking/marker.ts';
-import { defaultMarkingRecipe, recipeRecord } from '../src/marking/recipe.ts';
+import { defaultMarkingRecipe, recipeOfRecord, recipeRecord } from '../src/marking/recipe.ts';
 import { measureSurvival } from '../src/marking/survival.ts';
 import { parseTransformation } from '../src/marking/transformation.ts';
 import type { Model } from '../src/nn/model.ts';
@@ -22,7 +22,7 @@ import { openDataset } from '../src/node/datasets/open.ts';
 import { nodeCodec } from '../src/node/images/codec.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
-import { runSurvival } from '../src/node/runs/survive.ts';
+import { datasetSurvival } from '../src/node/runs/survive.ts';
 import { useDevice } from './device.ts';
 import { photograph, pictureOf, writeTree } from './photographs.ts';
 import { writeModel } from './small_data.ts';
@@ -213,12 +213,12 @@ describe('marks', () => {
       model,
       dataset,
       fraction: 1,
-      recipe: { ...recipe, survive },
+      recipe: { ...recipe, survive, throughEncoding: true },
       out: at('out'),
     });
-    expect(manifest.options).toMatchObject({ survive: 'jpeg:30,resize:30' });
+    expect(manifest.options).toMatchObject({ survive: 'jpeg:30,resize:30', throughEncoding: true });
     const marked = await openDataset(at('out'));
-    const report = await runSurvival({ key, model, marked, original: dataset, images: 3 });
+    const report = await datasetSurvival({ key, model, marked, original: dataset, images: 3 });
     expect(report.images).toBe(3);
     expect(report.treatments.map(({ treatment }) => treatment)).toEqual(TREATMENTS.map(({ name }) => name));
     const files = new Map(manifest.images.map(({ id, gain }) => [id, gain]));
@@ -231,12 +231,12 @@ describe('marks', () => {
     ]);
     // Another key; another original.
     const stranger = { ...key, secret: '11'.repeat(32) };
-    await expect(runSurvival({ key: stranger, model, marked, original: dataset, images: 3 })).rejects.toThrow(
+    await expect(datasetSurvival({ key: stranger, model, marked, original: dataset, images: 3 })).rejects.toThrow(
       /out: was marked with another key/,
     );
     writeFileSync(at('data/elk/0.jpg'), await sharp(at('data/elk/1.jpg')).jpeg().toBuffer());
     await expect(
-      runSurvival({ key, model, marked, original: await openDataset(at('data')), images: 3 }),
+      datasetSurvival({ key, model, marked, original: await openDataset(at('data')), images: 3 }),
     ).rejects.toThrow(/elk\/0\.jpg changes by .* give the data set that was marked/);
   });
 
@@ -245,6 +245,10 @@ describe('marks', () => {
     expect(parseTransformation('resize:224')).toEqual({ kind: 'resize', side: 224 });
     for (const wrong of ['jpeg', 'jpeg:0', 'jpeg:101', 'resize:0', 'blur:3', 'jpeg:75 ', 'JPEG:75'])
       expect(parseTransformation(wrong), wrong).toBeUndefined();
-    expect(recipeRecord({ ...recipe, survive: ['jpeg:75'] })).toMatchObject({ survive: 'jpeg:75' });
+    const robust = { ...recipe, survive: ['jpeg:75', 'resize:224'], throughEncoding: true };
+    expect(recipeRecord(robust)).toMatchObject({ survive: 'jpeg:75,resize:224', throughEncoding: true });
+    expect(recipeOfRecord(recipeRecord(robust))).toEqual(robust);
+    expect(recipeOfRecord(recipeRecord(recipe))).toEqual(recipe);
+    expect(recipeOfRecord({ ...recipeRecord(recipe), survive: 'jpeg:0' })).toBeUndefined();
   });
 });

@@ -1,12 +1,13 @@
 /** The white-box test from models or from features. */
 
 import { InputError } from '../errors.ts';
+import { requireGuarded } from '../guarded.ts';
 import { type Key, keyAlignment, keyCarriers, keySource } from '../marking/key.ts';
-import type { VanillaImages } from '../marking/vanilla.ts';
+import { VanillaImages } from '../marking/vanilla.ts';
 import type { Elements } from '../maths/linalg.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import type { ClassMapping } from './class_mapping.ts';
+import { ClassMapping } from './class_mapping.ts';
 import { DEFAULT_FRESH_KEYS } from './fresh_keys.ts';
 import { type Finding, nullSample } from './statistic.ts';
 import { freshKeyTests, requireEnoughImages, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
@@ -77,6 +78,7 @@ export async function detect(options: DetectOptions): Promise<WhiteBoxFinding> {
 /** Features of held-out images under both networks, and the suspect's last layer: all that a white-box test looks at. */
 export async function heldOutFeatures(options: HeldOutModels): Promise<HeldOutFeatures> {
   const { heldOut, marking, suspect, signal } = options;
+  requireGuarded(heldOut, VanillaImages, 'VanillaImages');
   const n = heldOut.dataset.length;
   requireEnoughImages(n, marking.featureDimension);
   const total = 'model' in suspect ? 2 * n : n;
@@ -118,6 +120,8 @@ export async function testFeatures(
   features: HeldOutFeatures,
   options: { readonly freshKeys?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<WhiteBoxFinding> {
+  requireGuarded(features.images, VanillaImages, 'VanillaImages');
+  requireGuarded(features.suspect.classes, ClassMapping, 'ClassMapping');
   const { classes } = features.suspect.classes;
   if (classes.length !== key.classes.length || classes.some((name, c) => name !== key.classes[c]))
     throw otherClasses(key, classes.length);
@@ -141,6 +145,10 @@ export async function testArrays(
   const d = key.model.featureDimension;
   const dt = suspect.features.length / n;
   const K = key.classes.length;
+  if (!(Number.isInteger(dt) && dt > 0 && suspect.weight.length % dt === 0))
+    throw new InputError(
+      `the suspect's last layer has ${suspect.weight.length} numbers, its features of ${n} images ${suspect.features.length}: they do not fit`,
+    );
   if (suspect.weight.length !== K * dt) throw otherClasses(key, suspect.weight.length / dt);
   const { rows, ...result } = whiteBoxTest({
     featuresMarking: marking,

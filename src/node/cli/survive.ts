@@ -1,19 +1,7 @@
-import { survivalPlot, survivalTable } from '../../marking/survival_figure.ts';
-import { openDataset } from '../datasets/open.ts';
-import { requireNewFile } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
-import { openKey, openMarkingNetwork } from '../runs/inputs.ts';
+import { survivalTable } from '../../marking/survival_figure.ts';
 import { runSurvival } from '../runs/survive.ts';
 import { defineCommand } from './command.ts';
-import {
-  decodeOptions,
-  imageOptions,
-  networkOptions,
-  networkOverrides,
-  openForMarking,
-  splitOption,
-} from './inputs.ts';
-import { lateProgress } from './progress.ts';
+import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
 export const survive = defineCommand({
   name: 'survive',
@@ -46,41 +34,24 @@ export const survive = defineCommand({
     '--key owner.key --model weights/marker.safetensors --marked images-to-publish --original images --images 500 -o survive.svg',
   ],
   async run(context) {
-    const { options, progress, signal } = context;
-    if (options.output !== undefined) await requireNewFile(options.output);
-    const key = await openKey(options.key);
-    const original = await openForMarking(key, options.original, options);
-    const marked = await openDataset(options.marked, {
-      split: options.split,
-      decode: decodeOptions(options),
-      keepFaults: true,
-    });
-    const { model } = await openMarkingNetwork(context, options.model, key, original, networkOverrides(options));
-    try {
-      const display = lateProgress(progress, 'measuring', 'images');
-      const report = await runSurvival({
-        key,
-        model,
-        marked,
-        original,
-        images: options.images,
-        onProgress: display.update,
-        signal,
-      });
-      display.done();
-      if (options.output !== undefined)
-        await writeAtomic(options.output, new TextEncoder().encode(survivalPlot(report)));
-      const { images, gain, psnr } = report;
-      return {
-        json: report,
-        text: [
-          `${options.marked}: ${images} marked images, ${psnr === null ? 'all unchanged' : `${psnr.toFixed(1)} dB`}, mean gain ${gain.toFixed(4)}`,
-          ...survivalTable(report),
-          ...(options.output === undefined ? [] : [`${options.output}: the same as a plot`]),
-        ].join('\n'),
-      };
-    } finally {
-      model.destroy();
-    }
+    const { options } = context;
+    const { key, model, marked, original, images, output, split } = options;
+    const report = await runSurvival(
+      {
+        ...{ key, model, marked, original, images, output, split },
+        network: networkOverrides(options),
+        decode: decodeOptions(options),
+      },
+      context,
+    );
+    const { psnr, gain } = report;
+    return {
+      json: report,
+      text: [
+        `${marked}: ${report.images} marked images, ${psnr === null ? 'all unchanged' : `${psnr.toFixed(1)} dB`}, mean gain ${gain.toFixed(4)}`,
+        ...survivalTable(report),
+        ...(output === undefined ? [] : [`${output}: the same as a plot`]),
+      ].join('\n'),
+    };
   },
 });

@@ -49,6 +49,8 @@ export interface MarkDatasetOptions {
   readonly strip?: boolean | undefined;
   /** Keeps the bytes of unmarked files. It tells them from the marked ones, whatever else is done. */
   readonly copyUnmarked?: boolean | undefined;
+  /** Names that the private part of `out` may hold before; anything else there is refused. */
+  readonly keptPrivate?: readonly string[] | undefined;
   /** Images a batch; halved until it fits. */
   readonly batchSize?: number;
   /** Follows the marking; images of the batch under way count by their iterations. */
@@ -92,7 +94,10 @@ export interface MarkDatasetOptions {
  * IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function markDataset(options: MarkDatasetOptions): Promise<Manifest> {
-  const folder = await ResumableFolder.open(options.out, options.dataset, { published: true });
+  const folder = await ResumableFolder.open(options.out, options.dataset, {
+    published: true,
+    keptPrivate: options.keptPrivate,
+  });
   try {
     return await markInto(folder, options);
   } finally {

@@ -29,6 +29,14 @@ export interface FolderKind<Entry, Last> {
   readonly headOf: (last: Last) => object;
 }
 
+/** What a folder in the making is for. */
+export interface FolderOptions {
+  /** It is to be published: nothing of this run stays in it. */
+  readonly published?: boolean | undefined;
+  /** Names that its private part may hold before it is begun. */
+  readonly keptPrivate?: readonly string[] | undefined;
+}
+
 /** What an earlier run has left. */
 export type Begun<Entry, Last> =
   | { readonly last: Last }
@@ -46,13 +54,15 @@ export class ResumableFolder {
   /** Where the journal and the last file are: in it, or in its private part. */
   readonly #notes: string;
   readonly #source: Dataset;
+  readonly #keptPrivate: readonly string[];
   readonly #release: () => Promise<void>;
   #journal: FileHandle | undefined;
 
-  private constructor(out: string, source: Dataset, published: boolean, release: () => Promise<void>) {
+  private constructor(out: string, source: Dataset, options: FolderOptions, release: () => Promise<void>) {
     this.out = out;
     this.partial = `${out}.partial`;
-    this.#notes = published ? privatePart(out) : this.partial;
+    this.#notes = options.published ? privatePart(out) : this.partial;
+    this.#keptPrivate = options.keptPrivate ?? [];
     this.#source = source;
     this.#release = release;
   }
@@ -60,14 +70,9 @@ export class ResumableFolder {
   /**
    * Opens the folder for this run alone; end with `close`.
    *
-   * @param options.published it is to be published: nothing of this run stays in it
    * @throws InputError if `out` exists, is the folder of its source or inside it, or another run is writing there
    */
-  static async open(
-    out: string,
-    source: Dataset,
-    options: { readonly published?: boolean } = {},
-  ): Promise<ResumableFolder> {
+  static async open(out: string, source: Dataset, options: FolderOptions = {}): Promise<ResumableFolder> {
     const path = outputPath(out);
     await requireNewFolder(path);
     await requireOutside(source, path);
@@ -79,7 +84,7 @@ export class ResumableFolder {
       await release();
       throw error;
     }
-    return new ResumableFolder(path, source, options.published ?? false, release);
+    return new ResumableFolder(path, source, options, release);
   }
 
   /**
@@ -115,7 +120,7 @@ export class ResumableFolder {
       // The journal comes before everything else: what a killed run leaves in the folder is always known to be its own.
       const names = await createOutputFolder(this.#source, partial);
       if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
-      if (isPrivate) await createPrivate(notes);
+      if (isPrivate) await createPrivate(notes, this.#keptPrivate);
       await writeAtomic(journalPath, new TextEncoder().encode(`${JSON.stringify(head)}\n`), this.#mode);
     }
     this.#journal = await open(journalPath, 'a');
@@ -153,12 +158,12 @@ export class ResumableFolder {
   }
 }
 
-/** Makes a folder for the owner alone. Throws InputError if there is something in it. */
-async function createPrivate(path: string): Promise<void> {
+/** Makes a folder for the owner alone. Throws InputError if there is something in it besides `kept`. */
+export async function createPrivate(path: string, kept: readonly string[] = []): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER_MODE });
     await chmod(path, PRIVATE_FOLDER_MODE);
-    if ((await readdir(path)).every((name) => TEMPORARY_NAME.test(name))) return;
+    if ((await readdir(path)).every((name) => TEMPORARY_NAME.test(name) || kept.includes(name))) return;
   } catch (error) {
     throw fileError(path, error);
   }

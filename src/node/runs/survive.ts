@@ -1,15 +1,71 @@
+/** What is left of a marked data set's marks after what may happen to its images. */
+
 import type { Dataset } from '../../datasets/dataset.ts';
 import { InputError, IntegrityError } from '../../errors.ts';
 import { contradiction, firstOfEachClass, measureChange, pairFinder } from '../../evidence/pairs.ts';
+import type { DecodeOptions } from '../../images/decode.ts';
 import { commitment, type Key } from '../../marking/key.ts';
 import { measureSurvival, type SurvivalReport } from '../../marking/survival.ts';
+import { survivalPlot } from '../../marking/survival_figure.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
+import type { ConfigOverrides } from '../../nn/model_file.ts';
+import { openDataset } from '../datasets/open.ts';
 import { openMarked } from '../evidence/marked.ts';
+import { requireNewFile } from '../files/files.ts';
+import { writeAtomic } from '../files/write.ts';
 import { nodeCodec } from '../images/codec.ts';
+import { lateDisplay, type RunContext } from './context.ts';
+import { openForMarking, openKey, openMarkingNetwork } from './inputs.ts';
 
-/** What {@link runSurvival} measures. */
-export interface SurvivalRunOptions {
+/** The files that {@link runSurvival} works with, by their paths. */
+export interface SurvivalFiles {
+  readonly key: string;
+  /** The key's marking network. */
+  readonly model: string;
+  readonly network?: ConfigOverrides | undefined;
+  /** The marked data set, with its private part beside it. */
+  readonly marked: string;
+  /** The same before it was marked. */
+  readonly original: string;
+  readonly split?: 'train' | 'test' | undefined;
+  readonly decode?: DecodeOptions | undefined;
+  /** Most images to measure: the first of each class in the manifest's order, the classes in turn. */
+  readonly images: number;
+  /** An .svg file to write. */
+  readonly output?: string | undefined;
+}
+
+/**
+ * Measures what is left of a marked data set's marks, and draws it where a file for that is named.
+ *
+ * @throws as `datasetSurvival` does; InputError where the output exists.
+ */
+export async function runSurvival(files: SurvivalFiles, context: RunContext): Promise<SurvivalReport> {
+  const { output, split = 'train', decode = {} } = files;
+  if (output !== undefined) await requireNewFile(output);
+  const key = await openKey(files.key);
+  const original = await openForMarking(key, files.original, { split, decode });
+  const marked = await openDataset(files.marked, { split, decode, keepFaults: true });
+  const { model } = await openMarkingNetwork(context, files.model, key, original, files.network);
+  try {
+    const display = lateDisplay(context.progress, 'measuring', 'images');
+    const { images } = files;
+    const report = await datasetSurvival({
+      ...{ key, model, marked, original, images },
+      onProgress: display.update,
+      signal: context.signal,
+    });
+    display.done();
+    if (output !== undefined) await writeAtomic(output, new TextEncoder().encode(survivalPlot(report)));
+    return report;
+  } finally {
+    model.destroy();
+  }
+}
+
+/** What {@link datasetSurvival} measures. */
+export interface DatasetSurvivalOptions {
   readonly key: Key;
   /** The key's marking network. */
   readonly model: Model;
@@ -19,8 +75,8 @@ export interface SurvivalRunOptions {
   readonly original: Dataset;
   /** Most images to measure: the first of each class in the manifest's order, the classes in turn. */
   readonly images: number;
-  readonly onProgress?: OnProgress;
-  readonly signal?: AbortSignal;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -29,7 +85,7 @@ export interface SurvivalRunOptions {
  * @throws IntegrityError if it was marked with another key, or if an image or its original is missing or not what the manifest says;
  * InputError without a manifest.
  */
-export async function runSurvival(options: SurvivalRunOptions): Promise<SurvivalReport> {
+export async function datasetSurvival(options: DatasetSurvivalOptions): Promise<SurvivalReport> {
   const { key, model, marked, original, images, onProgress, signal } = options;
   const { manifest, folder } = await openMarked(marked.root);
   if (manifest.keyCommitment !== (await commitment(key)))
