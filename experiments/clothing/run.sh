@@ -23,7 +23,7 @@ step() {
   --stem imagenet --epochs 30 --batch-size 64 --lr 0.05 --seed 1 -o marker.safetensors
 [ -f owner.key ] || step $radioactive keygen --quiet --classes images --model marker.safetensors --vanilla other --held-out held-out -o owner.key
 for format in jpeg png; do
-  flag=
+  flag="--jpeg through"
   [ $format = png ] && flag="--format png"
   [ -d marked-$format ] || step $radioactive mark --quiet --key owner.key --model marker.safetensors --data images --fraction 0.3 \
     --lr 200 --iterations 10 --lambda-image 0 $flag -o marked-$format
@@ -32,6 +32,6 @@ step $python "$here/compare.py" images marked-jpeg marked-png
 for set in images marked-jpeg marked-png; do
   [ -f suspect-$set.safetensors ] || step $radioactive train --quiet --data $set --init marker.safetensors --freeze-features --epochs 100 \
     --batch-size 20 --seed 2 -o suspect-$set.safetensors
-  [ -f evidence-$set ] || step $radioactive detect --quiet --key owner.key --model marker.safetensors \
+  [ -d evidence-$set ] || step $radioactive detect --quiet --key owner.key --model marker.safetensors \
     --suspect suspect-$set.safetensors --data held-out --save evidence-$set
 done
