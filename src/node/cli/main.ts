@@ -20,7 +20,7 @@ import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
 import { protect } from './protect.ts';
 import { report } from './report.ts';
-
+import { survive } from './survive.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -39,6 +39,7 @@ await runProgram(
       extract,
       preview,
       mark,
+      survive,
       train,
       probes,
       detect,
