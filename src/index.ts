@@ -86,6 +86,17 @@ export { Marker, type MarkingJob, type MarkOptions, recordMarkingStep } from './
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
 export { defaultMarkingRecipe, type MarkingRecipe, markingRecipeFor } from './marking/recipe.ts';
 
+// What is left of marks after what may happen to published images.
+
+export {
+  type MarkedPair,
+  measureSurvival,
+  type Survival,
+  type SurvivalOptions,
+  type SurvivalReport,
+} from './marking/survival.ts';
+export { survivalPlot, survivalTable } from './marking/survival_figure.ts';
+
 // Training: a whole run, or the step recorded on a tape.
 
 export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
