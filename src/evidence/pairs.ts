@@ -18,9 +18,19 @@ export function pairFinder(
   marked: Dataset,
   original: Dataset,
 ): (claim: ManifestImage) => PairPlaces | undefined {
-  const byId = (of: Dataset) => new Map(Array.from({ length: of.length }, (_, index) => [of.id(index), index]));
+  // Of the ids that are claimed alone: a data set may have a hundred times as many.
+  const byId = (of: Dataset, idOf: (claim: ManifestImage) => string): Map<string, number> => {
+    const claimed = new Set(manifest.images.map(idOf));
+    const places = new Map<string, number>();
+    for (let index = 0; index < of.length; index++) {
+      const id = of.id(index);
+      if (claimed.has(id)) places.set(id, index);
+    }
+    return places;
+  };
   const { pairedBy } = DATASET_FORMATS[manifest.source.layout];
-  const [markedIndex, originalIndex] = [byId(marked), byId(original)];
+  const markedIndex = byId(marked, ({ id }) => id);
+  const originalIndex = byId(original, ({ id, source }) => source ?? id);
   return (claim) => {
     const at = markedIndex.get(claim.id);
     const from = pairedBy === 'position' ? at : originalIndex.get(claim.source ?? claim.id);
@@ -28,6 +38,23 @@ export function pairFinder(
       ? undefined
       : { marked: at, original: from };
   };
+}
+
+/** The first image of each class, then the second of each, and so on. */
+export function firstOfEachClass(
+  images: readonly ManifestImage[],
+  classes: readonly string[],
+  count: number,
+): readonly ManifestImage[] {
+  const byClass = new Map<string, ManifestImage[]>(classes.map((name) => [name, []]));
+  for (const image of images) {
+    const members = byClass.get(image.class)!;
+    if (members.length < count) members.push(image);
+  }
+  const chosen: ManifestImage[] = [];
+  for (let place = 0; place < count; place++)
+    for (const members of byClass.values()) if (place < members.length) chosen.push(members[place]);
+  return chosen.slice(0, count);
 }
 
 /** What is measured of a marked image. */
