@@ -43,6 +43,7 @@ export { type DropoutOptions, dropout } from './shaders/dropout/dropout.ts';
 export { expand } from './shaders/expand/expand.ts';
 export { fill } from './shaders/fill/fill.ts';
 export { globalAveragePool } from './shaders/global_average_pool/global_average_pool.ts';
+export { jpegRoundTrip, type PackedPictures, packPictures } from './shaders/jpeg_round_trip/jpeg_round_trip.ts';
 export { linear } from './shaders/linear/linear.ts';
 export { maxPool2d } from './shaders/max_pool2d/max_pool2d.ts';
 export { mix } from './shaders/mix/mix.ts';
@@ -50,6 +51,7 @@ export { type Normalisation, normalise } from './shaders/normalise/normalise.ts'
 export type { Pool2dOptions } from './shaders/pool2d.ts';
 export { relu } from './shaders/relu/relu.ts';
 export { reshape } from './shaders/reshape/reshape.ts';
+export { packSizes, resizeSmaller } from './shaders/resize_smaller/resize_smaller.ts';
 export { scale } from './shaders/scale/scale.ts';
 export { softmax } from './shaders/softmax/softmax.ts';
 export { softmaxCrossEntropy } from './shaders/softmax_cross_entropy/softmax_cross_entropy.ts';

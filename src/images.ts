@@ -43,8 +43,13 @@ export {
   type WebpEncoding,
 } from './images/codec.ts';
 export { type DecodeOptions, decodeImage, encodeImage, readImageHeader, uprightShape } from './images/decode.ts';
-export { type EncodedImage, type EncodeLikeOptions, encodeLike, encodingLike } from './images/encoding.ts';
+export { codingLike, type EncodedImage, type EncodeLikeOptions, encodeLike, encodingLike } from './images/encoding.ts';
 export { type DecodableFormat, type ImageHeader, UNUSUAL, type Unusual } from './images/header.ts';
 export type { Orientation } from './images/image.ts';
+export { annexKTables, type JpegCoding, jpegCoding } from './images/jpeg_coding.ts';
 export type { WasmSource, WasmSources } from './images/jsquash.ts';
 export { type PortableCodecOptions, portableCodec } from './images/portable_codec.ts';
+
+// What happens to images after they are published.
+
+export { TREATMENTS, type Treatment } from './images/treatments.ts';

@@ -86,6 +86,17 @@ export { Marker, type MarkingJob, type MarkOptions, recordMarkingStep } from './
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
 export { defaultMarkingRecipe, type MarkingRecipe, markingRecipeFor } from './marking/recipe.ts';
 
+// What is left of marks after what may happen to published images.
+
+export {
+  type MarkedPair,
+  measureSurvival,
+  type Survival,
+  type SurvivalOptions,
+  type SurvivalReport,
+} from './marking/survival.ts';
+export { survivalPlot, survivalTable } from './marking/survival_figure.ts';
+
 // Training: a whole run, or the step recorded on a tape.
 
 export { defaultRecipe, learningRateAt, type Recipe, type Setting } from './training/recipe.ts';
@@ -209,7 +220,7 @@ export type { Dataset, DatasetFormat, DatasetWriter, WriterOptions, WrittenItem 
 export { subset } from './datasets/dataset.ts';
 export { DATASET_FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
 export { hashDataset } from './datasets/hash.ts';
-export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
+export { type Augment, type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';
 export {
   describeOverlap,

@@ -1,6 +1,7 @@
 import { InputError } from '../errors.ts';
 import type { ImageCodec } from '../images/codec.ts';
 import type { Image8, ImageShape } from '../images/image.ts';
+import type { JpegCoding } from '../images/jpeg_coding.ts';
 import type { FormatName, FormatTraits } from './format.ts';
 import { compositionHint } from './names.ts';
 
@@ -79,6 +80,8 @@ export interface DatasetWriter {
   readonly root: string;
   /** Whether it begins as a copy of the source: then only what changes need be written. */
   readonly beginsAsCopy: boolean;
+  /** How an item's pixels will be coded where that is as a JPEG file; undefined elsewhere. */
+  coding?(index: number): Promise<JpegCoding | undefined>;
   /**
    * Writes pixels for an item, new ones or its own: which of the two is not seen in what is written but by its pixels. Throws
    * InputError if they have not the shape that the format needs.

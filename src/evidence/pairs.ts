@@ -40,6 +40,23 @@ export function pairFinder(
   };
 }
 
+/** The first image of each class, then the second of each, and so on. */
+export function firstOfEachClass(
+  images: readonly ManifestImage[],
+  classes: readonly string[],
+  count: number,
+): readonly ManifestImage[] {
+  const byClass = new Map<string, ManifestImage[]>(classes.map((name) => [name, []]));
+  for (const image of images) {
+    const members = byClass.get(image.class)!;
+    if (members.length < count) members.push(image);
+  }
+  const chosen: ManifestImage[] = [];
+  for (let place = 0; place < count; place++)
+    for (const members of byClass.values()) if (place < members.length) chosen.push(members[place]);
+  return chosen.slice(0, count);
+}
+
 /** What is measured of a marked image. */
 export interface MeasuredChange {
   /** Of any channel of any pixel, in 8-bit levels; infinite for images of different sizes. */

@@ -64,7 +64,8 @@ export async function remark(
     Math.min(defaultBatchSize(model.config), sorted.length),
     async (size) => {
       const most = Math.max(...batchesOf(size).map((batch) => batch.reduce((sum, each) => sum + pixels(each), 0)));
-      return await Marker.create(model, most, size, recipe);
+      const coded = images.some(({ job }) => job.coding !== undefined);
+      return await Marker.create(model, most, size, recipe, { coded });
     },
   );
   let [identical, largest, smallestCosine, done] = [0, 0, 1, 0];

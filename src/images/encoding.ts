@@ -4,6 +4,7 @@ import type { ImageHeader } from './header.ts';
 import { UNUSUAL } from './header.ts';
 import { type Image8, type Orientation, orient } from './image.ts';
 import { jpegEncoding, jpegMetadata, withJpegMetadata } from './jpeg.ts';
+import { type JpegCoding, jpegCoding } from './jpeg_coding.ts';
 import { encodeNpy } from './npy_image.ts';
 import { type PngChunk, withPngChunks, withPngMetadata } from './png.ts';
 import { webpEncoding, webpMetadata, withWebpMetadata } from './webp.ts';
@@ -62,6 +63,22 @@ const LIKE: Readonly<
 export function encodingLike(original: Uint8Array, fileName: string): Encoding {
   const { format } = readImageHeader(original, fileName, ALL);
   return format === 'NPY' ? PNG : LIKE[format].encoding(original);
+}
+
+/**
+ * How `encodeLike` codes images as JPEG files, whatever their pixels; undefined where it writes another format.
+ *
+ * @throws InputError naming `fileName` if the original is no image that is read
+ */
+export function codingLike(
+  original: Uint8Array,
+  fileName: string,
+  { format, strip = false }: EncodeLikeOptions = {},
+): JpegCoding | undefined {
+  if (format === 'PNG') return undefined;
+  const header = readImageHeader(original, fileName, ALL);
+  if (header.format !== 'JPEG') return undefined;
+  return jpegCoding(jpegEncoding(original), strip ? 1 : header.orientation);
 }
 
 /**

@@ -2,6 +2,7 @@ import { concatBytes } from '../formats/gzip.ts';
 import type { JpegEncoding } from './codec.ts';
 import { exifOrientation } from './exif.ts';
 import { ACCEPTED, type ImageHeader, type Refuse } from './header.ts';
+import { annexKTables } from './jpeg_coding.ts';
 
 const SOI = 0xd8;
 const EOI = 0xd9;
@@ -27,17 +28,6 @@ const MOST_SCANS = 100;
 /** Codes in Annex K's Huffman tables. */
 const DC_CODES = 12;
 const AC_CODES = 162;
-/** Quantisation tables for luminance and chrominance (T.81, tables K.1 and K.2), row by row. */
-const LUMINANCE = [
-  16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
-  87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
-  72, 92, 95, 98, 112, 100, 103, 99,
-];
-const CHROMINANCE = [
-  17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99,
-  99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
-  99, 99, 99, 99, 99, 99,
-];
 
 /** Baseline, extended and progressive, by Huffman or arithmetic coding (T.81, table B.1). */
 const PROGRESSIVE = [0xc2, 0xca];
@@ -150,21 +140,14 @@ export function jpegEncoding(bytes: Uint8Array): JpegEncoding {
   };
 }
 
-/** Sum of what the tables of T.81, Annex K, scaled to a quality, divide coefficients by: luminance and chrominance. */
-function scaledTables(quality: number): readonly [number, number] {
-  const scale = quality < 50 ? Math.floor(5000 / quality) : 200 - 2 * quality;
-  const sum = (table: readonly number[]): number =>
-    table.reduce((total, step) => total + Math.min(255, Math.max(1, Math.floor((step * scale + 50) / 100))), 0);
-  return [sum(LUMINANCE), sum(CHROMINANCE)];
-}
-
 /** The lowest quality at which Annex K's tables are no coarser, by their sums: of its own tables, their quality. */
 function qualityOf(luminance: Uint16Array | undefined, chrominance: Uint16Array | undefined): number {
-  const sum = (table: Uint16Array | undefined): number => table?.reduce((total, step) => total + step, 0) ?? 0;
+  const sum = (table: ArrayLike<number> | undefined): number =>
+    Array.from(table ?? []).reduce((total, step) => total + step, 0);
   const most = sum(luminance) + sum(chrominance);
   for (let quality = 1; quality < 100; quality++) {
-    const [bright, coloured] = scaledTables(quality);
-    if (bright + (chrominance ? coloured : 0) <= most) return quality;
+    const scaled = annexKTables(quality);
+    if (sum(scaled.luminance) + (chrominance ? sum(scaled.chrominance) : 0) <= most) return quality;
   }
   return 100;
 }

@@ -2,37 +2,72 @@ import { toChannels } from '../datasets/loader.ts';
 import { DeviceError } from '../errors.ts';
 import { type Crop, type RandomCropOptions, randomCrop } from '../images/crop.ts';
 import { type Image8, isGrey } from '../images/image.ts';
+import { type JpegCoding, jpegCoding } from '../images/jpeg_coding.ts';
 import { packLevels } from '../images/region.ts';
+import { resizedTo } from '../images/resized.ts';
 import { evaluationCrop, networkInput, padTo } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { derive } from '../random.ts';
 import { backward } from '../shaders/backward.ts';
 import { packCrops } from '../shaders/crop_resize/crop_resize.ts';
+import { jpegRoundTrip, packPictures } from '../shaders/jpeg_round_trip/jpeg_round_trip.ts';
 import { markingLoss } from '../shaders/marking_loss/marking_loss.ts';
 import { greyGradient, pgdStep, stepFactors } from '../shaders/pgd_step/pgd_step.ts';
+import { packSizes, resizeSmaller } from '../shaders/resize_smaller/resize_smaller.ts';
 import { Program } from '../tensor/program.ts';
 import { Tape } from '../tensor/tape.ts';
 import { bytesOf, sizeOf, type Tensor } from '../tensor/tensor.ts';
 import { Variable } from '../tensor/variable.ts';
 import type { MarkingRecipe } from './recipe.ts';
+import { parseTransformation, type Transformation } from './transformation.ts';
+
+/** Codings of a batch's images on a tape, as `packPictures` makes them. */
+interface Codings {
+  readonly pictures: Tensor;
+  readonly tables: Tensor;
+}
+
+const codingsOn = (tape: Tape, name: string, batchSize: number): Codings => ({
+  pictures: tape.input(`${name} pictures`, [batchSize + 1, 8], 'u32'),
+  tables: tape.input(`${name} tables`, [batchSize, 128], 'u32'),
+});
+
+/** What happens to a batch's images in one iteration, where their marks are to survive that: saved as JPEG files again, then resized. */
+interface Handling {
+  readonly jpeg?: Codings | undefined;
+  readonly sizes?: Tensor | undefined;
+}
+
+const encoded = (levels: Tensor, codings: Codings | undefined): Tensor =>
+  codings ? jpegRoundTrip(levels, codings.pictures, codings.tables) : levels;
+
+function handled(levels: Tensor, { jpeg, sizes }: Handling = {}): Tensor {
+  const saved = encoded(levels, jpeg);
+  return sizes ? resizeSmaller(saved, sizes) : saved;
+}
 
 /**
  * Records one iteration on images in 8-bit levels, pixels [..., C] one after another: φ of both crops, the loss, its gradient to
  * the pixels, the step. `image` is a variable and changes in place; carriers are [B, d], crops as `packCrops` makes them, `rounding` [1] of u32 tells
- * whether this iteration rounds. Returns the loss [B] without the image penalty.
+ * whether this iteration rounds. `encoding`: how the marked images will be coded as JPEG files; `handling`: what is done to both
+ * thereafter. Returns the loss [B] without the image penalty.
  */
 export function recordMarkingStep(
   model: Model,
   tensors: Readonly<Record<'image' | 'original' | 'carriers' | 'crops' | 'vanillaCrops' | 'rounding', Tensor>> & {
     readonly grey?: Tensor | undefined;
+    readonly encoding?: Codings | undefined;
+    readonly handling?: Handling | undefined;
   },
   recipe: Pick<MarkingRecipe, 'radiusLevels' | 'learningRate' | 'lambdaFeatures' | 'lambdaImage'>,
 ): Tensor {
   const { image, original, carriers, crops, vanillaCrops, rounding } = tensors;
   const { learningRate, lambdaImage, lambdaFeatures, radiusLevels } = recipe;
   const { tape } = image;
-  const vanilla = tape.scope('vanilla', () => model.features(networkInput(model, original, vanillaCrops)));
-  const features = tape.scope('marked', () => model.features(networkInput(model, image, crops)));
+  const featuresOf = (levels: Tensor, crops: Tensor): Tensor =>
+    model.features(networkInput(model, handled(levels, tensors.handling), crops));
+  const vanilla = tape.scope('vanilla', () => featuresOf(original, vanillaCrops));
+  const features = tape.scope('marked', () => featuresOf(encoded(image, tensors.encoding), crops));
   const { loss } = markingLoss(features, vanilla, carriers, { lambdaFeatures });
   const [gradient] = backward(loss, [image]);
   const factors = stepFactors(image.shape.at(-1)!, { learningRate, lambdaImage, std: model.config.std });
@@ -49,6 +84,8 @@ export interface MarkingJob {
   readonly image: Image8;
   /** The carrier of its class in feature space, [d]. */
   readonly direction: Float32Array;
+  /** How it will be coded as a JPEG file, if it will. */
+  readonly coding?: JpegCoding | undefined;
 }
 
 /** How {@link Marker.mark} goes on a batch: progress, an end before the end. */
@@ -76,6 +113,10 @@ export class Marker {
   readonly #rounding: Tensor;
   /** How many pixels are of grey images, where the network takes colours. They come first. */
   readonly #grey: Tensor | undefined;
+  /** How images will be coded, where the mark is found through that. */
+  readonly #encoding: Codings | undefined;
+  /** What happens to images in an iteration, where marks are to survive that. */
+  readonly #handling: Handling;
   /** The image's tensor on the tape: the program's output. */
   readonly #marked: Tensor;
   readonly program: Program;
@@ -84,7 +125,11 @@ export class Marker {
     model: Model,
     recipe: MarkingRecipe,
     variables: readonly [Variable, Variable, Variable],
-    tensors: Record<'carriers' | 'crops' | 'rounding' | 'marked', Tensor> & { grey: Tensor | undefined },
+    tensors: Record<'carriers' | 'crops' | 'rounding' | 'marked', Tensor> & {
+      readonly grey: Tensor | undefined;
+      readonly encoding: Codings | undefined;
+      readonly handling: Handling;
+    },
     program: Program,
   ) {
     this.#model = model;
@@ -94,16 +139,24 @@ export class Marker {
     this.#crops = tensors.crops;
     this.#rounding = tensors.rounding;
     this.#grey = tensors.grey;
+    this.#encoding = tensors.encoding;
+    this.#handling = tensors.handling;
     this.#marked = tensors.marked;
     this.program = program;
     this.batchSize = tensors.crops.shape[0];
   }
 
   /**
-   * Prepares marking of `batchSize` images at a time that have up to `pixels` pixels together. Throws DeviceError when that does
-   * not fit.
+   * Prepares marking of `batchSize` images at a time that have up to `pixels` pixels together; `coded`: some of them with a
+   * `MarkingJob.coding`, which the recipe may have the mark found through. Throws DeviceError when that does not fit.
    */
-  static async create(model: Model, pixels: number, batchSize: number, recipe: MarkingRecipe): Promise<Marker> {
+  static async create(
+    model: Model,
+    pixels: number,
+    batchSize: number,
+    recipe: MarkingRecipe,
+    { coded = false }: { readonly coded?: boolean } = {},
+  ): Promise<Marker> {
     const { device } = model;
     const shape = [pixels, model.config.channels];
     if (bytesOf(shape) > device.capabilities.tensorBytes)
@@ -120,6 +173,14 @@ export class Marker {
       const crops = tape.input('crops', [batchSize, 5], 'u32');
       const rounding = tape.input('rounding', [1], 'u32');
       const grey = model.config.channels === 3 ? tape.input('grey', [1], 'u32') : undefined;
+      const encoding = coded && recipe.throughEncoding ? codingsOn(tape, 'encoding', batchSize) : undefined;
+      const kinds = survivalsOf(recipe).map((each) => each.kind);
+      const handling: Handling = {
+        jpeg: kinds.includes('jpeg') ? codingsOn(tape, 'survive', batchSize) : undefined,
+        sizes: kinds.includes('resize') ? tape.input('sizes', [batchSize + 1, 6], 'u32') : undefined,
+      };
+      // Images that are resized have other crops, also where these are not random.
+      const drawn = recipe.crop !== null || handling.sizes !== undefined;
       recordMarkingStep(
         model,
         {
@@ -128,9 +189,11 @@ export class Marker {
           carriers,
           rounding,
           grey,
-          crops: recipe.crop ? crops : fixedCrops,
+          encoding,
+          handling,
+          crops: drawn ? crops : fixedCrops,
           // Without random crops, what is seen of the original never changes: its features are then computed once a batch.
-          vanillaCrops: recipe.crop && recipe.vanillaCrop === 'same' ? crops : fixedCrops,
+          vanillaCrops: drawn && recipe.vanillaCrop === 'same' ? crops : fixedCrops,
         },
         recipe,
       );
@@ -139,7 +202,7 @@ export class Marker {
         model,
         recipe,
         variables as [Variable, Variable, Variable],
-        { carriers, crops, rounding, grey, marked: image },
+        { carriers, crops, rounding, grey, encoding, handling, marked: image },
         program,
       );
     } catch (error) {
@@ -154,30 +217,58 @@ export class Marker {
    */
   async mark(all: readonly MarkingJob[], options: MarkOptions = {}): Promise<Image8[]> {
     const recipe = this.#recipe;
-    const { channels } = this.#model.config;
+    const { config } = this.#model;
+    const { channels } = config;
     const grey = channels === 3 ? all.filter(({ image }) => isGrey(image)) : [];
     const jobs = [...grey, ...all.filter((job) => !grey.includes(job))];
     const images = jobs.map(({ id, image }) => toChannels(image, channels, id));
-    const pack = (crops: readonly Crop[]): Uint32Array => packCrops(crops, images, this.batchSize);
+    const pack = (crops: readonly Crop[], sizes: readonly Size[]): Uint32Array =>
+      packCrops(crops, sizes, this.batchSize);
     const levels = packLevels(
       images.map(({ data }) => ({ levels: data })),
       sizeOf(this.#image.shape),
     );
     this.#original.write(levels);
     this.#image.write(levels);
-    this.#vanillaCrops.write(pack(images.map((image) => evaluationCrop(image, this.#model.config))));
+    this.#vanillaCrops.write(
+      pack(
+        images.map((image) => evaluationCrop(image, config)),
+        images,
+      ),
+    );
     const directions = padTo(jobs, this.batchSize).flatMap(({ direction }) => [...direction]);
     this.program.write(this.#carriers, Float32Array.from(directions));
     if (this.#grey) {
       const pixels = grey.reduce((sum, { image }) => sum + image.width * image.height, 0);
       this.program.write(this.#grey, Uint32Array.of(pixels));
     }
+    if (this.#encoding)
+      this.#writeCodings(
+        this.#encoding,
+        images,
+        jobs.map(({ coding }) => coding),
+      );
     for (let iteration = 1; iteration <= recipe.iterations; iteration++) {
       options.signal?.throwIfAborted();
+      const seen = this.#handle(images, iteration);
       const rounding = iteration === recipe.iterations || iteration % recipe.roundEvery === 0;
       this.program.write(this.#rounding, Uint32Array.of(rounding ? 1 : 0));
       if (recipe.crop)
-        this.program.write(this.#crops, pack(jobs.map((job) => this.#draw(job, recipe.crop!, iteration))));
+        this.program.write(
+          this.#crops,
+          pack(
+            jobs.map((job, i) => this.#draw(job.id, seen[i], recipe.crop!, iteration)),
+            seen,
+          ),
+        );
+      else if (this.#handling.sizes)
+        this.program.write(
+          this.#crops,
+          pack(
+            seen.map((size) => evaluationCrop(size, config)),
+            seen,
+          ),
+        );
       await this.program.run();
       options.onIteration?.(iteration);
     }
@@ -191,10 +282,44 @@ export class Marker {
     for (const variable of [this.#image, this.#original, this.#vanillaCrops]) variable.destroy();
   }
 
-  #draw({ id, image }: MarkingJob, options: RandomCropOptions, iteration: number): Crop {
-    return randomCrop(image.height, image.width, options, derive(this.#recipe.seed, 'mark', id, iteration));
+  #draw(id: string, { height, width }: Size, options: RandomCropOptions, iteration: number): Crop {
+    return randomCrop(height, width, options, derive(this.#recipe.seed, 'mark', id, iteration));
+  }
+
+  #writeCodings(
+    { pictures, tables }: Codings,
+    images: readonly Size[],
+    codings: readonly (JpegCoding | undefined)[],
+  ): void {
+    const packed = packPictures(images, codings, this.#model.config.channels, this.batchSize);
+    this.program.write(pictures, packed.pictures);
+    this.program.write(tables, packed.tables);
+  }
+
+  /** Says what happens to images in an iteration; returns their sizes thereafter. */
+  #handle(images: readonly Size[], iteration: number): readonly Size[] {
+    const turns = survivalsOf(this.#recipe);
+    const turn = turns[(iteration - 1) % (turns.length + 1)] as Transformation | undefined;
+    const { jpeg, sizes } = this.#handling;
+    const coding = turn?.kind === 'jpeg' ? jpegCoding({ quality: turn.quality, halfColours: true }) : undefined;
+    if (jpeg)
+      this.#writeCodings(
+        jpeg,
+        images,
+        images.map(() => coding),
+      );
+    if (!sizes) return images;
+    const after = images.map((image) => (turn?.kind === 'resize' ? resizedTo(image, turn.side) : image));
+    this.program.write(sizes, packSizes(images, after, this.batchSize));
+    return after;
   }
 }
+
+/** Pixels across and down. */
+type Size = Pick<Image8, 'width' | 'height'>;
+
+const survivalsOf = ({ survive = [] }: MarkingRecipe): Transformation[] =>
+  survive.flatMap((text) => parseTransformation(text) ?? []);
 
 /** An image whose channels are alike, as a grey one. */
 function firstChannel({ channels, data, ...rest }: Image8): Image8 {

@@ -4,7 +4,7 @@ import { selectStratified } from '../datasets/select.ts';
 import { InputError } from '../errors.ts';
 import type { ImageCodec } from '../images/codec.ts';
 import { decodeImage } from '../images/decode.ts';
-import { encodeLike } from '../images/encoding.ts';
+import { codingLike, encodeLike } from '../images/encoding.ts';
 import type { Image8 } from '../images/image.ts';
 import { psnr, ssim } from '../images/metrics.ts';
 import { difference, type PictureRow, pictureOf } from '../images/picture.ts';
@@ -83,14 +83,24 @@ export async function previewMarks(options: PreviewOptions): Promise<{ marks: Pr
         return carrier.reduce((sum, u, i) => sum + features[i] * u, 0);
       };
       const before = await along(image);
+      const coding =
+        dataset.format?.stores === 'files'
+          ? codingLike(await dataset.bytes(index), id, { format: options.format })
+          : undefined;
       const cells: PictureRow['cells'][number][] = [
         { image: cutMiddle(image, SHOWN), caption: `${image.width}×${image.height}` },
       ];
       for (const radiusLevels of radii) {
-        const marker = await Marker.create(model, pixels, 1, { ...recipe, radiusLevels });
+        const marker = await Marker.create(
+          model,
+          pixels,
+          1,
+          { ...recipe, radiusLevels },
+          { coded: coding !== undefined },
+        );
         let marked: Image8;
         try {
-          [marked] = await marker.mark([{ id, image, direction: Float32Array.from(carrier) }], { signal });
+          [marked] = await marker.mark([{ id, image, direction: Float32Array.from(carrier), coding }], { signal });
         } finally {
           marker.destroy();
         }

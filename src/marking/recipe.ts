@@ -6,6 +6,7 @@
 import * as v from 'valibot';
 import { count, notNegative, positiveCount, randomCrop } from '../formats/fields.ts';
 import type { NetworkConfig } from '../nn/networks.ts';
+import { survivals } from './transformation.ts';
 
 export const MarkingRecipeSchema = v.strictObject({
   /** L∞ bound of the mark, in 8-bit levels. */
@@ -24,6 +25,13 @@ export const MarkingRecipeSchema = v.strictObject({
   /** What φ(x) is taken of: the same crop as φ(x̃), or the evaluation crop, as the authors' code does. */
   vanillaCrop: v.picklist(['same', 'evaluation']),
   seed: count,
+  /** Finds the mark of an image that is saved as a JPEG file through that encoding; absent: as if it were saved without loss. */
+  throughEncoding: v.exactOptional(v.boolean()),
+  /**
+   * What happens to published images that marks are to survive, like `jpeg:75` and `resize:224`: iterations take turns with each of them
+   * and with none. φ(x) is then taken of the original after the same. Absent: nothing.
+   */
+  survive: v.exactOptional(survivals),
 });
 
 /** How images are marked ("Radioactive data", section 3; docs/method.md, 2). */
@@ -45,9 +53,10 @@ export function defaultMarkingRecipe(inputSize: number): MarkingRecipe {
 }
 
 /** A recipe as plain values, for manifests, keys' options and reports. */
-export function recipeRecord({ crop, ...rest }: MarkingRecipe): Record<string, string | number> {
+export function recipeRecord({ crop, survive, ...rest }: MarkingRecipe): Record<string, string | number | boolean> {
   return {
     ...rest,
+    ...(survive && { survive: survive.join() }),
     crop: crop ? `scale ${crop.scale.join('-')} ratio ${crop.ratio.join('-')}${crop.flip ? ' flip' : ''}` : 'none',
   };
 }
@@ -60,12 +69,23 @@ export function recipeOfRecord(record: Readonly<Record<string, unknown>>): Marki
   const parts = typeof crop === 'string' ? CROP_TEXT.exec(crop) : null;
   if (crop !== 'none' && !parts) return undefined;
   const [, ...bounds] = parts?.map(Number) ?? [];
+  const fields = Object.keys(MarkingRecipeSchema.entries).filter((name) => record[name] !== undefined);
+  const { survive } = record;
   const found = v.safeParse(MarkingRecipeSchema, {
-    ...Object.fromEntries(Object.keys(MarkingRecipeSchema.entries).map((name) => [name, record[name]])),
+    ...Object.fromEntries(fields.map((name) => [name, record[name]])),
+    ...(typeof survive === 'string' && { survive: survive.split(',') }),
     crop: parts && { scale: [bounds[0], bounds[1]], ratio: [bounds[2], bounds[3]], flip: parts[5] !== undefined },
   });
   return found.success ? found.output : undefined;
 }
+
+/** The same mark so many times as strong: radius and step times the amplitude, the weight that holds the image back divided by it. */
+export const amplify = (recipe: MarkingRecipe, amplitude: number): MarkingRecipe => ({
+  ...recipe,
+  radiusLevels: Math.min(255, recipe.radiusLevels * amplitude),
+  learningRate: recipe.learningRate * amplitude,
+  lambdaImage: recipe.lambdaImage / amplitude,
+});
 
 /** RMS of a mark along a pattern of the network `frequencies` where nothing cuts it off, in 8-bit levels. */
 const PATTERN_LEVELS = 10;

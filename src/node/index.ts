@@ -51,6 +51,7 @@ export {
 export { type MarkDatasetOptions, markDataset } from './runs/mark_dataset.ts';
 export { type OpenedModel, openModel } from './runs/open_model.ts';
 export type { AskedModel } from './runs/probe_scores.ts';
+export { type DatasetSurvivalOptions, datasetSurvival, runSurvival, type SurvivalFiles } from './runs/survive.ts';
 export type { SuspectFiles } from './runs/suspect.ts';
 export type { TeacherFile } from './runs/teacher.ts';
 export { runTraining, type TrainingReport, type TrainingRunOptions } from './runs/training_run.ts';

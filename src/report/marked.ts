@@ -1,10 +1,9 @@
 /** The marked images of a report: figures from the manifest, and some of them beside their originals, measured again. */
 
 import type { Dataset } from '../datasets/dataset.ts';
-import type { ManifestImage } from '../datasets/manifest.ts';
 import { IntegrityError } from '../errors.ts';
 import { datasetCommitment, type MarkedFolder } from '../evidence/commitment.ts';
-import { contradiction, measureChange, pairFinder } from '../evidence/pairs.ts';
+import { contradiction, firstOfEachClass, measureChange, pairFinder } from '../evidence/pairs.ts';
 import { hashBytes } from '../formats/sha256.ts';
 import type { ImageCodec } from '../images/codec.ts';
 import type { Image8 } from '../images/image.ts';
@@ -98,23 +97,6 @@ export async function describeMarked(
     },
     pictures,
   };
-}
-
-/** The first image of each class, then the second of each, and so on. */
-function firstOfEachClass(
-  images: readonly ManifestImage[],
-  classes: readonly string[],
-  count: number,
-): readonly ManifestImage[] {
-  const byClass = new Map<string, ManifestImage[]>(classes.map((name) => [name, []]));
-  for (const image of images) {
-    const members = byClass.get(image.class)!;
-    if (members.length < count) members.push(image);
-  }
-  const chosen: ManifestImage[] = [];
-  for (let place = 0; place < count; place++)
-    for (const members of byClass.values()) if (place < members.length) chosen.push(members[place]);
-  return chosen.slice(0, count);
 }
 
 const shownImage = async (image: Image8, codec: ImageCodec): Promise<ShownImage> => ({

@@ -7,6 +7,7 @@ import type { Manifest, ManifestImage } from '../../datasets/manifest.ts';
 import { merkleRoot } from '../../datasets/merkle.ts';
 import { InputError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
+import { codingLike } from '../../images/encoding.ts';
 import { chooseForMarking } from '../../marking/choice.ts';
 import { type Key, keyCarriers } from '../../marking/key.ts';
 import { recipeOfRecord } from '../../marking/recipe.ts';
@@ -238,11 +239,20 @@ async function checkAgain(
   for (const i of drawSample(pairs.length, Math.min(sample, MARKED_AGAIN), seed, name)) {
     const { claim, ...places } = pairs[i];
     const c = key.classes.indexOf(claim.class);
+    const id = original.id(places.original);
+    const { format, strip } = options;
     images.push({
       job: {
-        id: original.id(places.original),
+        id,
         image: await original.image(places.original),
         direction: Float32Array.from(directions.subarray(c * d, (c + 1) * d)),
+        ...(recipe.throughEncoding &&
+          original.format?.stores === 'files' && {
+            coding: codingLike(await original.bytes(places.original), id, {
+              format: format === 'PNG' ? 'PNG' : undefined,
+              strip: strip === true,
+            }),
+          }),
       },
       saved: await marked.dataset.image(places.marked),
       lossy: claim.changeBeforeEncoding !== undefined,

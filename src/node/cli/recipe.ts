@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import { UsageError } from '../../errors.ts';
 import { positiveCount } from '../../formats/fields.ts';
 import { defaultMarkingRecipe, type MarkingRecipe, MarkingRecipeSchema } from '../../marking/recipe.ts';
+import { survivals, TRANSFORMATIONS } from '../../marking/transformation.ts';
 import { type Recipe, TrainingRecipeSchema } from '../../training/recipe.ts';
 import { numberOption, type Values } from './command.ts';
 import { numberList } from './inputs.ts';
@@ -49,6 +50,17 @@ export const recipeOptions = {
     choices: marking.vanillaCrop.options,
     default: 'same',
     description: "what the original's features are taken of; evaluation is the authors' way",
+  },
+  jpeg: {
+    type: 'string',
+    value: 'HOW',
+    choices: ['before', 'through'],
+    description: 'marks of JPEG files are found before their encoding, as by default, or through it',
+  },
+  survive: {
+    type: 'string',
+    value: 'LIST',
+    description: `what marks are to survive: some of ${TRANSFORMATIONS}, with commas between; each takes its turns in the iterations`,
   },
   seed: numberOption(marking.seed, {
     default: 0,
@@ -140,7 +152,7 @@ export const trainingOptions = {
 } as const;
 
 /** Flags that a recipe does not have under their names: together they say its crops and operations. */
-const COMPOSED = ['cropScale', 'cropRatio', 'padCrop', 'noFlip', 'randAugment', 'trivialAugment'];
+const COMPOSED = ['jpeg', 'survive', 'cropScale', 'cropRatio', 'padCrop', 'noFlip', 'randAugment', 'trivialAugment'];
 
 /** Fields whose flags have other names. */
 const FIELD_OF: Readonly<Record<string, string>> = { radius: 'radiusLevels', lr: 'learningRate' };
@@ -157,8 +169,19 @@ function given<T extends object>(table: T, options: { readonly [Flag in keyof T]
 
 /** Values of `recipeOptions` as the library takes them: what differs from the recipe that goes with a network. */
 export function markingRecipe(options: Values<typeof recipeOptions>): Partial<MarkingRecipe> {
-  const { cropScale } = options;
-  return { ...given(recipeOptions, options), ...(cropScale !== undefined && { crop: cropOf(cropScale) }) };
+  const { cropScale, jpeg, survive } = options;
+  return {
+    ...given(recipeOptions, options),
+    ...(cropScale !== undefined && { crop: cropOf(cropScale) }),
+    ...(jpeg !== undefined && { throughEncoding: jpeg === 'through' }),
+    ...(survive !== undefined && { survive: survivalsOf(survive) }),
+  };
+}
+
+function survivalsOf(list: string): string[] {
+  const parsed = v.safeParse(survivals, list.split(','));
+  if (!parsed.success) throw new UsageError(`--survive ${list}: ${parsed.issues[0].message}`);
+  return parsed.output;
 }
 
 function cropOf(cropScale: string): MarkingRecipe['crop'] {

@@ -7,7 +7,7 @@ import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { ImageCodec } from '../../images/codec.ts';
 import { decodeImage, encodeImage } from '../../images/decode.ts';
-import { type EncodedImage, encodeLike } from '../../images/encoding.ts';
+import { codingLike, type EncodedImage, encodeLike } from '../../images/encoding.ts';
 import type { Image8 } from '../../images/image.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { hashFile, setPublishedTime, writeAtomic } from '../files/write.ts';
@@ -51,6 +51,10 @@ async function openFolderWriter(source: Dataset, out: string, options: WriterOpt
   return {
     root: out,
     beginsAsCopy: false,
+    async coding(index) {
+      if (options.format === 'PNG') return undefined;
+      return codingLike(await source.bytes(index), source.id(index), { strip: options.strip });
+    },
     async writeImage(index, image) {
       const { bytes, lossy } = await encode(index, image);
       return { ...(await write(index, newNames[index], bytes)), ...(lossy && { lossy }) };

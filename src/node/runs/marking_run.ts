@@ -88,7 +88,7 @@ async function markSimilar(run: Underway, indices: readonly number[]): Promise<v
   const pixelsOf = (batch: readonly number[]): number => batch.reduce((sum, index) => sum + pixels.get(index)!, 0);
   const build = async (size: number) => {
     const most = chunks(indices, size).reduce((largest, batch) => Math.max(largest, pixelsOf(batch)), 0);
-    const marker = await Marker.create(model, most, size, recipe);
+    const marker = await Marker.create(model, most, size, recipe, { coded: run.writer.coding !== undefined });
     try {
       return { marker, extractor: await FeatureExtractor.create(model, pixels.get(indices.at(-1)!)!, size) };
     } catch (error) {
@@ -151,7 +151,7 @@ interface DecodedBatch {
 }
 
 async function decode(run: Underway, batch: readonly number[]): Promise<DecodedBatch> {
-  const { dataset, model } = run;
+  const { dataset, model, recipe } = run;
   const faults = new Map<number, string>();
   const found: (DecodedBatch['jobs'][number] | undefined)[] = new Array(batch.length);
   await inParallel(batch.length, async (row) => {
@@ -162,8 +162,10 @@ async function decode(run: Underway, batch: readonly number[]): Promise<DecodedB
       return decoded;
     });
     const carrier = run.carrierOf(index);
-    const job = { id: run.cropStreamOf(index), direction: Float32Array.from(carrier) };
-    if (image) found[row] = { index, carrier, job: { ...job, image } };
+    if (!image) return;
+    const coding = recipe.throughEncoding ? await run.writer.coding?.(index) : undefined;
+    const job = { id: run.cropStreamOf(index), image, direction: Float32Array.from(carrier), coding };
+    found[row] = { index, carrier, job };
   });
   return {
     jobs: found.filter((entry) => entry !== undefined),
