@@ -112,7 +112,10 @@ const bench = defineCommand({
       const rows = [
         ['images, marked', `${count}, ${json.marked}`],
         ['opened in', `${openSeconds.toFixed(1)} s`],
-        [options.copy ? 'marked, others copied, in' : 'marked in', `${markSeconds.toFixed(1)} s, ${json.imagesPerSecond.toFixed(0)} images/s`],
+        [
+          options.copy ? 'marked, others copied, in' : 'marked in',
+          `${markSeconds.toFixed(1)} s, ${json.imagesPerSecond.toFixed(0)} images/s`,
+        ],
         ['resident', `${before} MiB before, ${afterOpening} when open, ${json.mebibytes.peak} at most`],
         ['load', json.load.toFixed(1)],
       ];
