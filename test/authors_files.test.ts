@@ -6,13 +6,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testForeignCarriers } from '../src/detection/foreign_carriers.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
-import { imageFormat } from '../src/images/decode.ts';
+import { decodeImage, imageFormat } from '../src/images/decode.ts';
 import { parseMatrix } from '../src/nn/matrix_file.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { openDatasetWriter } from '../src/node/datasets/write.ts';
+import { nodePortableCodec } from '../src/node/images/codec.ts';
 import { quietContext } from '../src/node/runs/context.ts';
 import { runCarrierTest } from '../src/node/runs/test_carriers.ts';
 import { useDevice } from './device.ts';
+import { fuzz } from './fuzz.ts';
 import { golden } from './golden.ts';
 import { writeTree } from './photographs.ts';
 import { readBack } from './png.ts';
@@ -111,6 +113,11 @@ describe('images as arrays', () => {
     await asPng.copy(1);
     await asPng.finish();
     expect([...readBack(readFileSync(join(folder, 'png/elk/a.npy'))).data]).toEqual([...changed.data]);
+  });
+
+  it('damaged are refused in one line', async () => {
+    const codec = nodePortableCodec();
+    await fuzz((damaged) => decodeImage(codec, damaged, 'fuzz.bin'), image, image.length, 400);
   });
 
   it('are no arrays of another type or shape, and refused where they are cut', async () => {

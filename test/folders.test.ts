@@ -198,6 +198,10 @@ describe('several faulty files', () => {
     await expect(openDataset(root)).rejects.toThrow(
       '2 images cannot be read: elk/2.jpg (a Git LFS pointer, not the file itself), elk/3.jpg (a web page); convert',
     );
+    expect([...(await openDataset(root, { keepFaults: true })).faults!.values()]).toEqual([
+      'a Git LFS pointer, not the file itself, not an image; fetch the file with: git lfs pull',
+      'a web page, not an image; download the file itself: this is what a server said instead',
+    ]);
   });
 });
 

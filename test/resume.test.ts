@@ -8,6 +8,7 @@ import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { VanillaImages } from '../src/marking/vanilla.ts';
 import type { Model } from '../src/nn/model.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
+import { openDatasetWriter } from '../src/node/datasets/write.ts';
 import { makeProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
@@ -16,7 +17,7 @@ import { derive } from '../src/random.ts';
 import { build, ownLines, type RunOptions, run } from './cli.ts';
 import { useDevice } from './device.ts';
 import { killEverywhere, life } from './mortal_files.ts';
-import { CLASSES, writeFolder, writeIdx, writeModel } from './small_data.ts';
+import { CLASSES, writeFolder, writeIdx, writeModel, writeShards } from './small_data.ts';
 
 vi.mock('node:fs/promises', async (importOriginal) => (await import('./mortal_files.ts')).mortalFiles(importOriginal));
 
@@ -80,6 +81,33 @@ describe('killed at every change to a file', () => {
         expect(bothListings(out)).toEqual(whole);
         expect(existsSync(`${out}.partial`)).toBe(false);
         for (const part of [out, `${out}.private`]) rmSync(part, { recursive: true });
+      },
+    );
+    expect(kills).toBeGreaterThan(20);
+  });
+
+  // Marking goes through the same writers; these have steps of their own.
+  it.each([['webdataset', writeShards]])('a writer goes on and ends with the same bytes: %s', async (layout, write) => {
+    const dataset = await openDataset(write(at(`few-${layout}`), 3));
+    expect(dataset.format?.name).toBe(layout);
+    const goOn = async (out: string): Promise<void> => {
+      const writer = await openDatasetWriter(dataset, out, { resume: true });
+      for (let index = 0; index < dataset.length; index++) {
+        if (await writer.stored(index)) continue;
+        if (index === 1) await writer.copy(index);
+        else await writer.writeImage(index, await dataset.image(index));
+      }
+      await writer.finish();
+    };
+    await goOn(at(`whole-writer-${layout}`));
+    const whole = listing(at(`whole-writer-${layout}`));
+    const out = at(`killed-writer-${layout}`);
+    const kills = await killEverywhere(
+      () => goOn(out),
+      async () => {
+        await goOn(out);
+        expect(listing(out)).toEqual(whole);
+        rmSync(out, { recursive: true });
       },
     );
     expect(kills).toBeGreaterThan(20);

@@ -142,6 +142,20 @@ export async function inParallel(count: number, work: (index: number) => Promise
   if (failures.length > 0) throw failures[0];
 }
 
+/** Results of `work` for 0 … count − 1 in this order, a few begun at a time. */
+export async function* inOrder<T>(count: number, work: (index: number) => Promise<T>): AsyncGenerator<T> {
+  const pending: Promise<T>[] = [];
+  for (let next = 0; next < count || pending.length > 0; ) {
+    while (next < count && pending.length < CONCURRENCY) {
+      const result = work(next++);
+      // A failure is thrown when its turn comes; until then it must not count as unhandled.
+      result.catch(() => undefined);
+      pending.push(result);
+    }
+    yield await pending.shift()!;
+  }
+}
+
 /** Does `work` for every item; throws one InputError for all items that it throws one for. */
 async function allOrEveryFault(dataset: Dataset, work: (index: number) => Promise<void>): Promise<void> {
   const errors = new Map<number, InputError>();

@@ -5,6 +5,8 @@ export interface ForeignFile {
   /** Like `a Git LFS pointer, not the file itself`. */
   readonly what: string;
   readonly cure: string;
+  /** The file that is meant is somewhere else: the cure holds whatever was wanted. */
+  readonly elsewhere?: boolean;
 }
 
 interface Known extends ForeignFile {
@@ -24,14 +26,16 @@ const KNOWN: readonly Known[] = [
   {
     what: 'a Git LFS pointer, not the file itself',
     cure: 'fetch the file with: git lfs pull',
+    elsewhere: true,
     matches: begins('version https://git-lfs.github.com/spec/'),
   },
   {
     what: 'a git-annex pointer, not the file itself',
     cure: 'fetch the file with: git annex get',
+    elsewhere: true,
     matches: begins('/annex/objects/'),
   },
-  { what: 'a web page', cure: DOWNLOAD, matches: beginsAnyCase('<!doctype html', '<html') },
+  { what: 'a web page', cure: DOWNLOAD, elsewhere: true, matches: beginsAnyCase('<!doctype html', '<html') },
   { what: 'XML', cure: DOWNLOAD, matches: beginsAnyCase('<?xml') },
   {
     what: 'the index of weights in several files',

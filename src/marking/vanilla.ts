@@ -42,12 +42,17 @@ export class VanillaImages extends Guarded {
   static check(dataset: Dataset, manifests: readonly NamedManifest[]): VanillaImages {
     for (const { path, manifest } of manifests) {
       const marked = new Set(manifest.images.map(({ id }) => id));
-      const ids = Array.from({ length: dataset.length }, (_, index) => dataset.id(index)).filter((id) =>
-        marked.has(id),
-      );
-      if (ids.length > 0)
+      let count = 0;
+      let first: string | undefined;
+      for (let index = 0; index < dataset.length; index++) {
+        const id = dataset.id(index);
+        if (!marked.has(id)) continue;
+        count++;
+        first ??= id;
+      }
+      if (count > 0)
         throw new InputError(
-          `${dataset.path}: ${ids.length} of its images are marked, says ${path}, the first is ${ids[0]}; give images that never were`,
+          `${dataset.path}: ${count} of its images are marked, says ${path}, the first is ${first}; give images that never were`,
         );
     }
     return new VanillaImages(CHECKED, dataset, manifests);

@@ -8,7 +8,7 @@ import {
   toNumbers,
 } from '../formats/safetensors.ts';
 import { checkStateDict, MisfitError, type Model, OTHER_NETWORKS, parameterSpecs, stateDictProblems } from './model.ts';
-import { chooseReading, type Reading, readingsOf } from './names.ts';
+import { chooseReading, type Normaliser, type Reading, readingsOf } from './names.ts';
 import { defaultOf, type Network, type NetworkOption, parseOption, type ShapeOf } from './network.ts';
 import {
   checkOptionNames,
@@ -112,6 +112,10 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
     inferred.push(`${what} ${Array.isArray(value) ? value.join(',') : value}`);
     return value;
   };
+  const normalised = (what: string, { name, values }: Normaliser): readonly number[] => {
+    inferred.push(`${what} ${values.map((value) => Number(value.toFixed(6))).join(',')} of ${name}`);
+    return values;
+  };
   const missing = (what: string, flag: string): never => {
     throw new InputError(
       `${file}: the file does not tell its ${what}; give ${flag}, or write it into the file with: radioactive weights`,
@@ -158,12 +162,12 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
   const mean =
     overrides.mean ??
     numbers(metadata.mean, 'mean', file) ??
-    reading.mean ??
+    (reading.mean && normalised('mean', reading.mean)) ??
     (colour ? infer('mean', IMAGENET_MEAN) : missing('mean', '--mean'));
   const std =
     overrides.std ??
     numbers(metadata.std, 'std', file) ??
-    reading.std ??
+    (reading.std && normalised('std', reading.std)) ??
     (colour ? infer('std', IMAGENET_STD) : missing('std', '--std'));
   for (const [what, values] of Object.entries({ mean, std })) {
     if (values.length !== channels)
@@ -230,7 +234,8 @@ const isNearer = (fit: Fit, nearest: Fit | undefined): boolean =>
 
 /** Every reading of a state dict as a network's. */
 function fitsOf(network: Network, stored: ReadonlyMap<string, SafetensorsTensor>, size: ImageSize): Fit[] {
-  const named = specsOf(network, () => undefined, size)[0];
+  // For names alone, at a size that every network takes.
+  const [named] = specsOf(network, () => undefined, { inputSize: undefined, channels: undefined });
   return readingsOf(network, named, stored, toNumbers).map((reading) => {
     const { tensors } = reading;
     let best: Fit | undefined;

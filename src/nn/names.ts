@@ -19,9 +19,17 @@ export interface Reading {
   readonly prefix: string;
   /** What was done to the names and what was left out, for the user to see. */
   readonly notes: readonly string[];
-  /** Of a layer that normalises the images: by channel, for pixels scaled to 0–1. */
-  readonly mean?: readonly number[];
-  readonly std?: readonly number[];
+  /** Of a layer that normalises the images. */
+  readonly mean?: Normaliser;
+  readonly std?: Normaliser;
+}
+
+/** What a layer subtracts from pixels scaled to 0–1, or divides them by. */
+export interface Normaliser {
+  /** Its name in the file. */
+  readonly name: string;
+  /** By channel. */
+  readonly values: readonly number[];
 }
 
 /** torch.compile, FSDP, activation checkpointing and Lightning's strategies put these before the names of any module. */
@@ -167,15 +175,13 @@ function readingOf({ network, specs, names, prefix, rest, notes: before, numbers
     for (const name of copies) others.delete(name);
   }
 
-  const normaliser: { mean?: readonly number[]; std?: readonly number[] } = {};
+  const normaliser: { mean?: Normaliser; std?: Normaliser } = {};
   for (const [name, tensor] of others) {
     const kind = NORMALISER.exec(name)?.[1] as 'mean' | 'std' | undefined;
     const values = kind && !WHOLE_NUMBERS.has(tensor.dtype) && tensor.data.length < 100 ? numbers(tensor) : [];
     // Of pixels in 0–255 a mean would be larger.
     if (!kind || values.length === 0 || values.some((value) => !(value >= 0 && value <= 1))) continue;
-    if (!normaliser[kind])
-      notes.push(`${kind} ${values.map((value) => Number(value.toFixed(6))).join(',')} of ${name}`);
-    normaliser[kind] ??= values;
+    normaliser[kind] ??= { name, values };
     others.delete(name);
   }
 

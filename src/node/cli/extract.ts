@@ -1,6 +1,6 @@
 import { runExtraction } from '../runs/extract.ts';
 import { defineCommand } from './command.ts';
-import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { DATASETS, decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { describeTiming } from './output.ts';
 
 export const extract = defineCommand({
@@ -8,7 +8,7 @@ export const extract = defineCommand({
   summary: 'Writes the features of every image of a data set, float32 [N, d] in its order',
   options: {
     model: { type: 'string', value: 'MODEL', required: true, description: 'a model file' },
-    data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+    data: { type: 'string', value: 'DATASET', required: true, description: DATASETS },
     output: { type: 'string', short: 'o', value: 'FILE', required: true, description: 'the .npy file to write' },
     labels: { type: 'string', writes: true, value: 'FILE', description: 'also write the labels, int64 [N]' },
     logits: { type: 'string', writes: true, value: 'FILE', description: 'also write the logits, float32 [N, K]' },

@@ -8,13 +8,17 @@ import type { ReferenceTraining } from '../protection/plan.ts';
 import { COPIED } from '../runs/mark.ts';
 import type { Option, Values } from './command.ts';
 
+/** What a data set may be, for help. */
+export const DATASETS =
+  'a folder of class folders, WebDataset shards, parquet files, a list of files, or IDX files (docs/scale.md)';
+
 /** Options that several commands share: what the files they name are. */
 export const splitOption = {
   type: 'string',
   value: 'NAME',
   choices: ['train', 'test'],
   default: 'train',
-  description: 'which IDX files, where a folder holds both',
+  description: 'which IDX files or shards, where a folder holds both',
 } as const;
 
 /** How new images are written. */
@@ -30,7 +34,7 @@ export const formatOption = {
 export const keyOptions = {
   key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
   model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
-  data: { type: 'string', value: 'DATASET', required: true, description: 'a folder of class folders, or IDX files' },
+  data: { type: 'string', value: 'DATASET', required: true, description: DATASETS },
 } as const;
 
 /** Images a batch, of what marks. */

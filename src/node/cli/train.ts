@@ -4,7 +4,7 @@ import { openDataset } from '../datasets/open.ts';
 import { lateDisplay } from '../runs/context.ts';
 import { runTraining } from '../runs/training_run.ts';
 import { defineCommand, precisionOption } from './command.ts';
-import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import { DATASETS, decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { trainingOptions, trainingRecipe } from './recipe.ts';
 
 export const train = defineCommand({
@@ -15,7 +15,7 @@ export const train = defineCommand({
       type: 'string',
       value: 'DATASET',
       required: true,
-      description: 'training images: a folder of class folders, or IDX files',
+      description: `training images: ${DATASETS}`,
     },
     output: {
       type: 'string',

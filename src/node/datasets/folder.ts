@@ -232,7 +232,10 @@ async function lookInto(root: string, candidate: Candidate): Promise<Candidate |
         : 'not an image';
   return {
     id,
-    fault: { reason: `${problem}; convert it to ${DECODABLE_FORMATS.join(' or ')}, or remove it`, format: what },
+    fault: {
+      reason: `${problem}; ${foreign?.elsewhere ? foreign.cure : `convert it to ${DECODABLE_FORMATS.join(' or ')}, or remove it`}`,
+      format: what,
+    },
   };
 }
 

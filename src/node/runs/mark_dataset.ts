@@ -8,6 +8,7 @@ import {
   MANIFEST_NAME,
   type Manifest,
   type ManifestImage,
+  manifestText,
   parseManifest,
   serializeManifest,
 } from '../../datasets/manifest.ts';
@@ -24,7 +25,7 @@ import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { formatOf, openDatasetWriter } from '../datasets/write.ts';
 import { openIfMarked } from '../evidence/marked.ts';
-import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages } from './marking_run.ts';
+import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages, type PixelCounts } from './marking_run.ts';
 import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
 /** What {@link markDataset} marks, how, and where the marked data set goes. */
@@ -212,7 +213,7 @@ async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): P
       images,
     };
     await writer.finish(leftOut);
-    await folder.complete({ name: MANIFEST_NAME, text: serializeManifest(manifest) });
+    await folder.complete({ name: MANIFEST_NAME, text: manifestText(manifest) });
     return manifest;
   } finally {
     await writer.close().catch(() => undefined);
@@ -230,7 +231,7 @@ const MARKED_FOLDER: FolderKind<MarkOutcome, Manifest> = {
 interface Survey {
   readonly sha256: string;
   /** Pixels of each item that seems sound. */
-  readonly pixels: ReadonlyMap<number, number>;
+  readonly pixels: PixelCounts;
   /** Why an item cannot be marked, by index. */
   readonly faults: Map<number, string>;
 }
@@ -238,7 +239,8 @@ interface Survey {
 /** Reads every file: its hash, its size, and what its header and its end tell of damage. */
 async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<Survey> {
   const faults = new Map(dataset.faults);
-  const pixels = new Map<number, number>();
+  // A map would take ten times as much memory.
+  const counts = new Float64Array(dataset.length);
   let done = 0;
   await inParallel(dataset.length, async (index) => {
     if (!faults.has(index)) {
@@ -249,11 +251,11 @@ async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<S
           throw new InputError(`${dataset.id(index)}: a name that no manifest can hold; rename it`);
         return found;
       });
-      if (shape) pixels.set(index, shape.width * shape.height);
+      if (shape) counts[index] = shape.width * shape.height;
     }
     onRead?.(++done, dataset.length);
   });
-  return { sha256: await hashDataset(dataset), pixels, faults };
+  return { sha256: await hashDataset(dataset), pixels: { get: (index) => counts[index] || undefined }, faults };
 }
 
 /** Which items are marked: by the secret; for keys of version 1 to 3 by the seed, or the hardest. */
