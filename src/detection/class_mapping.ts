@@ -76,4 +76,11 @@ export class ClassMapping {
     });
     return chosen;
   }
+
+  /** Of scores [n, outputs] the columns [n, K] of the key's classes. */
+  columnsOf(scores: Elements, n: number): Elements {
+    if (this.#own) return scores;
+    const [K, columns] = [this.outputs.length, scores.length / n];
+    return Float32Array.from({ length: n * K }, (_, at) => scores[Math.floor(at / K) * columns + this.outputs[at % K]]);
+  }
 }

@@ -1,7 +1,9 @@
+import type { Dataset } from '../../datasets/dataset.ts';
 import { hashDataset } from '../../datasets/hash.ts';
+import { overlapFault } from '../../datasets/overlap.ts';
 import { DEFAULT_COMBINATION } from '../../detection/detect_blackbox.ts';
 import { TEST_NAMES, TESTS } from '../../detection/tests.ts';
-import { UsageError } from '../../errors.ts';
+import { InputError, UsageError } from '../../errors.ts';
 import { type Beacon, describeBeacon, drandRoundAt, QUICKNET } from '../../marking/beacon.ts';
 import { keyGuarantees } from '../../marking/guarantees.ts';
 import type { BlackBoxStatistic, HeldOutImages, Key } from '../../marking/key.ts';
@@ -16,14 +18,19 @@ import { openDataset } from '../datasets/open.ts';
 import { registerPath } from '../evidence/register.ts';
 import { requireNewFile } from '../files/files.ts';
 import { hashFile } from '../files/write.ts';
+import type { RunContext } from '../runs/context.ts';
 import { checkVanilla, loadHeldOut, openNetwork, readClasses, saveKey } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../runs/make_probes.ts';
+import { shownOverlap } from '../runs/overlap.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
 
 /** Minutes to have the commitment stamped in before the beacon's round. */
 const DEFAULT_BEACON_DELAY = 60;
+
+/** So many images to test on are compared with those to publish: enough to see that they are others. */
+const COMPARED = 1000;
 
 /** What a key fixes of the black-box test. */
 const fixedOptions = {
@@ -126,6 +133,12 @@ export const keygen = defineCommand({
       maximum: 525_600,
       description: `with --await-beacon drand: the round comes so much later, which leaves time to publish the commitment; default ${DEFAULT_BEACON_DELAY}`,
     },
+    despite: {
+      type: 'string',
+      value: 'overlap',
+      choices: ['overlap'],
+      description: 'take images of --held-out that show the same as those of --classes',
+    },
     heldOutName: {
       type: 'string',
       value: 'TEXT',
@@ -161,7 +174,7 @@ export const keygen = defineCommand({
       options.vanilla === undefined
         ? dataset
         : await openDataset(options.vanilla, { split: options.split, classes, decode: decodeOptions(options) });
-    const heldOut = await fixHeldOut(options, classes);
+    const heldOut = await fixHeldOut(options, classes, dataset, context);
     if (!heldOut)
       log(
         'the images to test on are left open; fix them with --held-out, so that nobody can say they were chosen later',
@@ -288,11 +301,27 @@ async function fixHeldOut(
     readonly heldOutName: string | undefined;
     readonly maxPixels: number;
     readonly accept: string | undefined;
+    readonly despite: string | undefined;
   },
   classes: readonly string[],
+  published: Dataset | undefined,
+  context: Pick<RunContext, 'progress' | 'log' | 'signal'>,
 ): Promise<HeldOutImages | null> {
   const { heldOut: path, heldOutSplit: split, heldOutName: name } = options;
   if (path === undefined) return name === undefined ? null : { kind: 'name', name };
   const dataset = await openDataset(path, { split, classes, decode: decodeOptions(options) });
+  if (published) {
+    const overlap = await shownOverlap(dataset, [{ kind: 'original', dataset: published }], {
+      ...context,
+      most: COMPARED,
+    });
+    const { images, alike, examples } = overlap;
+    const share = `${alike} of ${images} images show the same as images of ${published.path}`;
+    if (overlapFault(overlap) !== undefined && options.despite === undefined)
+      throw new InputError(
+        `${path}: ${share}, like ${examples[0].id} and ${examples[0].of}; give images that are not published, or --despite overlap, which verify will tell`,
+      );
+    context.log(`${path}: ${share}`);
+  }
   return { kind: 'content', count: dataset.length, sha256: await hashDataset(dataset) };
 }

@@ -1,9 +1,20 @@
+import { describeOverlap } from '../../datasets/overlap.ts';
+import { refuseDoubts } from '../../detection/doubts.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { openDataset } from '../datasets/open.ts';
 import { checkVanilla, openKey, openMarkingNetwork } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, LIST_NAME, makeProbes, probeDefaults } from '../runs/make_probes.ts';
+import { compareWithMarked } from '../runs/overlap.ts';
 import { defineCommand } from './command.ts';
-import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
+import {
+  decodeOptions,
+  doubtOptions,
+  doubtValues,
+  imageOptions,
+  networkOptions,
+  networkOverrides,
+  splitOption,
+} from './inputs.ts';
 import { describeTiming } from './output.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
 
@@ -49,6 +60,7 @@ export const probes = defineCommand({
     ...probeRecipeOptions,
     batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
     split: { ...splitOption, default: 'test' },
+    ...doubtOptions,
     ...imageOptions,
     ...networkOptions,
   },
@@ -66,6 +78,12 @@ export const probes = defineCommand({
       decode: decodeOptions(options),
     });
     const heldOut = await checkVanilla(dataset);
+    const { marked, despite } = doubtValues(options);
+    if (marked) {
+      const overlap = await compareWithMarked(dataset, marked, key, context, decodeOptions(options));
+      refuseDoubts({ overlap }, key.classes, despite);
+      log(describeOverlap(overlap));
+    }
     const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
     try {
       const usual = probeDefaults(key, model.config);
@@ -82,6 +100,7 @@ export const probes = defineCommand({
         key,
         model,
         heldOut,
+        despite,
         decoys,
         perClass,
         recipe,
