@@ -1,6 +1,6 @@
 /** How well a suspect's outputs agree with the labels of images: whether they are the classes that they are taken for. */
 
-import { type Elements, multiplyTransposed } from '../maths/linalg.ts';
+import { centreRows, type Elements, multiplyTransposed } from '../maths/linalg.ts';
 import { logIncompleteBeta } from '../maths/special.ts';
 import type { ClassMapping } from './class_mapping.ts';
 
@@ -21,8 +21,8 @@ export interface Agreement {
   readonly best: { readonly outputs: readonly number[]; readonly right: number } | null;
 }
 
-/** Above this log10 p outputs count as not being the key's classes. */
-export const AT_CHANCE_ABOVE = -3;
+/** Above this log10 p outputs count as not being the key's classes: eight images of two classes, all right, are enough. */
+export const AT_CHANCE_ABOVE = -2;
 /** Other outputs that are right about so many times as many images are the ones that were meant. */
 const OTHERS_FIT = 2;
 
@@ -57,10 +57,18 @@ export function agreement(
   };
 }
 
-/** Logits [n, outputs] of features [n, dt] under a last layer [outputs, dt], without its bias, which nobody gave. */
+/**
+ * Logits [n, outputs] of features [n, dt] under a last layer [outputs, dt] of which nobody gave the bias: every output has the mean 0 over
+ * the images, which is what the bias of a classifier does about classes of one size.
+ */
 export function logitsOf(features: Elements, weight: Elements, n: number): Float64Array {
   const dt = features.length / n;
-  return multiplyTransposed(Float64Array.from(features), Float64Array.from(weight), n, weight.length / dt, dt);
+  const outputs = weight.length / dt;
+  return centreRows(
+    multiplyTransposed(Float64Array.from(features), Float64Array.from(weight), n, outputs, dt),
+    n,
+    outputs,
+  );
 }
 
 /** The class of each row whose output is the largest of some. */
