@@ -4,8 +4,8 @@ import { type Key, keyCarriers } from '../marking/key.ts';
 import { type Elements, leastSquares, transpose } from '../maths/linalg.ts';
 import { cosineTest, testedRows } from './whitebox.ts';
 
-/** Below this log10 p images count as marked. */
-export const MARKED_BELOW = -4;
+/** Below this log10 p images count as marked: by chance once in a million keys. */
+export const MARKED_BELOW = -6;
 
 /**
  * The white-box test of a linear classifier that is trained, by least squares, on the very images that a suspect is to be tested on: if
