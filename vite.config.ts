@@ -15,7 +15,7 @@ const entries = {
 };
 
 /** Programs that measure; no part of the package. */
-const benches = { main: 'bench/main.ts', photographs: 'bench/photographs.ts' };
+const benches = { main: 'bench/main.ts', photographs: 'bench/photographs.ts', scale: 'bench/scale.ts' };
 
 /** What is built beside the package, by mode: its entries, and where to. */
 const besides: Readonly<Record<string, { readonly input: Record<string, string>; readonly outDir: string }>> = {
@@ -61,6 +61,9 @@ export default defineConfig(({ mode }) => ({
         ...builtinModules.map((name) => `node:${name}`),
         'webgpu',
         'sharp',
+        'tar-stream',
+        'minimatch',
+        /^hyparquet/,
         'valibot',
         'pako',
         '#pngjs',

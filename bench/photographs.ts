@@ -179,17 +179,38 @@ async function markWith(folder: string, data: string): Promise<string> {
   return `mark --key ${folder}/owner.key --model ${folder}/marker.safetensors --data ${data} --crop-scale 0.08,1`;
 }
 
-/** Marks a fiftieth of a large folder of which every fiftieth file is bad. */
+/** Files of `test/golden/images` that are refused, and some that are good although they look odd. */
+const REFUSED = ['cmyk', 'grey-12-bit', 'plain-cut', 'scan-missing', 'two-components', 'ultra-hdr-cut'];
+const ODD = ['adobe-7', 'jfif-0.00', 'orientation-6', 'progressive', 'restart', 'samsung-sos', 'ultra-hdr'];
+
+/** Marks a fiftieth of a large folder of which every fiftieth file is bad, and as many are odd. */
 async function hostile(folder: string, count: number, progress: Context<unknown>['progress']) {
   const data = join(folder, 'data');
   const display = progress('writing photographs', count, 'files');
   const pool: Buffer[] = [];
   for (let i = 0; i < 20; i++) pool.push(await photograph(i, 200 + 37 * i, 180 + 31 * i, 'jpeg'));
   const bombs = png({ width: 20_000, height: 20_000, colorType: 0, rows: new Uint8Array(1e6) });
-  const kinds = [(bytes: Buffer) => bytes.subarray(0, bytes.length >> 1), () => Buffer.alloc(0), () => bombs];
+  const golden = (name: string): Buffer => readFileSync(`test/golden/images/${name}`);
+  const noise = derive(1, 'noise');
+  const bad: ((bytes: Buffer) => Uint8Array)[] = [
+    (bytes) => bytes.subarray(0, bytes.length >> 1),
+    () => Buffer.alloc(0),
+    () => bombs,
+    () => Buffer.from('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'),
+    () => Buffer.from('<!DOCTYPE html><html><body>404</body></html>'),
+    (bytes) => Buffer.concat([bytes.subarray(0, 2), Uint8Array.from({ length: 4000 }, () => noise.below(256))]),
+    () => golden('animated.webp'),
+    () => golden('grey16-of-12-bits.png'),
+    ...REFUSED.map((name) => () => golden(`${name}.jpg`)),
+  ];
+  const odd = ODD.map((name) => golden(`${name}.jpg`));
+  let expected = 0;
   for (let i = 0; i < count; i++) {
+    const turn = Math.floor(i / 50);
     const bytes = pool[i % pool.length];
-    const content = i % 50 === 49 ? kinds[Math.floor(i / 50) % kinds.length](bytes) : bytes;
+    const isBad = i % 50 === 49;
+    if (isBad) expected++;
+    const content = isBad ? bad[turn % bad.length](bytes) : i % 50 === 24 ? odd[turn % odd.length] : bytes;
     writeTree(data, { [`${i % 2 ? 'owl' : 'elk'}/${i}.jpg`]: content });
     display.update(i + 1);
   }
@@ -199,13 +220,19 @@ async function hostile(folder: string, count: number, progress: Context<unknown>
   if (exitCode !== 3) throw new Error(`mark ended with ${exitCode}: ${stdout}`);
   const { summary, skipped, timing } = JSON.parse(stdout) as {
     summary: { marked: number };
-    skipped: readonly unknown[];
+    skipped: readonly { readonly reason: string }[];
     timing: unknown;
   };
-  const json = { images: count, marked: summary.marked, skipped: skipped.length, peakMiB, timing };
+  if (skipped.length !== expected) throw new Error(`${skipped.length} files were skipped, ${expected} are bad`);
+  const reasons: Record<string, number> = {};
+  for (const { reason } of skipped) reasons[reason] = (reasons[reason] ?? 0) + 1;
+  const json = { images: count, marked: summary.marked, skipped: skipped.length, reasons, peakMiB, timing };
   return {
     json,
-    text: `${count} files: ${json.marked} marked, ${json.skipped} skipped; at most ${peakMiB.toFixed(0)} MiB resident`,
+    text: [
+      `${count} files: ${json.marked} marked, ${json.skipped} skipped; at most ${peakMiB.toFixed(0)} MiB resident`,
+      ...Object.entries(reasons).map(([reason, times]) => `${String(times).padStart(6)}  ${reason}`),
+    ].join('\n'),
   };
 }
 

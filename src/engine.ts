@@ -45,6 +45,7 @@ export { fill } from './shaders/fill/fill.ts';
 export { globalAveragePool } from './shaders/global_average_pool/global_average_pool.ts';
 export { linear } from './shaders/linear/linear.ts';
 export { maxPool2d } from './shaders/max_pool2d/max_pool2d.ts';
+export { mix } from './shaders/mix/mix.ts';
 export { type Normalisation, normalise } from './shaders/normalise/normalise.ts';
 export type { Pool2dOptions } from './shaders/pool2d.ts';
 export { relu } from './shaders/relu/relu.ts';
@@ -59,6 +60,8 @@ export { swapLastTwo } from './shaders/transpose/transpose.ts';
 // Optimisers: update variables in place.
 
 export { type AdamOptions, type AdamTensors, adam } from './shaders/adam/adam.ts';
+export { clipScale } from './shaders/clip_scale/clip_scale.ts';
+export { movingAverage } from './shaders/moving_average/moving_average.ts';
 export { type SgdOptions, type SgdTensors, sgd } from './shaders/sgd/sgd.ts';
 
 // Whether a device computes rightly: opened with the test, or the test by itself.

@@ -93,6 +93,7 @@ export {
   createMomenta,
   recordDescent,
   type Teacher,
+  type TrainingCheckpoint,
   type TrainingState,
   type TrainOptions,
   train,

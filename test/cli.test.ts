@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from 'vitest';
@@ -17,6 +18,7 @@ import { describeFailure } from '../src/node/cli/output.ts';
 import { type ProgressStyle, Reporter } from '../src/node/cli/progress.ts';
 import { ShapeError } from '../src/tensor/tensor.ts';
 import { build, run } from './cli.ts';
+import { writeModel } from './small_data.ts';
 
 const table = {
   key: { type: 'string', value: 'FILE', required: true, description: 'the key' },
@@ -261,6 +263,7 @@ describe('the built program', () => {
     const help = await run('cli', ['--help']);
     expect(help).toMatchObject({ exitCode: 0, stderr: '' });
     expect(help.stdout).toMatch(/^Usage: radioactive <command>.*doctor {2}/s);
+    expect((await run('cli', ['calibrate', '--help'])).stdout).toMatch(/claim to be\?\n/);
   });
 
   it('explains every command it lists', async () => {
@@ -412,6 +415,24 @@ describe('the built program', () => {
     const missing = join(folder, 'missing.json');
     const stderr = `error: ${missing}: no such file or directory\n`;
     expect(await run('bench', ['--shapes', missing])).toEqual({ exitCode: 3, stdout: '', stderr });
+  });
+
+  it('does its work whether anybody reads stderr or not', async () => {
+    writeModel(join(folder, 'marker.safetensors'));
+    const classes = file('classes.txt', 'ape\nbee\n');
+    const key = join(folder, 'owner.key');
+    const args = ['keygen', '--classes', classes, '--model', join(folder, 'marker.safetensors')];
+    const made = await run('cli', [...args, '--carriers', 'uniform', '-o', key], { closeStderr: true });
+    expect(made).toEqual({ exitCode: 0, stdout: expect.stringMatching(/^commitment [0-9a-f]{64}\n/), stderr: '' });
+    expect(existsSync(key)).toBe(true);
+    const { exitCode } = await run('cli', ['docter'], { closeStderr: true });
+    expect(exitCode).toBe(2);
+  });
+
+  it.skipIf(!existsSync('/dev/full'))('names standard output where it is full', () => {
+    const stdio = ['ignore' as const, openSync('/dev/full', 'w'), 'pipe' as const];
+    const { status, stderr } = spawnSync(process.execPath, ['dist/cli.js', '--version'], { stdio, encoding: 'utf8' });
+    expect([status, stderr]).toEqual([5, 'error: standard output: no space left on device\n']);
   });
 
   it('ends at Ctrl-C with exit code 130', async () => {

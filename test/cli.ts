@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Sends SIGKILL after so many milliseconds. */
   readonly killAfterMs?: number;
+  /** Closes its end of stderr at once, as `2>&1 | head` does sooner or later: the run writes to nobody. */
+  readonly closeStderr?: boolean;
   /** Called with all of stderr so far whenever there is more. */
   readonly onStderr?: (stderr: string, kill: (signal: NodeJS.Signals) => void) => void;
 }
@@ -29,7 +31,7 @@ export interface RunOptions {
 export function run(
   program: keyof typeof PROGRAMS,
   args: readonly string[],
-  { env, killAfterMs, onStderr }: RunOptions = {},
+  { env, killAfterMs, onStderr, closeStderr = false }: RunOptions = {},
 ): Promise<Finished> {
   const child = spawn(process.execPath, [PROGRAMS[program], ...args], {
     cwd: root,
@@ -46,6 +48,7 @@ export function run(
     stderr += text;
     onStderr?.(stderr, (signal) => child.kill(signal));
   });
+  if (closeStderr) child.stderr.destroy();
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (exitCode) => resolve({ exitCode, stdout, stderr }));

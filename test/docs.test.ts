@@ -126,7 +126,8 @@ it('the command line takes every command that the documentation shows', async ()
   for (const page of pages) {
     for (const [name, ...args] of commandLines(page)) {
       try {
-        const command: Command = (await import(`../src/node/cli/${name}.ts`))[name];
+        const module: Record<string, Command> = await import(`../src/node/cli/${name.replaceAll('-', '_')}.ts`);
+        const command = Object.values(module).find((exported) => exported.name === name)!;
         parseOptions({ ...command.options, ...commonOptions }, args);
       } catch (error) {
         refused.push(`${page}: ${name} ${args.join(' ')}: ${(error as Error).message}`);

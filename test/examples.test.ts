@@ -60,13 +60,15 @@ it.each(names)('%s: a README of ten lines or so, and a package of its own', (nam
     private: hidden,
   } = JSON.parse(readFileSync(join(examples, name, 'package.json'), 'utf8'));
   const ours = JSON.parse(readFileSync('package.json', 'utf8'));
+  // The registry has another project's package of this name.
+  expect(lines.join('\n')).toMatch(/cd \.\.\/\.\. && npm pack.*npm install/s);
   expect(hidden).toBe(true);
   expect({ ...dependencies, ...devDependencies }).toEqual(
     Object.fromEntries(
       Object.keys({ ...dependencies, ...devDependencies }).map((module) => [
         module,
         module === 'radioactive'
-          ? version
+          ? `file:../../radioactive-${version}.tgz`
           : { ...ours.dependencies, ...ours.optionalDependencies, ...ours.devDependencies }[module],
       ]),
     ),

@@ -8,6 +8,7 @@ import { Program } from '../src/tensor/program.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { createMomenta, recordDescent } from '../src/training/train.ts';
 import { useDevice } from './device.ts';
+import { formula } from './formula.ts';
 import { golden } from './golden.ts';
 import { nchwToNhwc, nhwcToNchw } from './layout.ts';
 import { expectClose } from './tolerance.ts';
@@ -25,18 +26,6 @@ const device = useDevice();
  */
 const NUDGES: Readonly<Record<string, readonly (readonly [name: string, element: number, nudge: number])[]>> =
   JSON.parse(readFileSync('test/golden/network_nudges.json', 'utf8'));
-
-/** Numbers from a name, as the golden networks' weights and image are made: FNV-1a, then a linear congruence, in float64. */
-function formula(name: string, size: number, value: (t: number) => number): Float32Array {
-  let x = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(name)) x = Math.imul(x ^ byte, 0x01000193) >>> 0;
-  const values = new Float32Array(size);
-  for (let i = 0; i < size; i++) {
-    x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
-    values[i] = value(x / 2 ** 32);
-  }
-  return values;
-}
 
 /** A state dict with values from the formula, nudged where `nudges` says so. */
 function stateDict(config: NetworkConfig, nudges: (typeof NUDGES)[string] = []): Map<string, SafetensorsTensor> {

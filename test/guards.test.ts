@@ -3,26 +3,36 @@ import { jsonDocument } from '../src/formats/json.ts';
 import { printable } from '../src/formats/printable.ts';
 import { hashBytes } from '../src/formats/sha256.ts';
 import { textTable } from '../src/formats/text_table.ts';
+import { type Image8, psnr } from '../src/images.ts';
 import {
   appendLook,
   arraysOf,
+  blackBoxTest,
+  bonferroni,
   ClassMapping,
   carrierSpace,
+  chooseForMarking,
   commitment,
   concludeTest,
   createKey,
   type Dataset,
   DOUBTS,
   type detect,
+  freshCoordinates,
   type HeldOutFeatures,
   hashDataset,
   InputError,
+  keyCarriers,
+  keyOrder,
+  keyStream,
   type Manifest,
   ModelScores,
   makeReport,
+  marksAlike,
   newRegister,
   parseRegister,
   parseStoredResult,
+  probeResponse,
   reportPage,
   serializeFeatures,
   serializeRegister,
@@ -53,6 +63,14 @@ const dataset = (ids: readonly string[]): Dataset => ({
   bytes: async (index) => Uint8Array.of(index),
 });
 const ids = Array.from({ length: n }, (_, i) => `${CLASSES[i % K]}/${i}.png`);
+
+const image = (change: Partial<Image8> = {}): Image8 => ({
+  width: 2,
+  height: 2,
+  channels: 3,
+  data: new Uint8Array(12),
+  ...change,
+});
 
 const newKey = () =>
   createKey({
@@ -101,6 +119,111 @@ describe('the images to test on', () => {
   });
 });
 
+describe('checked values', () => {
+  // As JavaScript makes them, and TypeScript with a cast.
+  const held = features();
+  const scores = ModelScores.ofScores(new Float64Array(4), 2);
+  const constructed = (from: object, ...args: unknown[]): unknown =>
+    Reflect.construct(from.constructor as new (...args: unknown[]) => unknown, args);
+
+  it.each([
+    ['VanillaImages', () => constructed(held.images, undefined, dataset(ids), [])],
+    ['ClassMapping', () => constructed(held.suspect.classes, Symbol('checked'), CLASSES, [2, 1, 0], true)],
+    ['ModelScores', () => constructed(scores, undefined, 'logits', Float64Array.of(Number.NaN), 1, 'scores')],
+  ])('%s: no constructor makes one', (name, make) => {
+    expect(make).toThrow(new InputError(`${name}: only its own functions, which check what they are given, make one`));
+  });
+
+  it('are told from what looks like them', async () => {
+    const key = await newKey();
+    const { classes } = held.suspect;
+    const refused = (name: string) =>
+      new InputError(`expected a ${name}; make it with its own functions, of the same copy of radioactive`);
+    const copyOf = <T extends object>(value: T): T =>
+      Object.assign(Object.create(Object.getPrototypeOf(value)), {
+        ...value,
+        rowsOf: (weight: Float64Array) => weight,
+      });
+    for (const images of [copyOf(held.images), { ...held.images } as VanillaImages])
+      await expect(testFeatures(key, { ...held, images })).rejects.toThrow(refused('VanillaImages'));
+    for (const copy of [copyOf(classes), scores as unknown as ClassMapping])
+      await expect(testFeatures(key, { ...held, suspect: { ...held.suspect, classes: copy } })).rejects.toThrow(
+        refused('ClassMapping'),
+      );
+    const layout = { labels: [0, 1], classCount: 2, sets: 2 };
+    expect(() => probeResponse(copyOf(scores), layout)).toThrow(refused('ModelScores'));
+  });
+
+  it('stay as they were checked', () => {
+    const { classes } = held.suspect;
+    expect(() => Object.assign(classes, { outputs: [2, 1, 0] })).toThrow(TypeError);
+    expect(() => (classes.outputs as number[]).reverse()).toThrow(TypeError);
+    expect(() => Object.assign(held.images, { dataset: dataset([]) })).toThrow(TypeError);
+    expect(() => Object.assign(scores, { classCount: 1 })).toThrow(TypeError);
+  });
+});
+
+describe('arguments that are no numbers of their kind', () => {
+  const source = { version: 1 as const, secret: new Uint8Array(32), salt: new Uint8Array(0) };
+  const response = Float64Array.from({ length: 20 }, (_, i) => (i * i) % 7);
+  const test = { response, classes: ['a', 'b'] };
+
+  it.each<[string, () => unknown]>([
+    ['0 tests', () => bonferroni(-3, 0)],
+    ['1.5 tests', () => bonferroni(-3, 1.5)],
+    ['NaN tests', () => bonferroni(-3, Number.NaN)],
+    ['a number of classes', () => ModelScores.ofScores(new Float64Array(5), 2.5)],
+    ['no class', () => ModelScores.ofLabels([], 0)],
+    ['no bytes', () => keyStream(source, 'x', Number.NaN)],
+    ['half a thing', () => keyOrder(source, 'x', 2.5)],
+    ['fewer than no things', () => keyOrder(source, 'x', -1)],
+    ['an index', () => freshCoordinates(Number.NaN, 2, 2)],
+    ['fresh keys', async () => testFeatures(await newKey(), features(), { freshKeys: Number.NaN })],
+    ['fresh keys, fewer than none', async () => testFeatures(await newKey(), features(), { freshKeys: -1 })],
+    ['a purpose', async () => keyCarriers(await newKey(), 'probe' as 'mark')],
+    ['a combination', () => blackBoxTest({ ...test, combine: 'product' as 'sum' })],
+    ['marks that are NaN', () => marksAlike([response.with(3, Number.NaN)], 2)],
+    ['no marks', () => marksAlike([], 2)],
+    ['levels that are no bytes', () => psnr(image({ data: new Float32Array(12) as never }), image())],
+    ['too few levels', () => psnr(image(), image({ data: new Uint8Array(3) }))],
+  ])('%s', async (_, call) => {
+    await expect(async () => call()).rejects.toThrow(InputError);
+  });
+
+  it.each([
+    ['hardness', { hardness: Array.from({ length: 6 }, () => Number.NaN) }, 'choice: the hardness of image 0 is NaN'],
+    ['a hash', { dataSha256: 'AB'.repeat(32) }, 'choice: dataSha256 is no SHA-256 of 64 lower-case hex digits'],
+  ])('choice: %s', async (_, change, message) => {
+    const options = { key: await newKey(), labels: [0, 0, 1, 1, 2, 2], fraction: 0.5, dataSha256: 'ab'.repeat(32) };
+    await expect(chooseForMarking({ ...options, ...change })).rejects.toThrow(message);
+  });
+
+  it.each([Number.NaN, 3, Number.POSITIVE_INFINITY])('log10 p %f enters no register', async (log10p) => {
+    const key = await newKey();
+    const register = newRegister('register', await commitment(key), true);
+    const finding = { ...(await testFeatures(key, features(), { freshKeys: 1 })), log10p };
+    const circumstances = {
+      key,
+      test: 'white-box' as const,
+      suspect: { path: 'suspect', sha256: 'cd'.repeat(32) },
+      data: { path: 'memory', count: n, sha256: 'ef'.repeat(32) },
+      adapter: 'none',
+      runtime: 'none',
+      command: [],
+    };
+    await expect(concludeTest(finding, circumstances, (look) => appendLook(register, look))).rejects.toThrow(
+      `register: log10 p ${log10p} is of no probability; nothing was entered`,
+    );
+  });
+
+  it('a key says what it cannot be made of', async () => {
+    const model = { sha256: 'ab'.repeat(32), architecture: 'resnet18', featureDimension: d };
+    await expect(createKey({ classes: ['a', 'a'], model, basis: null, centre: true })).rejects.toThrow(
+      'key: classes: expected every class once; a key cannot be made of this',
+    );
+  });
+});
+
 describe("a suspect's classes", () => {
   it('are as many as the key has, or named', () => {
     expect(() => ClassMapping.ownOrder(CLASSES, 4, 'suspect.pth')).toThrow(
@@ -108,6 +231,9 @@ describe("a suspect's classes", () => {
     );
     const names = (...each: string[]) => ({ names: each, file: 'names.txt' });
     expect(() => ClassMapping.byName(CLASSES, names('cat', 'ape'), 2, 's')).toThrow('names.txt: has no class bee');
+    expect(() => ClassMapping.byName(CLASSES, names('cat', 'ape', 'bee', 'ape'), 4, 's')).toThrow(
+      'names.txt: has the class ape twice',
+    );
     expect(() => ClassMapping.byName(CLASSES, names('cat', 'ape', 'bee'), 4, 's')).toThrow(
       'names.txt: names 3 classes, s has 4',
     );

@@ -125,7 +125,7 @@ it('reads what is written by hand here', async () => {
 it('looks once through what many keys hold', async () => {
   const names = Array.from({ length: 300_000 }, (_, i) => text(`w${i}`));
   const recalled = (index: number): Buffer[] => names.flatMap((name) => [name, op(0x68, index)]);
-  // The last entry is no tensor: all of the others are looked at before that is known. Again for every key it would take hours.
+  // All of its entries are looked at before it is known to be a state dict. Again for every key it would take hours.
   const mixed = [op(0x7d, 0x71, 2, 0x28), ...recalled(1), text('last'), op(0x4e, 0x75)];
   const value = Buffer.concat([
     tensor({}),
@@ -135,7 +135,7 @@ it('looks once through what many keys hold', async () => {
     ...recalled(2),
     op(0x75),
   ]);
-  await refuses(pth(value), 'holds no state dict but');
+  await refuses(pth(value), 'holds several state dicts: "w0", "w1"');
 });
 
 it('reads deflated entries', async () => {
@@ -177,8 +177,15 @@ describe('pickles that ask for more than weights', () => {
     [
       'a class of a model',
       call(named('torchvision.models.resnet', 'ResNet')),
-      'its pickle refers to "torchvision.models.resnet.ResNet"',
+      'holds torchvision.models.resnet.ResNet, no state dict',
     ],
+    [
+      'a whole module',
+      dict(text('conv'), call(named('torch.nn.modules.conv', 'Conv2d'))),
+      'holds a whole module, whose code would be needed',
+    ],
+    ['a class that runs programs', call(named('subprocess', 'Popen'), text('sh')), /"subprocess\.Popen"/],
+    ['a function of a module of its own', call(named('__main__', 'configure')), /"__main__\.configure"/],
     [
       'a module by reference',
       Buffer.concat([tuple(text('module'), text('ResNet'), text('resnet.py'), text('source')), op(0x51)]),
@@ -350,11 +357,11 @@ describe('archives', () => {
     ],
     [
       'an archive of PyTorch 0.1',
-      Buffer.concat([Buffer.alloc(257), Buffer.from('ustar'), Buffer.alloc(250)]),
+      Buffer.concat([Buffer.from('storages'), Buffer.alloc(249), Buffer.from('ustar'), Buffer.alloc(250)]),
       'written by PyTorch before 0.1.10',
     ],
-    ['something else', Buffer.from('<html>not found</html>'), 'not a file of torch.save'],
-    ['an empty file', Buffer.alloc(0), 'not a file of torch.save'],
+    ['something else', Buffer.from('something else'), 'not a file of torch.save'],
+    ['an empty file', Buffer.alloc(0), 'an empty file, not weights'],
     [
       'more after the pickle',
       zipOf([{ ...value, content: Buffer.concat([value.content, op(0)]) }, four]),
@@ -450,6 +457,45 @@ describe('checkpoints', () => {
     );
   });
 
+  it('may have values among the tensors, which are told beside them', async () => {
+    for (const [name, value, said] of [
+      ['epoch', int(3), '3'],
+      ['_extra_state', op(0x4e), 'null'],
+      ['_extra_state', dict(text('scale'), tensor({})), '{scale: a tensor [4]}'],
+    ] as const) {
+      const many = dict(text('w'), tensor({}), text('v'), tensor({}), text(name), value);
+      const { entry, tensors, beside } = await parsePth(pth(many), 'x.pth');
+      expect({ entry, beside }).toEqual({ entry: null, beside: { [name]: said } });
+      expect([...tensors.keys()]).toEqual(['w', 'v']);
+      const within = await parsePth(pth(dict(text('model'), many, text('seed'), int(5))), 'x.pth');
+      expect({ entry: within.entry, beside: within.beside }).toEqual({
+        entry: 'model',
+        beside: { seed: '5', [name]: said },
+      });
+    }
+  });
+
+  it('may hold it two dictionaries deep', async () => {
+    const deep = dict(text('model'), dict(text('weights'), good, text('config'), dict()), text('optimizer'), dict());
+    expect(await parsePth(pth(deep), 'x.pth')).toMatchObject({ entry: 'model.weights' });
+    const two = dict(text('a'), dict(text('weights'), good), text('b'), dict(text('weights'), good));
+    await refuses(pth(two), 'holds several state dicts: a.weights, b.weights');
+  });
+
+  it('may hold numpy arrays, times, paths and objects of classes of their own, which are described, never made', async () => {
+    const { beside, tensors } = await parsePth(golden('pth/objects.pth'), 'x.pth');
+    expect(beside).toEqual({
+      mean: 'numpy.core.multiarray._reconstruct',
+      time: 'datetime.datetime',
+      path: 'pathlib.PosixPath',
+      losses: 'collections.deque',
+      config: '__main__.Config {lr: 0.1}',
+      table: '__main__.Table',
+      rng: '{numpy: a list of 5}',
+    });
+    expect([...tensors.keys()]).toEqual(['w']);
+  });
+
   it('without one say what they hold', async () => {
     await refuses(pth(dict(text('epoch'), int(3), text('loss'), op(0x4e))), 'holds no state dict but "epoch", "loss"');
     await refuses(pth(dict()), 'holds no state dict but nothing');
@@ -478,7 +524,7 @@ describe('model files', () => {
     expect(model.inferred[0]).toBe('names without _orig_mod.module.');
     const partly = prefixed.map(([name, tensor], i) => [i === 3 ? `other.${name}` : name, tensor] as const);
     await expect(parseModelFile(serializeSafetensors(partly), 'model', flags)).rejects.toThrow(
-      /of no network known here/,
+      'nearest resnet18: bn1.running_mean is missing; other.module.bn1.running_mean is unknown',
     );
   });
 

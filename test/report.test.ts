@@ -35,7 +35,7 @@ function soundPage(source: string): ParsedPage {
 }
 
 function make(options: SampleOptions = {}, rest: Partial<ReportInput> = {}): { report: Report; page: ParsedPage } {
-  const report = makeReport({ result: stored(sampleResult(options)), files: [], ...rest });
+  const report = makeReport({ result: stored(sampleResult(options)), files: [], full: true, ...rest });
   return { report, page: soundPage(reportPage(report)) };
 }
 
@@ -121,7 +121,10 @@ describe('a report says', () => {
     });
     expect(report.headline).toMatch(/; but not all that this rests on holds$/);
     const broken = report.assumptions.filter(({ holds }) => holds === false).map(({ assumption }) => assumption);
-    expect(broken).toEqual(['What was tested was fixed with the key', 'Every test made with the key is counted']);
+    expect(broken).toEqual([
+      'What was tested was fixed with the key',
+      "The test is on the owner's list of tests, which was begun with the key",
+    ]);
     for (const assumption of broken) expect(report.verdict.join(' ')).toContain(assumption);
     expect(page.text()).toContain('the key fixes 600 images, these are others');
     expect(page.text()).toContain('✗ does not hold');
@@ -225,33 +228,36 @@ describe('a report says', () => {
       probes: { path: 'probes <1>', sha256: '1'.repeat(64) },
       references: [{ path: 'innocent.safetensors', sha256: '2'.repeat(64) }],
     };
-    const black = (change: Partial<typeof blackBox>) =>
-      make({
-        change: ({ alignment, dimension, meanCosine, perClass, ...result }) => {
-          const [whiteBox] = result.statistics;
-          const first = {
-            ...whiteBox,
-            name: 'black-box sum of responses',
-            log10p: -5,
-            perClass: whiteBox.perClass.map((entry) => ({ ...entry, log10p: -2 })),
-            null: nullOf(whiteBox.null!.log10p.map(Number), -5, 'decoys'),
-          };
-          // The same classes again, less of them: said once.
-          const again = {
-            ...first,
-            name: 'rank',
-            perClass: first.perClass.map((entry) => ({ ...entry, log10p: null })),
-          };
-          return {
-            ...result,
-            test: 'black-box',
-            log10p: -5,
-            register: { ...result.register, log10pBonferroni: -5 },
-            statistics: [first, again],
-            blackBox: { ...blackBox, ...change },
-          };
+    const black = (change: Partial<typeof blackBox>, rest: Partial<ReportInput> = {}) =>
+      make(
+        {
+          change: ({ alignment, dimension, meanCosine, perClass, ...result }) => {
+            const [whiteBox] = result.statistics;
+            const first = {
+              ...whiteBox,
+              name: 'black-box sum of responses',
+              log10p: -5,
+              perClass: whiteBox.perClass.map((entry) => ({ ...entry, log10p: -2 })),
+              null: nullOf(whiteBox.null!.log10p.map(Number), -5, 'decoys'),
+            };
+            // The same classes again, less of them: said once.
+            const again = {
+              ...first,
+              name: 'rank',
+              perClass: first.perClass.map((entry) => ({ ...entry, log10p: null })),
+            };
+            return {
+              ...result,
+              test: 'black-box',
+              log10p: -5,
+              register: { ...result.register, log10pBonferroni: -5 },
+              statistics: [first, again],
+              blackBox: { ...blackBox, ...change },
+            };
+          },
         },
-      });
+        rest,
+      );
     const { report, page } = black({});
     for (const expected of [
       '100: the true one and 99 decoys',
@@ -268,6 +274,15 @@ describe('a report says', () => {
     const alike = (made: Report) => made.assumptions.find(({ assumption }) => assumption.includes('decoys'))!.holds;
     expect(alike(report)).toBe(true);
     expect(alike(black({ marksLog10P: -3.5 }).report)).toBe(false);
+    // By default bounds alone, which no digit of the exact numbers shows through.
+    const usual = black({ marksLog10P: -3.5 }, { full: false });
+    expect(usual.report).toMatchObject({ full: false, raw: { log10p: -5, written: 'at most 10^-5' } });
+    expect(alike(usual.report)).toBe(false);
+    expect(usual.report.result.statistics.flatMap(({ perClass, null: sample }) => [perClass, sample!.log10p])).toEqual(
+      new Array(4).fill([]),
+    );
+    expect(usual.report.result.register.sha256).toBeNull();
+    expect(usual.page.text()).toContain('Probabilities here are bounds');
   });
 
   it('nothing of an approximation that decides', () => {
@@ -627,6 +642,7 @@ describe('from a test to its report', () => {
       'suspect',
       'features of the suspect',
       'last layer of the suspect',
+      'test again',
       'register complete',
     ]);
     expect(commands[1].command).toBe(`radioactive detect ${words(DETECT).join(' ')} --fresh-keys 50`);

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -9,6 +8,7 @@ import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { VanillaImages } from '../src/marking/vanilla.ts';
 import type { Model } from '../src/nn/model.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
+import { openDatasetWriter } from '../src/node/datasets/write.ts';
 import { makeProbes, probeRecipeFor } from '../src/node/runs/make_probes.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
@@ -16,53 +16,10 @@ import { runTraining } from '../src/node/runs/training_run.ts';
 import { derive } from '../src/random.ts';
 import { build, ownLines, type RunOptions, run } from './cli.ts';
 import { useDevice } from './device.ts';
-import { CLASSES, writeFolder, writeIdx, writeModel } from './small_data.ts';
+import { killEverywhere, life } from './mortal_files.ts';
+import { CLASSES, writeFolder, writeIdx, writeModel, writeShards } from './small_data.ts';
 
-/**
- * Changes to files that this process may still make. Then it is as good as killed: a write that is under way is cut in
- * half, and nothing that follows, such as cleaning up, changes anything. With `diskFull` this counts what takes space, and
- * only that fails from then on.
- */
-const life = vi.hoisted(() => ({ left: Number.POSITIVE_INFINITY, diskFull: false }));
-vi.mock('node:fs/promises', async (importOriginal) => {
-  const real = await importOriginal<typeof import('node:fs/promises')>();
-  const mortal =
-    <A extends unknown[], R>(operation: (...args: A) => Promise<R>, cutShort?: (...args: A) => Promise<unknown>) =>
-    async (...args: A): Promise<R> => {
-      if (life.diskFull && !cutShort) return operation(...args);
-      const alive = life.left-- > 0;
-      if (alive) return operation(...args);
-      if (life.left === -1) await cutShort?.(...args);
-      // On a full disk only what takes space fails.
-      if (life.diskFull) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC', errno: -28, syscall: 'write' });
-      throw new Error('killed');
-    };
-  const half = <T extends Uint8Array | string>(data: T): T => data.slice(0, data.length >> 1) as T;
-  const mortalFile = (file: FileHandle): unknown => ({
-    close: () => file.close(),
-    datasync: () => file.datasync(),
-    sync: () => file.sync(),
-    stat: () => file.stat(),
-    read: file.read.bind(file),
-    write: mortal(
-      (bytes: Uint8Array, from: number, length: number, at: number) => file.write(bytes, from, length, at),
-      (bytes, from, length, at) => file.write(half(bytes), from, length >> 1, at),
-    ),
-    writeFile: mortal(
-      (data: Uint8Array | string) => file.writeFile(data),
-      (data) => file.writeFile(half(data)),
-    ),
-  });
-  return {
-    ...real,
-    mkdir: mortal(real.mkdir),
-    rename: mortal(real.rename),
-    rm: mortal(real.rm),
-    truncate: mortal(real.truncate),
-    open: async (path: string, flags?: string, mode?: number) =>
-      flags === undefined ? real.open(path) : mortalFile(await mortal(real.open)(path, flags, mode)),
-  };
-});
+vi.mock('node:fs/promises', async (importOriginal) => (await import('./mortal_files.ts')).mortalFiles(importOriginal));
 
 let folder: string;
 let key: Key;
@@ -98,20 +55,6 @@ function listing(root: string): Record<string, string> {
 /** Of a marked data set and of its private part. */
 const bothListings = (out: string) => [out, `${out}.private`].map(listing);
 
-/** Kills `work` before its first change to a file, before its second, … until it gets through. Returns how often it was killed. */
-async function killEverywhere(work: () => Promise<unknown>, afterEach: () => Promise<void>): Promise<number> {
-  for (let count = 0; ; count++) {
-    life.left = count;
-    await work().catch((error: unknown) => {
-      if (life.left >= 0) throw error;
-    });
-    const died = life.left < 0;
-    life.left = Number.POSITIVE_INFINITY;
-    await afterEach();
-    if (!died) return count;
-  }
-}
-
 describe('killed at every change to a file', () => {
   const device = useDevice();
   let model: Model;
@@ -138,6 +81,33 @@ describe('killed at every change to a file', () => {
         expect(bothListings(out)).toEqual(whole);
         expect(existsSync(`${out}.partial`)).toBe(false);
         for (const part of [out, `${out}.private`]) rmSync(part, { recursive: true });
+      },
+    );
+    expect(kills).toBeGreaterThan(20);
+  });
+
+  // Marking goes through the same writers; these have steps of their own.
+  it.each([['webdataset', writeShards]])('a writer goes on and ends with the same bytes: %s', async (layout, write) => {
+    const dataset = await openDataset(write(at(`few-${layout}`), 3));
+    expect(dataset.format?.name).toBe(layout);
+    const goOn = async (out: string): Promise<void> => {
+      const writer = await openDatasetWriter(dataset, out, { resume: true });
+      for (let index = 0; index < dataset.length; index++) {
+        if (await writer.stored(index)) continue;
+        if (index === 1) await writer.copy(index);
+        else await writer.writeImage(index, await dataset.image(index));
+      }
+      await writer.finish();
+    };
+    await goOn(at(`whole-writer-${layout}`));
+    const whole = listing(at(`whole-writer-${layout}`));
+    const out = at(`killed-writer-${layout}`);
+    const kills = await killEverywhere(
+      () => goOn(out),
+      async () => {
+        await goOn(out);
+        expect(listing(out)).toEqual(whole);
+        rmSync(out, { recursive: true });
       },
     );
     expect(kills).toBeGreaterThan(20);

@@ -15,6 +15,7 @@ import {
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Dataset } from '../src/datasets/dataset.ts';
 import { createKey, type Key } from '../src/marking/key.ts';
 import { defaultMarkingRecipe } from '../src/marking/recipe.ts';
 import { VanillaImages } from '../src/marking/vanilla.ts';
@@ -23,13 +24,13 @@ import { parseOptions } from '../src/node/cli/command.ts';
 import { extract } from '../src/node/cli/extract.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { outputPath } from '../src/node/files/files.ts';
-import { makeProbes } from '../src/node/runs/make_probes.ts';
+import { makeProbes, openProbeImages, openProbes } from '../src/node/runs/make_probes.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
 import { runTraining } from '../src/node/runs/training_run.ts';
 import { useDevice } from './device.ts';
 import { pngOf } from './png.ts';
-import { CLASSES, writeFolder, writeModel } from './small_data.ts';
+import { CLASSES, writeFolder, writeList, writeModel, writeShards } from './small_data.ts';
 
 const device = useDevice();
 let folder: string;
@@ -69,6 +70,37 @@ const mark = async (data: string, out: string, change: Partial<Parameters<typeof
   });
 
 const marks = (out: string): unknown => JSON.parse(readFileSync(at(`${out}.private/manifest.json`), 'utf8')).images;
+
+describe('data sets of other forms', () => {
+  beforeAll(() => mark('images', 'folder-marked'));
+
+  it.each([
+    ['webdataset', '', writeShards],
+    ['list', '/list.csv', writeList],
+  ])('%s: the marks are those of a folder with the same images', async (name, file, write) => {
+    write(at(name), 8);
+    const manifest = await mark(`${name}${file}`, `${name}-marked`);
+    expect([manifest.source.layout, manifest.images.length]).toEqual([name, 8]);
+    const paths = [`${name}-marked${file}`, `${name}${file}`, 'folder-marked'];
+    const [marked, before, like] = await Promise.all(paths.map((path) => openDataset(at(path))));
+    const numberOf = ({ id }: Dataset, i: number): number => Number(/(\d+)\.png/.exec(id(i))![1]);
+    const inFolder = new Map(Array.from(like.labels, (_, i) => [numberOf(like, i), i]));
+    for (let i = 0; i < 8; i++) {
+      expect(await marked.image(i)).toEqual(await like.image(inFolder.get(numberOf(marked, i))!));
+      expect([marked.id(i), marked.labels[i]]).toEqual([before.id(i), before.labels[i]]);
+    }
+    expect(() => VanillaImages.check(marked, [{ path: 'it', manifest }])).toThrow('8 of its images are marked');
+  });
+
+  it('probes of shards are a folder of images', async () => {
+    const dataset = await openDataset(writeShards(at('shards-for-probes'), 4));
+    const heldOut = VanillaImages.check(dataset, []);
+    const out = at('shards-probes');
+    const { source, layout } = await makeProbes({ key, model, heldOut, decoys: 1, perClass: 1, recipe, out });
+    expect([source.layout, layout]).toEqual(['webdataset', 'folder']);
+    expect((await openProbeImages(await openProbes(out))).length).toBe(6);
+  });
+});
 
 describe('an output with a separator at its end', () => {
   it.each([

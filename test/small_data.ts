@@ -1,4 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { serializeIdx } from '../src/formats/idx.ts';
 import { serializeSafetensors } from '../src/formats/safetensors.ts';
@@ -52,6 +54,45 @@ export function writeIdx(path: string, count: number, classes: readonly string[]
   writeFileSync(join(path, 'train-labels-idx1-ubyte'), serializeIdx({ shape: [count], data: labels }));
   writeFileSync(join(path, 'classes.txt'), `${classes.join('\n')}\n`);
   return path;
+}
+
+/** An archive of files in the order given, made by the system's tar. */
+export function writeTar(path: string, files: Readonly<Record<string, Uint8Array | string>>, ...flags: string[]): void {
+  const from = mkdtempSync(join(tmpdir(), 'radioactive-tar-'));
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(from, name)), { recursive: true });
+    writeFileSync(join(from, name), content);
+  }
+  mkdirSync(dirname(path), { recursive: true });
+  execFileSync('tar', ['-cf', path, ...flags, '-C', from, ...Object.keys(files)]);
+  rmSync(from, { recursive: true });
+}
+
+/** The same images as two WebDataset shards, the second compressed. Returns the folder's path. */
+export function writeShards(path: string, count: number, classes: readonly string[] = CLASSES): string {
+  const samples = Array.from({ length: count }, (_, i) => {
+    const key = String(i).padStart(3, '0');
+    const image = pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i, i % classes.length) });
+    return { [`${key}.png`]: image, [`${key}.cls`]: classes[i % classes.length] };
+  });
+  const half = count >> 1;
+  writeTar(join(path, 'part-0.tar'), Object.assign({}, ...samples.slice(0, half)));
+  writeTar(join(path, 'part-1.tar.gz'), Object.assign({}, ...samples.slice(half)), '-z');
+  return path;
+}
+
+/** The same images in one folder, with a list. Returns the list's path. */
+export function writeList(path: string, count: number, classes: readonly string[] = CLASSES): string {
+  mkdirSync(path, { recursive: true });
+  const rows = Array.from({ length: count }, (_, i) => {
+    writeFileSync(
+      join(path, `${i}.png`),
+      pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i, i % classes.length) }),
+    );
+    return `${i}.png,${classes[i % classes.length]}\n`;
+  });
+  writeFileSync(join(path, 'list.csv'), rows.join(''));
+  return join(path, 'list.csv');
 }
 
 /**

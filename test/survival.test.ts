@@ -148,7 +148,8 @@ describe('a folder with hostile files among its photographs', () => {
     for (const { id, reason } of manifest.skipped!.slice(0, 20))
       expect(lines).toContain(`skipped ${JSON.stringify(id)}: ${reason}`);
     expect(lines.at(-1)).toMatch(/^[\d.]+ images\/s; reading \d+ %, .*device \d+ %/);
-    expect(manifest.images.length).toBeGreaterThan(20);
+    // However the secret chooses: of one class all are good, of the other more are chosen than are bad.
+    expect(manifest.images.length).toBeGreaterThan(15);
     for (const { source, id } of manifest.images) expect(skipped.has(source ?? id)).toBe(false);
   });
 
@@ -196,11 +197,13 @@ describe('a folder with hostile files among its photographs', () => {
     expect(both).toBeGreaterThan(10);
   });
 
-  it('is refused by commands that need every image, at its first bad file', async () => {
+  it('is refused by commands that need every image, with its bad files in one line', async () => {
     const line = `extract --model ${at('marker.safetensors')} --data ${at('data')} -o ${at('features.npy')}`;
     const finished = await run('cli', line.split(' '));
     expect(finished.exitCode).toBe(3);
-    expect(ownLines(finished).at(-1)).toMatch(/^error: .*\/owl\/[^:]*: .*; \S/);
+    expect(ownLines(finished).at(-1)).toMatch(
+      /^error: .*\/data: \d+ images cannot be used: owl\/empty\.jpg \(an empty file\), .*owl\/twin\.PNG \(.*\); \S/,
+    );
   });
 
   it.runIf(process.platform === 'linux')('is marked in little memory', async () => {

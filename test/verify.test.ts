@@ -95,15 +95,19 @@ describe('from keygen to verify', () => {
         'class weights',
         'time stamp',
       ],
-      ...['manifest', 'marked images', 'Merkle root', 'originals', 'change and PSNR'],
+      ...['manifest', 'marked images', 'Merkle root', 'originals', 'chosen images', 'change and PSNR'],
+      ...['gains of the marked images', 'marked again'],
       ...['result', 'carriers', 'result against itself', 'test images', 'held-out files'],
       ...['overlap', 'held-out marks', 'deviations', 'statistics', 'network of the suspect', 'classes of the suspect'],
       ...['suspect', 'features of the marking network', 'features of the suspect', 'last layer of the suspect'],
+      'test again',
       ...['register', 'register complete', 'times', 'entry'],
     ]);
     expect(table['Merkle root'].detail).toBe(mark.merkleRoot);
     expect(table.manifest.detail).toContain(mark.commitment);
     expect(table['change and PSNR'].detail).toMatch(/^6 of 6 /);
+    expect(table['marked again'].detail).toBe('6 of 6 images, with the key and the recipe: the same pixels');
+    expect(table['test again'].detail).toContain(first.log10p.toFixed(3));
     const text = await runLine(`verify ${ALL}`);
     expect(text.stdout).toMatch(/\n\nKeys are not counted: [\s\S]*\n\n\d+ ok, 0 failed, 9 not checked\n$/);
   });
@@ -150,7 +154,10 @@ describe('from keygen to verify', () => {
     // A key that is not the one that was committed to: its carriers follow from all of it.
     const nonce = changed('owner.key', replaced(/"nonce": "[0-9a-f]{8}/, '"nonce": "01234567'));
     const table = await verify(`${ALL.replace('@owner.key', `@${nonce}`)} --register @owner.key.register.jsonl`, 6);
-    expect(failedOf(table)).toEqual(['manifest', 'result', 'carriers', 'held-out marks', 'statistics', 'register']);
+    expect(failedOf(table)).toEqual([
+      ...['manifest', 'chosen images', 'gains of the marked images', 'marked again'],
+      ...['result', 'carriers', 'held-out marks', 'statistics', 'register'],
+    ]);
     const secret = changed('owner.key', replaced(/"secret": "[0-9a-f]{8}/, '"secret": "01234567'));
     expect(await failures(`--key @${secret} --result @evidence/result.json`)).toEqual([
       'result',

@@ -2,6 +2,7 @@ import { InputError } from '../errors.ts';
 import type { ImageCodec } from '../images/codec.ts';
 import type { Image8, ImageShape } from '../images/image.ts';
 import type { FormatName, FormatTraits } from './format.ts';
+import { compositionHint } from './names.ts';
 
 /** Labelled images in a fixed order. Opening one reads names and labels; pixels are decoded item by item. */
 export interface Dataset {
@@ -141,7 +142,7 @@ export function amongClasses(dataset: Dataset, classes: readonly string[]): Data
     const index = indexOf.get(name);
     if (index !== undefined) return index;
     throw new InputError(
-      `${dataset.path}: class ${name} is none of the ${classes.length} classes; remove it or name it as a class`,
+      `${dataset.path}: class ${name} is none of the ${classes.length} classes${compositionHint(name, classes)}; remove it or name it as a class`,
     );
   });
   return { ...dataset, classes, labels: dataset.labels.map((label) => places[label]) };

@@ -16,6 +16,9 @@ export interface FormatTraits {
 /** All formats, by their names in manifests. */
 export const DATASET_FORMATS = {
   folder: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
+  webdataset: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
+  parquet: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
+  list: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
   idx: { pairedBy: 'position', classesBy: 'number', stores: 'pixels' },
 } as const satisfies Record<string, FormatTraits>;
 

@@ -1,6 +1,6 @@
-import { hashAside, hashParts } from '../formats/sha256.ts';
+import { hashAside, hashParts, hashStream } from '../formats/sha256.ts';
 import type { Dataset } from './dataset.ts';
-import { inParallel } from './loader.ts';
+import { inOrder } from './loader.ts';
 
 /**
  * SHA-256 of a data set's listing as 64 hex digits: one line `["id","class","SHA-256 of the stored bytes"]` per item, in
@@ -10,16 +10,15 @@ import { inParallel } from './loader.ts';
  * @throws InputError if another item cannot be read.
  */
 export async function hashDataset(dataset: Dataset): Promise<string> {
-  const hashes: (string | null)[] = new Array(dataset.length);
-  await inParallel(dataset.length, async (i) => {
-    hashes[i] = await dataset.bytes(i).then(hashAside, (error: unknown) => {
+  const encoder = new TextEncoder();
+  const lines = inOrder(dataset.length, async (i) => {
+    const sha256 = await dataset.bytes(i).then(hashAside, (error: unknown) => {
       if (dataset.faults?.has(i)) return null;
       throw error;
     });
+    return encoder.encode(lineOf({ id: dataset.id(i), class: dataset.classes[dataset.labels[i]], sha256 }));
   });
-  return hashListing(
-    hashes.map((sha256, i) => ({ id: dataset.id(i), class: dataset.classes[dataset.labels[i]], sha256 })),
-  );
+  return hashStream(lines);
 }
 
 /** The same of a listing that is at hand. */
@@ -29,7 +28,11 @@ export function hashListing(
   return hashParts(listing(items));
 }
 
-function* listing(items: Parameters<typeof hashListing>[0]): Iterable<Uint8Array> {
+type Listed = Parameters<typeof hashListing>[0][number];
+
+function* listing(items: readonly Listed[]): Iterable<Uint8Array> {
   const encoder = new TextEncoder();
-  for (const item of items) yield encoder.encode(`${JSON.stringify([item.id, item.class, item.sha256])}\n`);
+  for (const item of items) yield encoder.encode(lineOf(item));
 }
+
+const lineOf = (item: Listed): string => `${JSON.stringify([item.id, item.class, item.sha256])}\n`;

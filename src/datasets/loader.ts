@@ -1,8 +1,9 @@
 import { InputError } from '../errors.ts';
 import type { Crop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
-import { cutRegion, type Region } from '../images/region.ts';
+import { cutImage, cutRegion, type Region } from '../images/region.ts';
 import type { Dataset } from './dataset.ts';
+import { reasonOf, severalFaults } from './faults.ts';
 
 /** Some images of a data set, decoded and cut. */
 export interface Batch {
@@ -16,6 +17,9 @@ export interface Batch {
 
 /** What a network is to see of an image. */
 export type CropOf = (image: Image8, index: number) => Crop;
+
+/** What becomes of a crop, at the network's size, before the network sees it. */
+export type Augment = (crop: Image8, index: number) => Image8;
 
 /** Decoded images kept in memory, up to this many bytes; beyond it they are decoded anew each time. */
 const CACHE_BYTES = 2 ** 30;
@@ -34,6 +38,7 @@ export class Loader {
   readonly pixels: number;
   readonly #cache = new Map<number, Image8>();
   #cachedBytes = 0;
+  #damage: Promise<void> | undefined;
 
   private constructor(dataset: Dataset, channels: number, extent: { height: number; width: number }, pixels: number) {
     this.dataset = dataset;
@@ -52,7 +57,7 @@ export class Loader {
     let pixels = 0;
     let most = 1;
     let done = 0;
-    await inParallel(dataset.length, async (index) => {
+    await allOrEveryFault(dataset, async (index) => {
       const { height, width, channels: found } = await dataset.shape(index);
       most = Math.max(most, found);
       checkChannels(found, channels ?? found, dataset.id(index));
@@ -68,7 +73,7 @@ export class Loader {
   async image(index: number): Promise<Image8> {
     const cached = this.#cache.get(index);
     if (cached) return cached;
-    const image = toChannels(await this.dataset.image(index), this.channels, this.dataset.id(index));
+    const image = toChannels(await this.#decode(index), this.channels, this.dataset.id(index));
     if (this.#cachedBytes + image.data.length <= CACHE_BYTES) {
       this.#cachedBytes += image.data.length;
       this.#cache.set(index, image);
@@ -76,12 +81,28 @@ export class Loader {
     return image;
   }
 
-  /** Items decoded, of which only the crops are kept. */
-  async batch(indices: readonly number[], cropOf: CropOf, inputSize: number): Promise<Batch> {
+  /** Decodes an item. Where it is damaged all others are tried too, so that one error names them all. */
+  async #decode(index: number): Promise<Image8> {
+    try {
+      return await this.dataset.image(index);
+    } catch (error) {
+      if (this.dataset.faults || !(error instanceof InputError)) throw error;
+      this.#damage ??= allOrEveryFault(this.dataset, async (each) => void (await this.dataset.image(each)));
+      await this.#damage;
+      throw error;
+    }
+  }
+
+  /** Items decoded, of which only the crops are kept; with `augment` what that makes of them. */
+  async batch(indices: readonly number[], cropOf: CropOf, inputSize: number, augment?: Augment): Promise<Batch> {
     const regions: Region[] = new Array(indices.length);
     await inParallel(indices.length, async (row) => {
       const image = await this.image(indices[row]);
-      regions[row] = cutRegion(image, cropOf(image, indices[row]), inputSize);
+      const crop = cropOf(image, indices[row]);
+      if (augment) {
+        const { height, width, data } = augment(cutImage(image, crop, inputSize), indices[row]);
+        regions[row] = { height, width, flip: false, levels: data };
+      } else regions[row] = cutRegion(image, crop, inputSize);
     });
     return { indices, regions, labels: Uint32Array.from(indices, (index) => this.dataset.labels[index]) };
   }
@@ -119,6 +140,40 @@ export async function inParallel(count: number, work: (index: number) => Promise
   };
   await Promise.all(Array.from({ length: Math.min(CONCURRENCY, count) }, worker));
   if (failures.length > 0) throw failures[0];
+}
+
+/** Results of `work` for 0 … count − 1 in this order, a few begun at a time. */
+export async function* inOrder<T>(count: number, work: (index: number) => Promise<T>): AsyncGenerator<T> {
+  const pending: Promise<T>[] = [];
+  for (let next = 0; next < count || pending.length > 0; ) {
+    while (next < count && pending.length < CONCURRENCY) {
+      const result = work(next++);
+      // A failure is thrown when its turn comes; until then it must not count as unhandled.
+      result.catch(() => undefined);
+      pending.push(result);
+    }
+    yield await pending.shift()!;
+  }
+}
+
+/** Does `work` for every item; throws one InputError for all items that it throws one for. */
+async function allOrEveryFault(dataset: Dataset, work: (index: number) => Promise<void>): Promise<void> {
+  const errors = new Map<number, InputError>();
+  await inParallel(dataset.length, async (index) => {
+    try {
+      await work(index);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      errors.set(index, error);
+    }
+  });
+  const [first, ...others] = [...errors].sort(([a], [b]) => a - b);
+  if (!first) return;
+  if (others.length === 0) throw first[1];
+  throw severalFaults(
+    dataset.path,
+    [first, ...others].map(([index, error]) => ({ id: dataset.id(index), reason: reasonOf(error, dataset.id(index)) })),
+  );
 }
 
 /** Consecutive lists of at most `size` of the numbers 0 … count − 1, or of the given items. */

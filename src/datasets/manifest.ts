@@ -105,6 +105,9 @@ export const isManifestId = (value: string): boolean => v.is(id, value);
 
 export const MANIFEST_NAME = 'manifest.json';
 
+/** Images in a piece of a manifest's text. */
+const PIECE = 1000;
+
 const MANIFEST = {
   name: 'manifest',
   cure: 'restore or remake it',
@@ -127,8 +130,16 @@ export function parseManifest(text: string, fileName: string): Manifest {
  * @throws InputError naming the place if a value is not allowed, such as a number that is not finite.
  */
 export function serializeManifest(value: Manifest): string {
+  return [...manifestText(value)].join('');
+}
+
+/** The same text in pieces. */
+export function* manifestText(value: Manifest): Generator<string> {
   const { images, ...rest } = checkDocument(MANIFEST, value, MANIFEST_NAME);
-  const head = JSON.stringify(rest, null, 2).slice(0, -'\n}'.length);
-  const lines = images.map((entry) => `\n    ${JSON.stringify(entry)}`);
-  return `${head},\n  "images": [${lines.join(',')}${lines.length > 0 ? '\n  ' : ''}]\n}\n`;
+  yield `${JSON.stringify(rest, null, 2).slice(0, -'\n}'.length)},\n  "images": [`;
+  for (let start = 0; start < images.length; start += PIECE) {
+    const lines = images.slice(start, start + PIECE).map((entry) => `\n    ${JSON.stringify(entry)}`);
+    yield `${start === 0 ? '' : ','}${lines.join(',')}`;
+  }
+  yield `${images.length > 0 ? '\n  ' : ''}]\n}\n`;
 }

@@ -61,7 +61,7 @@ export function agreement(
  * Logits [n, outputs] of features [n, dt] under a last layer [outputs, dt] of which nobody gave the bias: every output has the mean 0 over
  * the images, which is what the bias of a classifier does about classes of one size.
  */
-export function logitsOf(features: Elements, weight: Elements, n: number): Float64Array {
+export function linearLogits(features: Elements, weight: Elements, n: number): Float64Array {
   const dt = features.length / n;
   const outputs = weight.length / dt;
   return centreRows(

@@ -66,6 +66,8 @@ export function blackBoxTest(input: BlackBoxInput): BlackBoxResult {
   ])
     checkResponse(name, values, K, response.length);
   if (S < 2) throw new InputError('the black-box test needs at least one decoy');
+  if (combine !== 'sum' && combine !== 'fisher')
+    throw new InputError(`the black-box test combines classes by sum or fisher, not by ${combine}`);
 
   const { residual, ...control } = takeControl(response, references, K);
   const z = standardise(residual, K);
@@ -121,8 +123,11 @@ export function blackBoxTest(input: BlackBoxInput): BlackBoxResult {
  *
  * Both directions of each measure, summed over classes as in {@link blackBoxTest}; the smallest, corrected for their number.
  * @param measures [K,S] each, set 0 the true one: how much images change, how far features move
+ * @throws InputError if there is none, or one is not finite
  */
 export function marksAlike(measures: readonly Float64Array[], K: number): number {
+  if (measures.length === 0) throw new InputError('whether marks are alike takes at least one measure of them');
+  for (const measure of measures) checkResponse('the measure of marks', measure, K, measure.length);
   const tails = measures.flatMap((measure) => {
     const steps = standardise(centreClasses(measure, K), K).map((x) => Math.round(STEPS * x));
     return [steps, steps.map((x) => -x)].map((rows) => stratifiedSumLog10P(rows, K, [columnSum(rows, K, 0)])[0]);

@@ -2,13 +2,14 @@
 
 import { amongClasses, type Dataset } from '../datasets/dataset.ts';
 import { InputError } from '../errors.ts';
+import { requireGuarded } from '../guarded.ts';
 import { type Key, keyAlignment, keyCarriers, keySource } from '../marking/key.ts';
-import type { VanillaImages } from '../marking/vanilla.ts';
+import { VanillaImages } from '../marking/vanilla.ts';
 import type { Elements } from '../maths/linalg.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import { type Agreement, agreement, logitsOf } from './agreement.ts';
-import type { ClassMapping } from './class_mapping.ts';
+import { type Agreement, agreement, linearLogits } from './agreement.ts';
+import { ClassMapping, isSingleLogit } from './class_mapping.ts';
 import { type DoubtName, refuseDoubts } from './doubts.ts';
 import { DEFAULT_FRESH_KEYS } from './fresh_keys.ts';
 import { heldOutMarks } from './held_out_marks.ts';
@@ -95,6 +96,7 @@ export async function detect(options: DetectOptions): Promise<WhiteBoxFinding> {
 /** Features of held-out images under both networks, and the suspect's last layer: all that a white-box test looks at. */
 export async function heldOutFeatures(options: HeldOutModels): Promise<HeldOutFeatures> {
   const { heldOut, marking, suspect, signal } = options;
+  requireGuarded(heldOut, VanillaImages, 'VanillaImages');
   const n = heldOut.dataset.length;
   requireEnoughImages(n, marking.featureDimension);
   const total = 'model' in suspect ? 2 * n : n;
@@ -128,7 +130,7 @@ export function arraysOf({ images, marking, suspect }: HeldOutFeatures): WhiteBo
     suspect: {
       features,
       weight: classes.rowsOf(weight, features.length / n),
-      ...(logits && { logits: classes.columnsOf(logits, n) }),
+      ...(logits && { logits: classes.logitsOf(logits, logits.length / n) }),
     },
     n,
   };
@@ -153,6 +155,8 @@ export async function testFeatures(
   features: HeldOutFeatures,
   options: TestFeaturesOptions = {},
 ): Promise<WhiteBoxFinding> {
+  requireGuarded(features.images, VanillaImages, 'VanillaImages');
+  requireGuarded(features.suspect.classes, ClassMapping, 'ClassMapping');
   const { classes } = features.suspect.classes;
   if (classes.length !== key.classes.length || classes.some((name, c) => name !== key.classes[c]))
     throw otherClasses(key, classes.length);
@@ -163,9 +167,14 @@ export async function testFeatures(
     );
   const arrays = arraysOf(features);
   const labels = keyLabels(key, features.images.dataset);
-  const { weight, logits = logitsOf(arrays.suspect.features, weight, n) } = features.suspect;
+  const { weight, logits = linearLogits(arrays.suspect.features, weight, n) } = features.suspect;
   const marks = await heldOutMarks(key, features.marking, labels);
-  const found = agreement(logits, features.suspect.classes, labels);
+  const mapping = features.suspect.classes;
+  const outputs = logits.length / n;
+  // A single logit stands for two classes.
+  const found = isSingleLogit(outputs, key.classes.length)
+    ? agreement(mapping.logitsOf(logits, outputs), { classes: mapping.classes, outputs: [0, 1] }, labels)
+    : agreement(logits, mapping, labels);
   const assumed: WhiteBoxAssumptions = {
     ...(found && { agreement: found }),
     ...(marks !== undefined && { heldOutMarks: marks }),
@@ -193,6 +202,10 @@ export async function testArrays(
   const d = key.model.featureDimension;
   const dt = suspect.features.length / n;
   const K = key.classes.length;
+  if (!(Number.isInteger(dt) && dt > 0 && suspect.weight.length % dt === 0))
+    throw new InputError(
+      `the suspect's last layer has ${suspect.weight.length} numbers, its features of ${n} images ${suspect.features.length}: they do not fit`,
+    );
   if (suspect.weight.length !== K * dt) throw otherClasses(key, suspect.weight.length / dt);
   const { rows, ...result } = whiteBoxTest({
     featuresMarking: marking,

@@ -6,6 +6,7 @@ import { type InferenceOptions, infer } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import { type Agreement, agreement } from './agreement.ts';
 import { type BlackBoxInput, type BlackBoxResult, blackBoxTest, type Combination, marksAlike } from './blackbox.ts';
+import { ClassMapping, isSingleLogit } from './class_mapping.ts';
 import { type DoubtName, refuseDoubts } from './doubts.ts';
 import { ModelScores, probeResponse, reorderSets, type ScoreKind } from './scores.ts';
 import type { Finding } from './statistic.ts';
@@ -99,11 +100,14 @@ export async function probeScores(
   options: InferenceOptions = {},
 ): Promise<ModelScores> {
   const { numClasses } = model.config;
-  if (numClasses !== key.classes.length)
+  const single = isSingleLogit(numClasses, key.classes.length);
+  if (numClasses !== key.classes.length && !single)
     throw new InputError(
       `the model has ${numClasses} classes, the key ${key.classes.length}: ${key.classes.join(', ')}`,
     );
-  return ModelScores.ofScores((await infer(model, images, options)).logits, numClasses);
+  const { logits } = await infer(model, images, options);
+  const mapping = ClassMapping.ownOrder(key.classes, numClasses, 'the model');
+  return ModelScores.ofScores(mapping.logitsOf(logits, numClasses), key.classes.length);
 }
 
 /** How the black-box test is made of scores. */

@@ -1,5 +1,6 @@
 /** Keys that marked nothing: what a test gives where there is nothing to find. */
 
+import { InputError } from '../errors.ts';
 import { deriveCarriers } from '../marking/carriers.ts';
 import { type StreamSource, secretSource } from '../marking/key_stream.ts';
 
@@ -19,6 +20,8 @@ export async function freshCoordinates(
   dimension: number,
   like?: StreamSource | undefined,
 ): Promise<Float64Array> {
+  if (!(Number.isSafeInteger(index) && index >= 0))
+    throw new InputError(`fresh keys: their index is 0, 1, …, this one is ${index}`);
   const name = new TextEncoder().encode(`radioactive/v1/fresh-key/${index}`);
   const secret = new Uint8Array(await globalThis.crypto.subtle.digest('SHA-256', name));
   return deriveCarriers(like ? { ...like, secret } : secretSource(secret), { classCount, dimension, purpose: 'mark' });

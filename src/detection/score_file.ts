@@ -4,6 +4,7 @@ import { InputError } from '../errors.ts';
 import { parseCsv } from '../formats/csv.ts';
 import { parseNpy, parseNpyMatrix } from '../formats/npy.ts';
 import { type ProbeManifest, probeLayout } from '../marking/probe_manifest.ts';
+import { isSingleLogit } from './class_mapping.ts';
 import { ModelScores, probeRows } from './scores.ts';
 
 /** The list of a folder of probes. */
@@ -26,7 +27,8 @@ const LIST_COLUMNS = ['index', 'file', 'class', 'image', 'version'];
 
 /**
  * What a model said of the probes, in the order of their list: `.npy` [N,K] of scores or [N] of predicted classes by number; or CSV
- * with a header and a column for each class, or one column of predicted classes by name or number.
+ * with a header and a column for each class, or one column of predicted classes by name or number. Of two classes one column of other
+ * numbers is the second's probability or logit.
  *
  * @throws InputError naming the file and place where something is missing, left over, out of order or no number.
  */
@@ -40,8 +42,10 @@ function scoresOfNpy(bytes: Uint8Array, path: string, { manifest, list }: Scored
   const { shape, data } = parseNpy(bytes, path);
   const K = manifest.classes.length;
   checkCount(shape[0] ?? 0, path, manifest, list.name);
-  if (shape.length === 1 || (shape.length === 2 && shape[1] === 1))
-    return labelsOf(Array.from(data, Number), path, manifest.classes);
+  if (shape.length === 1 || (shape.length === 2 && shape[1] === 1)) {
+    const values = Array.from(data, Number);
+    return singleScores(values, path, K) ?? labelsOf(values, path, manifest.classes);
+  }
   if (shape.length !== 2 || shape[1] !== K)
     throw new InputError(
       `${path}: is [${shape.join(', ')}]; give [images, ${K}], a column for each of ${manifest.classes.join(', ')}`,
@@ -63,7 +67,8 @@ async function scoresOfCsv(text: string, path: string, probes: ScoredProbes): Pr
   if (named.length === classes.length) columns = classes.map((name) => columnOf.get(name)!);
   else if (own.length === 1) {
     const labels = rows.map((row) => row[own[0]]);
-    return labelsOf(labels, path, classes, lineOf);
+    const single = singleScores(labels.map(numberIn), path, classes.length);
+    return single ?? labelsOf(labels, path, classes, lineOf);
   } else if (own.length === classes.length && !own.some((column) => classes.includes(header[column]))) columns = own;
   else {
     const missing = classes.filter((name) => !columnOf.has(name));
@@ -84,6 +89,20 @@ async function scoresOfCsv(text: string, path: string, probes: ScoredProbes): Pr
     }
   }
   return ModelScores.ofScores(scores, classes.length, path);
+}
+
+const numberIn = (field: string): number => (field.trim() === '' ? Number.NaN : Number(field));
+
+/**
+ * One number an image, for two classes: of the second its probability where all are from 0 to 1, else its logit. Undefined where they
+ * are numbers of classes.
+ */
+function singleScores(values: readonly number[], path: string, classCount: number): ModelScores | undefined {
+  if (!isSingleLogit(1, classCount) || !values.every(Number.isFinite)) return undefined;
+  if (values.every((value) => value === 0 || value === 1)) return undefined;
+  const probabilities = values.every((value) => value >= 0 && value <= 1);
+  const pairs = values.flatMap((value) => (probabilities ? [1 - value, value] : [-value / 2, value / 2]));
+  return ModelScores.ofScores(Float64Array.from(pairs), classCount, path);
 }
 
 /** Classes by name, or by number from 0. A message names the line of the file, where there is one. */

@@ -1,6 +1,7 @@
 /** From what a model says of probe images to its response to each carrier set (docs/method.md, 6). */
 
 import { InputError } from '../errors.ts';
+import { CHECKED, Guarded, requireGuarded } from '../guarded.ts';
 import type { ProbeLayout } from '../marking/probe_manifest.ts';
 import type { Elements } from '../maths/linalg.ts';
 import { areProbabilities, logProbabilities } from '../maths/probabilities.ts';
@@ -13,7 +14,7 @@ export type ScoreKind = 'logits' | 'probabilities' | 'labels';
  * What a model says of N images, one row each: K scores, or nothing but the class. Checked, and understood, when it is made: the
  * black-box test takes nothing else.
  */
-export class ModelScores {
+export class ModelScores extends Guarded {
   /** Probabilities where every row is not negative and has the sum 1, else logits: log-probabilities are among these. */
   readonly kind: ScoreKind;
   /** N */
@@ -27,20 +28,29 @@ export class ModelScores {
   /** What is odd about the scores, though they can be used; undefined where nothing is. */
   readonly remark: string | undefined;
 
-  private constructor(kind: ScoreKind, values: Elements | Uint32Array, classCount: number, name: string) {
+  private constructor(
+    checked: typeof CHECKED,
+    kind: ScoreKind,
+    values: Elements | Uint32Array,
+    classCount: number,
+    name: string,
+  ) {
+    super(checked);
     this.kind = kind;
     this.values = values;
     this.classCount = classCount;
     this.rows = kind === 'labels' ? values.length : values.length / classCount;
     this.name = name;
     this.remark = kind === 'logits' ? oddLogits(values as Elements, classCount) : undefined;
+    Object.freeze(this);
   }
 
   /**
    * @param scores [N,K] logits, log-probabilities or probabilities, classes in the key's order.
-   * @throws InputError naming the place where one is NaN or infinite.
+   * @throws InputError naming the place where one is NaN or infinite, or if they are no rows.
    */
   static ofScores(scores: Elements, classCount: number, name = 'scores'): ModelScores {
+    requireClasses(classCount, name);
     const bad = scores.findIndex((x) => !Number.isFinite(x));
     if (bad >= 0)
       throw new InputError(
@@ -48,7 +58,13 @@ export class ModelScores {
       );
     if (scores.length % classCount !== 0)
       throw new InputError(`${name}: ${scores.length} scores are no rows of ${classCount} classes`);
-    return new ModelScores(areProbabilities(scores, classCount) ? 'probabilities' : 'logits', scores, classCount, name);
+    return new ModelScores(
+      CHECKED,
+      areProbabilities(scores, classCount) ? 'probabilities' : 'logits',
+      scores,
+      classCount,
+      name,
+    );
   }
 
   /**
@@ -56,9 +72,10 @@ export class ModelScores {
    * @throws InputError naming the row where one is no class.
    */
   static ofLabels(labels: ArrayLike<number>, classCount: number, name = 'scores'): ModelScores {
+    requireClasses(classCount, name);
     const bad = Array.from(labels).findIndex((label) => !(Number.isInteger(label) && label >= 0 && label < classCount));
     if (bad >= 0) throw new InputError(`${name}: row ${bad} is ${labels[bad]}; give a class, 0 to ${classCount - 1}`);
-    return new ModelScores('labels', Uint32Array.from(labels), classCount, name);
+    return new ModelScores(CHECKED, 'labels', Uint32Array.from(labels), classCount, name);
   }
 
   /** [N] the predicted classes. */
@@ -86,6 +103,11 @@ function oddLogits(scores: Elements, K: number): string | undefined {
     : 'no score is negative, and rows do not add up to 1: they were taken for logits; probabilities that are not normalised make the test weaker';
 }
 
+function requireClasses(classCount: number, name: string): void {
+  if (!(Number.isInteger(classCount) && classCount > 0))
+    throw new InputError(`${name}: a number of classes is 1, 2, …, this one is ${classCount}`);
+}
+
 /** Rows of scores that a layout asks for. */
 export const probeRows = ({ labels, sets }: ProbeLayout): number => labels.length * (sets + 1);
 
@@ -103,6 +125,7 @@ export function probeResponse(
   layout: ProbeLayout,
   options: { readonly labelOnly?: boolean } = {},
 ): { readonly response: Float64Array; readonly kind: ScoreKind } {
+  requireGuarded(model, ModelScores, 'ModelScores');
   const { labels, classCount: K, sets: S } = layout;
   const { name } = model;
   if (model.classCount !== K) throw new InputError(`${name}: of ${model.classCount} classes, the probes have ${K}`);

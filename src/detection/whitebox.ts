@@ -169,6 +169,8 @@ export async function freshKeyTests(
     readonly signal?: AbortSignal | undefined;
   } = {},
 ): Promise<{ combined: number[]; perClass: number[] }> {
+  if (!(Number.isSafeInteger(count) && count >= 0))
+    throw new InputError(`fresh keys: their number is 0, 1, …, this one is ${count}`);
   const combined: number[] = [];
   const perClass: number[] = [];
   for (let index = 0; index < count; index++) {

@@ -109,7 +109,7 @@ function blackBoxContradictions({ statistics, key }: Result, { sets }: NonNullab
 }
 
 /** Clocks of different machines, and stamps without fractions of a second, may differ by so much. */
-const CLOCKS_MS = 5 * 60_000;
+export const CLOCKS_MS = 5 * 60_000;
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 

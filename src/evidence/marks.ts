@@ -42,18 +42,20 @@ function difference(found: Rows, said: Rows, tolerance: number, classes: readonl
   return undefined;
 }
 
-/** What is wrong with the changes that probes.json tells of, every image being compared with its vanilla version; undefined: nothing. */
+/** What is wrong with the changes that probes.json tells of, every image being compared with its vanilla version (undefined: nothing), and the largest change of a pixel, in levels. */
 export async function changesDiffer(
   manifest: ProbeManifest,
   images: Dataset,
   signal?: AbortSignal,
-): Promise<string | undefined> {
+): Promise<{ readonly wrong: string | undefined; readonly largest: number }> {
+  let largest = 0;
   const found = await means(manifest, async (row, vanilla) => {
     signal?.throwIfAborted();
-    const { psnr } = measureChange(await images.image(vanilla), await images.image(row));
+    const { psnr, changeLevels } = measureChange(await images.image(vanilla), await images.image(row));
+    largest = Math.max(largest, changeLevels);
     return 255 * 10 ** (-psnr / 20);
   });
-  return difference(found, manifest.marks.changeLevels, SAME_CHANGE, manifest.classes);
+  return { wrong: difference(found, manifest.marks.changeLevels, SAME_CHANGE, manifest.classes), largest };
 }
 
 /** The same of the gains, with the marking network: change of its features along the carrier of the set. */

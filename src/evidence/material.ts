@@ -75,10 +75,12 @@ export interface Evidence {
 
 /** What `verifyEvidence` checks. */
 export interface VerifyOptions extends Evidence {
-  /** How many images are looked at where all of them would take long. */
-  readonly sample: number;
-  /** Follows the images that are compared. */
-  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** At most so many images of each kind are looked at; absent: all that the claim rests on. */
+  readonly sample?: number | undefined;
+  /** Draws samples; absent: drawn anew, so that nobody knows beforehand which images are looked at. */
+  readonly seed?: number | undefined;
+  /** Follows what takes long. */
+  readonly onProgress?: ((what: string, done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -98,6 +100,7 @@ export interface Stamp {
 
 /** What all checks are made of: the evidence, and what they all need of it. */
 export interface Material extends VerifyOptions {
+  readonly seed: number;
   readonly keyCommitment: string;
   /** The owner's list of tests, or what is wrong with it. */
   readonly list: Register | IntegrityError | undefined;

@@ -18,9 +18,19 @@ export function pairFinder(
   marked: Dataset,
   original: Dataset,
 ): (claim: ManifestImage) => PairPlaces | undefined {
-  const byId = (of: Dataset) => new Map(Array.from({ length: of.length }, (_, index) => [of.id(index), index]));
+  // Of the ids that are claimed alone: a data set may have a hundred times as many.
+  const byId = (of: Dataset, idOf: (claim: ManifestImage) => string): Map<string, number> => {
+    const claimed = new Set(manifest.images.map(idOf));
+    const places = new Map<string, number>();
+    for (let index = 0; index < of.length; index++) {
+      const id = of.id(index);
+      if (claimed.has(id)) places.set(id, index);
+    }
+    return places;
+  };
   const { pairedBy } = DATASET_FORMATS[manifest.source.layout];
-  const [markedIndex, originalIndex] = [byId(marked), byId(original)];
+  const markedIndex = byId(marked, ({ id }) => id);
+  const originalIndex = byId(original, ({ id, source }) => source ?? id);
   return (claim) => {
     const at = markedIndex.get(claim.id);
     const from = pairedBy === 'position' ? at : originalIndex.get(claim.source ?? claim.id);

@@ -1,7 +1,7 @@
 /** The owner's list of tests made with a key: a chain of lines, each with the hash of the one before. */
 
 import * as v from 'valibot';
-import { IntegrityError } from '../errors.ts';
+import { InputError, IntegrityError } from '../errors.ts';
 import { readDocument } from '../formats/document.ts';
 import { count, hex32, time } from '../formats/fields.ts';
 import { hashBytes } from '../formats/sha256.ts';
@@ -117,8 +117,15 @@ export function parseRegister(text: string, path: string, keyCommitment: string)
   return { path, ...first, beginning: hashOf(lines[0]), looks, hashes, lines };
 }
 
-/** The register with one test more. */
+/**
+ * The register with one test more.
+ *
+ * @throws InputError unless its log10 p is at most 0, or null for −∞.
+ */
 export function appendLook(register: Register, look: NewLook): Register {
+  // JSON has no NaN: it would be written as null, the strongest evidence there is.
+  if (!(look.log10p === null || look.log10p <= 0))
+    throw new InputError(`${register.path}: log10 p ${look.log10p} is of no probability; nothing was entered`);
   const { lines, looks, path, keyCommitment } = register;
   const entry: Look = { index: looks.length + 1, previous: hashOf(lines.at(-1)!), time: now(), ...look };
   return parseRegister(textOf([...lines, JSON.stringify(entry)]), path, keyCommitment);
@@ -140,5 +147,10 @@ const now = (): string => new Date().toISOString();
  * Bonferroni's correction: log10 of the p-value of the smallest of several tests, at most 0.
  *
  * @param looks tests made, at least 1.
+ * @throws InputError if they are fewer.
  */
-export const bonferroni = (log10p: number, looks: number): number => Math.min(0, log10p + Math.log10(looks));
+export function bonferroni(log10p: number, looks: number): number {
+  if (!(Number.isSafeInteger(looks) && looks >= 1))
+    throw new InputError(`a p-value is corrected for 1, 2, … tests, not for ${looks}`);
+  return Math.min(0, log10p + Math.log10(looks));
+}

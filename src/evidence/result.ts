@@ -280,7 +280,7 @@ export async function concludeTest(
     options,
     suspect: suspectHash(suspect),
     data: data.sha256,
-    log10p: Number.isFinite(finding.log10p) ? finding.log10p : null,
+    log10p: finding.log10p === -Infinity ? null : finding.log10p,
     resultSha256: hashResult(body),
   });
   return { ...body, register: registerSection(finding.log10p, register) };

@@ -71,7 +71,9 @@ const CHECKS: readonly Checker[] = [
 export async function verifyEvidence(options: VerifyOptions): Promise<Check[]> {
   const keyCommitment = await commitment(options.key);
   const list = readList(options, keyCommitment);
-  const material = { ...options, keyCommitment, list, stamps: await readStamps(options, keyCommitment, list) };
+  const stamps = await readStamps(options, keyCommitment, list);
+  const seed = options.seed ?? globalThis.crypto.getRandomValues(new Uint32Array(1))[0];
+  const material = { ...options, keyCommitment, list, stamps, seed };
   const rows: Check[] = [];
   for (const check of CHECKS) rows.push(...(await check(material)));
   return rows;
@@ -93,7 +95,8 @@ export function verificationLimits(key: Key): string[] {
   return [
     'Keys are not counted: the number is corrected for the tests made with this key, not for other keys of the same owner that were tried and never shown.',
     ...(draw ? [`How often the key was drawn: ${draw.detail}.`] : []),
-    "The list of tests is the owner's: between two time stamps of it an entry could be taken back by restoring a copy of the file.",
+    "The list of tests is the owner's. Nothing shows a copy of it that other tests were entered in, or none.",
+    'When the suspect was made is for others to show. A model that is older than the key tells something only of a key with one draw.',
     'Times that no authority stamped are what the owner says.',
     ...(key.statistic.kind === 'black-box' && key.statistic.references?.length !== 0
       ? [

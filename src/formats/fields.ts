@@ -48,6 +48,14 @@ export const randomCrop = v.strictObject(
   'expected an object or null',
 );
 
+/** `PadCropOptions`: black pixels on each side, whether half of them are mirrored. */
+const padCrop = v.strictObject({ padding: positiveCount, flip: v.boolean() });
+
+/** The crops of training images: `RandomCropOptions`, or `PadCropOptions` where there is a padding. */
+export const trainingCrop = v.lazy((input): typeof randomCrop | typeof padCrop =>
+  typeof input === 'object' && input !== null && 'padding' in input ? padCrop : randomCrop,
+);
+
 /** The same fields, of which each may be left out. */
 export const optionalFields = <E extends v.ObjectEntries>(entries: E) =>
   Object.fromEntries(Object.entries(entries).map(([field, schema]) => [field, v.exactOptional(schema)])) as {

@@ -96,16 +96,19 @@ export function matrixOf<Data extends Float32Array | Float64Array>(
 }
 
 /**
- * Writes a `.npy` file (format 1, C order): float32, float64 or int64 by the type of `data`. The same input gives the same
+ * Writes a `.npy` file (format 1, C order): float32, float64, int64 or uint8 by the type of `data`. The same input gives the same
  * bytes.
  *
  * @throws InputError if `data` does not have one element per entry of `shape`.
  */
-export function serializeNpy(shape: readonly number[], data: Float32Array | Float64Array | BigInt64Array): Uint8Array {
+export function serializeNpy(
+  shape: readonly number[],
+  data: Float32Array | Float64Array | BigInt64Array | Uint8Array,
+): Uint8Array {
   if (!shape.every(isCount) || elementCount(shape) !== data.length) {
     throw new InputError(`npy: shape [${shape}] and ${data.length} elements do not fit; give one element per entry`);
   }
-  const descr = data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i8';
+  const descr = Object.entries(TYPES).find(([, { array }]) => data instanceof array)![0];
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const description = `{'descr': '${descr}', 'fortran_order': False, 'shape': ${tuple}, }`;
   const headerStart = 10;

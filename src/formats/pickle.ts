@@ -201,6 +201,8 @@ class Machine {
   /** Puts values into the list that is now on top. */
   append(values: readonly PickleValue[]): void {
     const list = this.top();
+    // Of a class that is a list, which is not made.
+    if (list instanceof PickledObject) return;
     if (!Array.isArray(list)) this.fail('its pickle appends to something that is no list');
     else for (const value of values) list.push(value);
   }
@@ -208,6 +210,7 @@ class Machine {
   /** Puts keys and values, in turn, into the dictionary that is now on top. */
   setItems(items: readonly PickleValue[]): void {
     const map = this.top();
+    if (map instanceof PickledObject) return;
     if (!(map instanceof Map) || items.length % 2 !== 0) this.fail('its pickle sets items of something that has none');
     else for (let i = 0; i < items.length; i += 2) map.set(items[i], items[i + 1]);
   }
@@ -321,6 +324,7 @@ const INSTRUCTIONS: ReadonlyMap<number, (machine: Machine) => void> = new Map<nu
   [0x93, (m) => m.pushGlobal(...(m.popMany(2) as [PickleValue, PickleValue]))], // STACK_GLOBAL
   [0x52, (m) => m.pushCall(...(m.popMany(2) as [PickleValue, PickleValue]))], // REDUCE
   [0x81, (m) => m.pushCall(...(m.popMany(2) as [PickleValue, PickleValue]))], // NEWOBJ
+  [0x92, (m) => m.pushCall(...(m.popMany(3).slice(0, 2) as [PickleValue, PickleValue]))], // NEWOBJ_EX
   [0x51, (m) => m.pushReference(m.pop())], // BINPERSID
   [0x62, (m) => m.setState(m.pop())], // BUILD
   // How the pickle is written.

@@ -1,4 +1,5 @@
 import { InputError } from '../errors.ts';
+import { foreignFile } from './foreign.ts';
 import { PickledObject, type PickleOptions, type PickleValue, readPickle } from './pickle.ts';
 import { DTYPE_BYTES, MOST_TENSORS, type SafetensorsDtype, type SafetensorsTensor } from './safetensors.ts';
 import { elementCount, isCount } from './shape.ts';
@@ -58,7 +59,20 @@ const UNNEEDED = [
   'copyreg._reconstructor',
   'copy_reg._reconstructor',
   'torch.device',
+  'collections.deque',
+  'datetime.date',
+  'datetime.datetime',
+  'datetime.time',
+  'datetime.timedelta',
+  'datetime.timezone',
 ];
+/** Arrays and generators of random numbers, of any version. */
+const NUMPY = /^numpy\.(?:ndarray|(?:_?core|random)(?:\.\w+)*\.\w+)$/;
+/** A class, by the convention for their names: of a configuration, a path, a checkpoint's own. */
+const CLASS = /^[A-Za-z_]\w*(?:\.\w+)*\._?[A-Z]\w*$/;
+/** What no configuration is made with. Nothing is run here in any case; a file that names these is not what it says. */
+const NEVER_NEEDED =
+  /^(?:os|posix|nt|subprocess|sys|builtins|__builtin__|torch|types|code|codeop|ctypes|importlib|imp|runpy|pkgutil|pty|socket|ssl|shutil|multiprocessing|threading|_thread|asyncio|concurrent|pickle|_pickle|marshal|shelve|dill|cloudpickle|joblib|operator|functools|inspect|gc|signal|tempfile|zipfile|tarfile|urllib|http|ftplib|smtplib|webbrowser|requests|pip|setuptools|distutils|pdb|bdb|cProfile|profile|timeit|trace|unittest|doctest)\./;
 const TORCH_DTYPE = /^torch\.(float|double|half|bfloat|int|uint|long|short|bool|complex)\w*$/;
 
 /** What a name in a pickle stands for here. */
@@ -102,6 +116,11 @@ export function isPth(bytes: Uint8Array): boolean {
 const isLegacy = (bytes: Uint8Array): boolean =>
   bytes[0] === 0x80 && [2, 11].some((at) => LEGACY_BEGINNING.every((byte, i) => bytes[at + i] === byte));
 
+/** A tar archive that begins with a member of those that PyTorch put there before 0.1.10. */
+const isOldArchive = (bytes: Uint8Array): boolean =>
+  /^(?:\.\/)?(?:sys_info|pickle|storages|tensors)\0/.test(new TextDecoder('latin1').decode(bytes.subarray(0, 100))) &&
+  new TextDecoder().decode(bytes.subarray(257, 262)) === 'ustar';
+
 /**
  * Reads the weights out of a file of torch.save: a state dict, or a checkpoint that holds one under a name of its own. Nothing in the
  * file is executed: its pickle is read by a machine that knows tensors, dictionaries and values, and refuses the rest.
@@ -112,9 +131,14 @@ const isLegacy = (bytes: Uint8Array): boolean =>
 export async function parsePth(bytes: Uint8Array, fileName: string): Promise<PthFile> {
   if (isZip(bytes)) return await parseZip(bytes, fileName);
   if (isLegacy(bytes)) return await parseLegacy(bytes, fileName);
-  if (new TextDecoder().decode(bytes.subarray(257, 262)) === 'ustar')
+  if (isOldArchive(bytes))
     throw new InputError(`${fileName}: written by PyTorch before 0.1.10; load and save it with a later one`);
-  throw new InputError(`${fileName}: not a file of torch.save; save or download it again`);
+  const foreign = foreignFile(bytes);
+  throw new InputError(
+    foreign
+      ? `${fileName}: ${foreign.what}, not weights; ${foreign.cure}`
+      : `${fileName}: not a file of torch.save; save or download it again`,
+  );
 }
 
 async function parseZip(bytes: Uint8Array, fileName: string): Promise<PthFile> {
@@ -200,6 +224,10 @@ const failure =
 /** A name for a one-line message, however long or odd it is. */
 const quote = (name: string): string => JSON.stringify(name.length > 100 ? `${name.slice(0, 100)}…` : name);
 
+/** Whether values of a class are remembered, not made. */
+const isRemembered = (name: string): boolean =>
+  UNNEEDED.includes(name) || (name.length <= 200 && !NEVER_NEEDED.test(name) && (NUMPY.test(name) || CLASS.test(name)));
+
 /** What a pickle of torch.save may say, and what it means. Storages are collected in `storages`, by their keys. */
 function pickleOptions(fileName: string, storages: Map<string, Storage>): PickleOptions {
   const fail = failure(fileName);
@@ -215,15 +243,18 @@ function pickleOptions(fileName: string, storages: Map<string, Storage>): Pickle
     ...Object.keys(calls),
     ...Object.keys(STORAGE_TYPES).map((type) => `torch.${type}`),
     'torch.storage.UntypedStorage',
-    ...UNNEEDED,
   ]);
   return {
     fileName,
-    global: (name) => (known.has(name) || TORCH_DTYPE.test(name) ? new Name(name) : undefined),
+    global: (name) => {
+      if (name.startsWith('torch.nn.'))
+        return fail('holds a whole module, whose code would be needed', 'save model.state_dict() instead of the model');
+      return known.has(name) || TORCH_DTYPE.test(name) || isRemembered(name) ? new Name(name) : undefined;
+    },
     call: (callee, args) => {
       if (!(callee instanceof Name)) return undefined;
       if (Object.hasOwn(calls, callee.text)) return calls[callee.text](args);
-      return UNNEEDED.includes(callee.text) ? new PickledObject(callee.text, args) : undefined;
+      return isRemembered(callee.text) ? new PickledObject(callee.text, args) : undefined;
     },
     reference: (id) => {
       const storage = storageOf(id, fail);
@@ -279,47 +310,100 @@ function rebuildTensor([storage, offset, shape, stride]: readonly PickleValue[],
 /** Names of the state dict in a checkpoint, of several the first. */
 const USUAL_ENTRIES = ['state_dict', 'model', 'model_state_dict', 'model_state', 'net', 'network'];
 
-/** The state dict itself, or the one in a checkpoint. */
-function findStateDict(value: PickleValue, fail: Fail) {
+/** What a tensor is called that was saved by itself. */
+const BARE_TENSOR = 'tensor';
+/** Dictionaries in each other that are looked through for a state dict. */
+const MOST_DEPTH = 3;
+
+interface FoundStateDict {
+  readonly entry: string | null;
+  readonly tensors: Map<string, StoredTensor>;
+  readonly beside: Readonly<Record<string, string>>;
+}
+
+/**
+ * The state dict itself, or the one in a checkpoint. Values in a state dict that are no tensors, as `_extra_state` or a number of
+ * epochs, are told beside it.
+ */
+function findStateDict(value: PickleValue, fail: Fail): FoundStateDict {
   // Many keys may hold the same dictionary: each is looked through once.
   const verdicts = new Map<PickleValue, boolean>();
-  const isStateDict = (entry: PickleValue): entry is Map<string, StoredTensor> => {
+  const isStateDict = (entry: PickleValue): entry is Map<string, PickleValue> => {
     const found = verdicts.get(entry) ?? holdsTensors(entry);
     verdicts.set(entry, found);
     return found;
   };
-  if (isStateDict(value)) return { entry: null, tensors: value, beside: {} };
   const cure = 'save model.state_dict() with torch.save';
-  if (!(value instanceof Map)) return fail(`holds ${describe(value)}, no state dict`, cure);
-  const candidates = [...value].filter(([key, entry]) => typeof key === 'string' && isStateDict(entry)) as [
-    string,
-    Map<string, StoredTensor>,
-  ][];
-  const usual = USUAL_ENTRIES.map((name) => candidates.find(([key]) => key === name)).find((found) => found);
-  const chosen = usual ?? (candidates.length === 1 ? candidates[0] : undefined);
   const names = (keys: readonly unknown[]): string =>
     keys
       .slice(0, 8)
       .map((key) => describe(key, false))
       .join(', ');
-  if (!chosen && candidates.length > 1)
-    return fail(`holds several state dicts: ${names(candidates.map(([key]) => key))}`, 'save the one to use alone');
-  if (!chosen) return fail(`holds no state dict but ${names([...value.keys()]) || 'nothing'}`, cure);
-  const beside = [...value]
-    .filter(([key]) => key !== chosen[0])
-    .map(([key, entry]) => [plainName(key), describe(entry)]);
+  const searched = new Set<PickleValue>();
+  const search = (from: PickleValue, path: readonly string[]): FoundStateDict | undefined => {
+    if (!(from instanceof Map) || searched.has(from)) return undefined;
+    searched.add(from);
+    const candidates = [...from].filter(([key, entry]) => typeof key === 'string' && isStateDict(entry)) as [
+      string,
+      Map<string, PickleValue>,
+    ][];
+    const usual = USUAL_ENTRIES.map((name) => candidates.find(([key]) => key === name)).find((found) => found);
+    const chosen = usual ?? (candidates.length === 1 ? candidates[0] : undefined);
+    if (!chosen && candidates.length > 1 && !isStateDict(from))
+      return fail(`holds several state dicts: ${names(candidates.map(([key]) => key))}`, 'save the one to use alone');
+    // Of a state dict a part may be a dictionary too.
+    const isWhole = isStateDict(from) && (!chosen || tensorsOf(from).length > tensorsOf(chosen[1]).length);
+    if (isWhole) return stateDictOf(from, path);
+    if (chosen) return stateDictOf(chosen[1], [...path, chosen[0]], from);
+    if (path.length === MOST_DEPTH) return undefined;
+    const within = [...from].filter(
+      ([key, entry]) => typeof key === 'string' && entry instanceof Map && entry !== from,
+    );
+    if (within.length === 0 || within.length > MOST_WITHIN) return undefined;
+    const found = within.flatMap(([key, entry]) => search(entry, [...path, key as string]) ?? []);
+    if (found.length > 1)
+      return fail(
+        `holds several state dicts: ${found.map(({ entry }) => entry).join(', ')}`,
+        'save the one to use alone',
+      );
+    return found[0];
+  };
+  if (value instanceof StoredTensor) return { entry: null, tensors: new Map([[BARE_TENSOR, value]]), beside: {} };
+  if (!(value instanceof Map)) return fail(`holds ${describe(value)}, no state dict`, cure);
+  return search(value, []) ?? fail(`holds no state dict but ${names([...value.keys()]) || 'nothing'}`, cure);
+}
+
+/** Dictionaries of a checkpoint that are looked into where none of them is a state dict. */
+const MOST_WITHIN = 8;
+
+function stateDictOf(
+  found: Map<string, PickleValue>,
+  path: readonly string[],
+  checkpoint?: Map<PickleValue, PickleValue>,
+): FoundStateDict {
+  const tensors = new Map<string, StoredTensor>();
+  const beside: [string, string][] = [];
+  for (const [key, entry] of checkpoint ?? []) if (key !== path.at(-1)) beside.push([plainName(key), describe(entry)]);
+  for (const [key, entry] of found) {
+    if (entry instanceof StoredTensor) tensors.set(key, entry);
+    else beside.push([plainName(key), describe(entry)]);
+  }
   return {
-    entry: chosen[0],
-    tensors: chosen[1],
+    entry: path.length === 0 ? null : path.join('.'),
+    tensors,
     beside: Object.fromEntries(beside) as Record<string, string>,
   };
 }
 
-function holdsTensors(value: PickleValue): value is Map<string, StoredTensor> {
-  if (!(value instanceof Map) || value.size === 0) return false;
-  for (const [key, entry] of value) if (typeof key !== 'string' || !(entry instanceof StoredTensor)) return false;
-  return true;
+/** Whether a dictionary holds tensors by name, whatever is beside them. */
+function holdsTensors(value: PickleValue): boolean {
+  if (!(value instanceof Map)) return false;
+  for (const key of value.keys()) if (typeof key !== 'string') return false;
+  return tensorsOf(value).length > 0;
 }
+
+const tensorsOf = (value: Map<PickleValue, PickleValue>): StoredTensor[] =>
+  [...value.values()].filter((entry) => entry instanceof StoredTensor);
 
 /** A value in a few words; what lies deeper than one level only by its kind. */
 function describe(value: PickleValue, deep = true): string {

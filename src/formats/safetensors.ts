@@ -1,5 +1,6 @@
 import { InputError } from '../errors.ts';
 import { oddity } from './document.ts';
+import { foreignFile } from './foreign.ts';
 import { elementCount, isCount } from './shape.ts';
 
 /** Bytes per element of every element type this project reads or writes. */
@@ -66,9 +67,13 @@ export function parseSafetensors(bytes: Uint8Array, fileName: string): Safetenso
   const fail = (what: string): never => {
     throw new InputError(`${fileName}: ${what}; save or download it again`);
   };
+  if (bytes.length === 0) throw new InputError(`${fileName}: an empty file; restore or download it again`);
   if (bytes.length < LENGTH_BYTES)
     fail(`not a safetensors file: ${bytes.length} bytes, the header's length alone is 8`);
   const headerBytes = new DataView(bytes.buffer, bytes.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
+  // A header that begins as it should is not told by what its length looks like.
+  const foreign = bytes[LENGTH_BYTES] === 0x7b && headerBytes <= MAX_HEADER_BYTES ? undefined : foreignFile(bytes);
+  if (foreign) throw new InputError(`${fileName}: ${foreign.what}, not safetensors; ${foreign.cure}`);
   if (headerBytes > BigInt(MAX_HEADER_BYTES)) {
     fail(`not a safetensors file: it says that its header has ${headerBytes} bytes, the limit is ${MAX_HEADER_BYTES}`);
   }
@@ -208,6 +213,34 @@ export function toInt64Numbers(tensor: SafetensorsTensor): number[] {
     return number;
   });
 }
+
+/**
+ * A tensor of any element type as numbers, row-major; integers beyond ±(2^53 − 1) are rounded, and values of 8-bit floating point
+ * are NaN.
+ */
+export function toNumbers({ dtype, data }: SafetensorsTensor): number[] {
+  const size = DTYPE_BYTES[dtype];
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  return Array.from({ length: data.length / size }, (_, i) => READ[dtype](view, i * size));
+}
+
+const READ: Readonly<Record<SafetensorsDtype, (view: DataView, at: number) => number>> = {
+  BOOL: (view, at) => view.getUint8(at),
+  U8: (view, at) => view.getUint8(at),
+  I8: (view, at) => view.getInt8(at),
+  F8_E4M3: () => Number.NaN,
+  F8_E5M2: () => Number.NaN,
+  I16: (view, at) => view.getInt16(at, true),
+  U16: (view, at) => view.getUint16(at, true),
+  F16: (view, at) => float16Value(view.getUint16(at, true)),
+  BF16: (view, at) => bfloat16Value(view.getUint16(at, true)),
+  I32: (view, at) => view.getInt32(at, true),
+  U32: (view, at) => view.getUint32(at, true),
+  F32: (view, at) => view.getFloat32(at, true),
+  I64: (view, at) => Number(view.getBigInt64(at, true)),
+  U64: (view, at) => Number(view.getBigUint64(at, true)),
+  F64: (view, at) => view.getFloat64(at, true),
+};
 
 type Fail = (what: string) => never;
 

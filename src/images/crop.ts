@@ -1,4 +1,7 @@
-/** A region of an image to be resized to the network's input, perhaps mirrored: what the crop_resize kernel takes, in pixels. */
+/**
+ * A region of an image to be resized to the network's input, perhaps mirrored: what the crop_resize kernel takes, in pixels. `cutRegion`
+ * takes one that leaves the image too, and makes black what lies outside.
+ */
 export interface Crop {
   /** First row, in pixels. */
   readonly top: number;
@@ -18,6 +21,14 @@ export interface RandomCropOptions {
   readonly scale: readonly [number, number];
   /** Width over height, smallest and largest; drawn evenly in its logarithm. */
   readonly ratio: readonly [number, number];
+  /** Whether to mirror every other crop. */
+  readonly flip: boolean;
+}
+
+/** How {@link shiftedCrop} draws: torchvision's `RandomCrop` with padding and `RandomHorizontalFlip`. */
+export interface PadCropOptions {
+  /** Black pixels on each side of the image. */
+  readonly padding: number;
   /** Whether to mirror every other crop. */
   readonly flip: boolean;
 }
@@ -74,4 +85,14 @@ export function randomCrop(height: number, width: number, options: RandomCropOpt
   const w = Math.min(width, Math.max(1, Math.round(height * aspect)));
   const h = Math.min(height, Math.max(1, Math.round(width / aspect)));
   return { top: Math.floor((height - h) / 2), left: Math.floor((width - w) / 2), height: h, width: w, flip: mirrored };
+}
+
+/**
+ * A crop moved by up to `padding` pixels each way, so that it may leave the image: `torchvision.transforms.RandomCrop(size, padding)` where
+ * it was all of the image.
+ */
+export function shiftedCrop(crop: Crop, { padding, flip }: PadCropOptions, random: Uniform): Crop {
+  const mirrored = flip && random.below(2) === 1;
+  const shift = (): number => random.below(2 * padding + 1) - padding;
+  return { ...crop, top: crop.top + shift(), left: crop.left + shift(), flip: mirrored };
 }

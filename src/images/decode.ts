@@ -1,8 +1,9 @@
 import { InputError, RadioactiveError } from '../errors.ts';
 import { type Decoded, type Encoding, type ImageCodec, PNG, UndecodedError } from './codec.ts';
-import type { DecodableFormat, ImageHeader, Refuse, Unusual } from './header.ts';
+import type { ImageHeader, Refuse, Unusual } from './header.ts';
 import { checkImage, type Image8, type ImageShape, isTransposed, orient } from './image.ts';
 import { jpegPicture, readJpegHeader } from './jpeg.ts';
+import { decodeNpy, isNpyImage, readNpyHeader } from './npy_image.ts';
 import { isPng, pngPicture, readPngHeader } from './png.ts';
 import { readWebpHeader } from './webp.ts';
 
@@ -32,16 +33,19 @@ interface ImageFormat {
   readonly header?: (bytes: Uint8Array, refuse: Refuse) => ImageHeader;
   /** The file with only what decides its pixels, so that what is wrong with the rest troubles no decoder. */
   readonly picture?: (bytes: Uint8Array) => Uint8Array;
+  /** Of a format that needs no codec: its pixels. */
+  readonly pixels?: (bytes: Uint8Array) => Decoded;
 }
 
 /** How many bytes of a file `imageFormat` needs. */
-export const SNIFF_BYTES = 12;
+export const SNIFF_BYTES = 256;
 
 /** Every format known. A format is added here and nowhere else, if the codecs know it. */
 const FORMATS: readonly ImageFormat[] = [
   { name: 'PNG', matches: isPng, header: readPngHeader, picture: pngPicture },
   { name: 'JPEG', matches: (head) => begins(head, '\xff\xd8\xff'), header: readJpegHeader, picture: jpegPicture },
   { name: 'WebP', matches: (head) => begins(head, 'RIFF') && begins(head.subarray(8), 'WEBP'), header: readWebpHeader },
+  { name: 'NPY', matches: isNpyImage, header: readNpyHeader, pixels: decodeNpy },
   { name: 'GIF', matches: (head) => begins(head, 'GIF87a') || begins(head, 'GIF89a') },
   { name: 'TIFF', matches: (head) => begins(head, 'II*\0') || begins(head, 'MM\0*') },
 ];
@@ -52,8 +56,10 @@ export function imageFormat(head: Uint8Array): { name: string; decodable: boolea
   return format && { name: format.name, decodable: format.header !== undefined };
 }
 
-/** The formats that are decoded, for messages. */
-export const DECODABLE_FORMATS: readonly string[] = FORMATS.filter(({ header }) => header).map(({ name }) => name);
+/** The formats that codecs decode, for messages. */
+export const DECODABLE_FORMATS: readonly string[] = FORMATS.filter(({ header, pixels }) => header && !pixels).map(
+  ({ name }) => name,
+);
 
 const RESTORE = 'restore it, save it again or remove it';
 
@@ -119,7 +125,8 @@ export async function decodeImage(
   const header = readImageHeader(bytes, fileName, options);
   let decoded: Decoded;
   try {
-    decoded = await codec.decode(pictureOnly(bytes, header.format), header);
+    const { picture, pixels } = FORMATS.find(({ name }) => name === header.format)!;
+    decoded = pixels ? pixels(bytes) : await codec.decode(picture?.(bytes) ?? bytes, header);
     checkDecoded(decoded, header);
   } catch (cause) {
     if (cause instanceof RadioactiveError) throw cause;
@@ -143,10 +150,6 @@ export async function decodeImage(
 export async function encodeImage(codec: ImageCodec, image: Image8, encoding: Encoding = PNG): Promise<Uint8Array> {
   checkImage(image, encoding.format);
   return codec.encode(image, encoding);
-}
-
-function pictureOnly(bytes: Uint8Array, name: DecodableFormat): Uint8Array {
-  return FORMATS.find((format) => format.name === name)?.picture?.(bytes) ?? bytes;
 }
 
 /** Throws where a decoder gave something else than the header promises. */

@@ -1,9 +1,10 @@
-import { type Encoding, type ImageCodec, PNG } from './codec.ts';
+import { type EncodedFormat, type Encoding, type ImageCodec, PNG } from './codec.ts';
 import { encodeImage, readImageHeader } from './decode.ts';
-import type { DecodableFormat, ImageHeader } from './header.ts';
+import type { ImageHeader } from './header.ts';
 import { UNUSUAL } from './header.ts';
 import { type Image8, type Orientation, orient } from './image.ts';
 import { jpegEncoding, jpegMetadata, withJpegMetadata } from './jpeg.ts';
+import { encodeNpy } from './npy_image.ts';
 import { type PngChunk, withPngChunks, withPngMetadata } from './png.ts';
 import { webpEncoding, webpMetadata, withWebpMetadata } from './webp.ts';
 
@@ -28,7 +29,7 @@ const ALL = { maxPixels: Number.POSITIVE_INFINITY, accept: UNUSUAL };
 /** How each format is written like an original. */
 const LIKE: Readonly<
   Record<
-    DecodableFormat,
+    EncodedFormat,
     {
       encoding(original: Uint8Array): Encoding;
       withMetadata(encoded: Uint8Array, original: Uint8Array): Uint8Array;
@@ -57,9 +58,10 @@ const LIKE: Readonly<
   },
 };
 
-/** How a file that is read was encoded, as near as codecs can do it again. */
+/** How a file that is read was encoded, as near as codecs can do it again; lossless for an array. */
 export function encodingLike(original: Uint8Array, fileName: string): Encoding {
-  return LIKE[readImageHeader(original, fileName, ALL).format].encoding(original);
+  const { format } = readImageHeader(original, fileName, ALL);
+  return format === 'NPY' ? PNG : LIKE[format].encoding(original);
 }
 
 /**
@@ -77,6 +79,11 @@ export async function encodeLike(
   { format, strip = false }: EncodeLikeOptions = {},
 ): Promise<EncodedImage> {
   const header = readImageHeader(original, fileName, ALL);
+  if (header.format === 'NPY')
+    return {
+      bytes: format === 'PNG' ? withPngChunks(await encodeImage(codec, image), []) : encodeNpy(image),
+      lossy: false,
+    };
   const like = LIKE[header.format];
   const same = format === undefined || format === header.format;
   const encoding = same ? like.encoding(original) : PNG;
@@ -89,7 +96,7 @@ export async function encodeLike(
 }
 
 /** An encoded picture with nothing that its encoder says beside it, but for what readers of JPEG files expect. */
-const STRIPPED: Readonly<Record<DecodableFormat, (encoded: Uint8Array) => Uint8Array>> = {
+const STRIPPED: Readonly<Record<EncodedFormat, (encoded: Uint8Array) => Uint8Array>> = {
   PNG: (encoded) => withPngChunks(encoded, []),
   JPEG: (encoded) => encoded,
   WebP: (encoded) => encoded,

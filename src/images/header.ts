@@ -5,8 +5,8 @@ export const UNUSUAL = ['CMYK', '16-bit', 'animated'] as const;
 /** One of `UNUSUAL`. */
 export type Unusual = (typeof UNUSUAL)[number];
 
-/** The formats that are decoded. */
-export type DecodableFormat = 'PNG' | 'JPEG' | 'WebP';
+/** The formats that are decoded; `NPY` is an array of levels, which needs no codec. */
+export type DecodableFormat = 'PNG' | 'JPEG' | 'WebP' | 'NPY';
 
 /** What a file says of its image before any pixel is decoded. */
 export interface ImageHeader {

@@ -26,6 +26,10 @@ export interface Image8 extends ImageShape {
  */
 export function checkImage(image: Image8, what: string): void {
   const { width, height, channels, data, alpha } = image;
+  // Numbers that are no bytes would be measured and encoded as if they were levels.
+  const levels: unknown = data?.[Symbol.toStringTag];
+  if (levels !== 'Uint8Array' && levels !== 'Uint8ClampedArray')
+    throw new InputError(`${what}: no image: its data is no Uint8Array; give its levels as bytes, 0 to 255`);
   const valid = Number.isInteger(width) && width > 0 && Number.isInteger(height) && height > 0;
   if (!valid || (channels !== 1 && channels !== 3) || data.length !== width * height * channels) {
     throw new InputError(

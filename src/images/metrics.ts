@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import { type Image8, sameShape } from './image.ts';
+import { checkImage, type Image8, sameShape } from './image.ts';
 
 const MAX_LEVEL = 255;
 const WINDOW = 11;
@@ -10,7 +10,7 @@ const C2 = (0.03 * MAX_LEVEL) ** 2;
 /**
  * Peak signal-to-noise ratio in dB, from the mean squared difference over all pixels and channels; Infinity for equal images.
  *
- * @throws InputError if the images differ in size or channels.
+ * @throws InputError if one is no image, or they differ in size or channels.
  */
 export function psnr(a: Image8, b: Image8): number {
   checkSameShape('psnr', a, b);
@@ -24,7 +24,7 @@ export function psnr(a: Image8, b: Image8): number {
  * K1 = 0.01, K2 = 0.03, averaged over positions and channels; 1 for equal images. Along an axis of fewer than 11 pixels the
  * window has that axis's length, so that there is one position, centred, with the weights' sum still 1.
  *
- * @throws InputError if the images differ in size or channels.
+ * @throws InputError if one is no image, or they differ in size or channels.
  */
 export function ssim(a: Image8, b: Image8): number {
   checkSameShape('ssim', a, b);
@@ -91,6 +91,8 @@ function blurRow(
 }
 
 function checkSameShape(what: string, a: Image8, b: Image8): void {
+  checkImage(a, `${what}: the first image`);
+  checkImage(b, `${what}: the second image`);
   if (sameShape(a, b)) return;
   const size = (image: Image8) => `${image.width}x${image.height}x${image.channels}`;
   throw new InputError(`${what}: images are ${size(a)} and ${size(b)}; give two of one size`);

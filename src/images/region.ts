@@ -1,4 +1,4 @@
-import type { Crop } from './crop.ts';
+import { type Crop, wholeImage } from './crop.ts';
 import type { Image8 } from './image.ts';
 
 /** The pixels of a crop alone, on their way to a device that resizes them to the network's input. */
@@ -22,24 +22,48 @@ export function regionPixels(inputSize: number, imagePixels: number): number {
 /**
  * Cuts a crop out of an image. A large one is resized to the input here, by the formula of the kernel `crop_resize` (bilinear,
  * no antialias), so that what a batch needs on the device does not grow with the photographs; which way a crop takes depends
- * on its size alone.
+ * on its size alone. What lies outside the image is black.
  */
 export function cutRegion(image: Image8, crop: Crop, inputSize: number): Region {
   const { height, width, flip } = crop;
+  if (!isInside(image, crop)) return cutRegion(cutOut(image, crop), { ...crop, top: 0, left: 0 }, inputSize);
   if (height * width > OVERSAMPLING * inputSize ** 2)
     return { height: inputSize, width: inputSize, flip, levels: resize(image, crop, inputSize) };
   return { height, width, flip, levels: cutOut(image, crop).data };
 }
 
-/** A rectangle of an image, without its opacity and not mirrored. */
+/**
+ * A crop as 8-bit levels at the input's size, mirrored where it is to be: what operations on images in memory take. Resized by the same
+ * formula, and rounded.
+ */
+export function cutImage(image: Image8, crop: Crop, inputSize: number): Image8 {
+  const { height, width, levels, flip } = cutRegion(image, crop, inputSize);
+  const { channels } = image;
+  const sized =
+    height === inputSize && width === inputSize
+      ? levels
+      : resize({ height, width, channels, data: levels }, wholeImage(height, width), inputSize);
+  const data = new Uint8Array(inputSize * inputSize * channels);
+  for (let i = 0; i < data.length; i++) {
+    const column = Math.floor(i / channels) % inputSize;
+    data[i] = Math.round(sized[flip ? i + (inputSize - 1 - 2 * column) * channels : i]);
+  }
+  return { height: inputSize, width: inputSize, channels, data };
+}
+
+const isInside = (image: Image8, { top, left, height, width }: Crop): boolean =>
+  top >= 0 && left >= 0 && top + height <= image.height && left + width <= image.width;
+
+/** A rectangle of an image, without its opacity and not mirrored; what lies outside the image is black. */
 export function cutOut(image: Image8, { top, left, height, width }: Crop): Image8 {
   const { channels, data } = image;
-  if (height === image.height && width === image.width) return { height, width, channels, data };
+  if (top === 0 && left === 0 && height === image.height && width === image.width)
+    return { height, width, channels, data };
   const levels = new Uint8Array(height * width * channels);
-  const stride = width * channels;
-  for (let y = 0; y < height; y++) {
-    const from = ((top + y) * image.width + left) * channels;
-    levels.set(data.subarray(from, from + stride), y * stride);
+  const [first, end] = [Math.max(0, left), Math.min(image.width, left + width)];
+  for (let y = Math.max(0, -top); y < Math.min(height, image.height - top) && first < end; y++) {
+    const row = (top + y) * image.width;
+    levels.set(data.subarray((row + first) * channels, (row + end) * channels), (y * width + first - left) * channels);
   }
   return { height, width, channels, data: levels };
 }
@@ -52,7 +76,11 @@ export function cutMiddle(image: Image8, side: number): Image8 {
 }
 
 /** Bilinear with half-pixel centres, as `torch.nn.functional.interpolate(align_corners=False)`; [size, size, channels]. */
-function resize(image: Image8, { top, left, height, width }: Crop, size: number): Float32Array {
+function resize(
+  image: Pick<Image8, 'height' | 'width' | 'channels'> & { readonly data: ArrayLike<number> },
+  { top, left, height, width }: Crop,
+  size: number,
+): Float32Array {
   const { channels, data } = image;
   const across = taps(width, size);
   const levels = new Float32Array(size * size * channels);

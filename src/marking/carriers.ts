@@ -103,6 +103,8 @@ export async function deriveCarriers(source: StreamSource, options: CarrierDraw)
   }
   if (!(Number.isSafeInteger(draw) && draw >= 0)) throw new InputError(`carriers: draw must be 0, 1, …, it is ${draw}`);
   if (purpose === 'mark' && draw !== 0) throw new InputError(`carriers: a key has one mark, draw ${draw} is not it`);
+  if (purpose !== 'mark' && purpose !== 'decoy')
+    throw new InputError(`carriers: they are for mark or decoy, not for ${purpose}`);
   // A pair of uniforms is 16 bytes and gives two numbers with probability π/4; one attempt nearly always suffices.
   let byteLength = 16 * Math.ceil(0.7 * K * k + 64);
   let gaussians: Float64Array | null = null;

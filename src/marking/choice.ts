@@ -1,5 +1,7 @@
+import * as v from 'valibot';
 import { type Selection, selectFirst } from '../datasets/select.ts';
 import { InputError } from '../errors.ts';
+import { hex32 } from '../formats/fields.ts';
 import { type Key, keySource } from './key.ts';
 import { keyOrder } from './key_stream.ts';
 
@@ -27,8 +29,8 @@ export interface ChoiceOptions {
  *
  * docs/key-derivation.md is the specification, with a test vector. What a smaller share chooses, a larger one need not.
  *
- * @throws InputError if a label is none of the key's classes, the fraction is no share, the hardness does not fit, or the key waits
- * for its beacon
+ * @throws InputError if a label is none of the key's classes, the fraction is no share, the hardness does not fit or is NaN, the hash is
+ * none, or the key waits for its beacon
  */
 export async function chooseForMarking(options: ChoiceOptions): Promise<Selection> {
   const { key, labels, fraction, dataSha256, hardness } = options;
@@ -36,6 +38,10 @@ export async function chooseForMarking(options: ChoiceOptions): Promise<Selectio
     throw new InputError(`choice: fraction ${fraction} is not from 0 to 1; give a share such as 0.1`);
   if (hardness && hardness.length !== labels.length)
     throw new InputError(`choice: there are ${labels.length} images and ${hardness.length} values of hardness`);
+  for (let i = 0; hardness && i < hardness.length; i++)
+    if (Number.isNaN(hardness[i])) throw new InputError(`choice: the hardness of image ${i} is NaN`);
+  if (!v.is(hex32, dataSha256))
+    throw new InputError('choice: dataSha256 is no SHA-256 of 64 lower-case hex digits; take what hashDataset gives');
   const source = await keySource(key);
   const sizes = new Array<number>(key.classes.length).fill(0);
   for (let i = 0; i < labels.length; i++) {

@@ -144,7 +144,7 @@ function oneDraw(key: Key): KeyGuarantee {
       name: 'one draw',
       holds: true,
       detail:
-        'the round was fixed with the key: it has one draw. Other keys of the owner, committed to before the round, are not counted',
+        'the round was fixed with the key: if its commitment was there before the round, it has one draw. Other keys of the owner, committed to before the round, are not counted',
     };
   return {
     name: 'one draw',

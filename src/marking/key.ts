@@ -4,6 +4,7 @@
  */
 
 import * as v from 'valibot';
+import { compositionHint } from '../datasets/names.ts';
 import { InputError, IntegrityError } from '../errors.ts';
 import { fromBase64, toBase64 } from '../formats/base64.ts';
 import { canonicalJson } from '../formats/canonical.ts';
@@ -201,7 +202,7 @@ export async function createKey(options: KeyOptions): Promise<Key> {
     created: new Date().toISOString(),
     beacon,
   };
-  return checkKey(key, 'key');
+  return checkKey(key, 'key', 'a key cannot be made of this');
 }
 
 /** The key file's text, JSON. */
@@ -228,10 +229,10 @@ const KEY = {
   header: { format: 'radioactive-key', versions: VERSIONS },
 } satisfies DocumentKind;
 
-async function checkKey(json: unknown, fileName: string): Promise<Key> {
-  const key = checkDocument(KEY, json, fileName);
+async function checkKey(json: unknown, fileName: string, cure = CURE): Promise<Key> {
+  const key = checkDocument({ ...KEY, cure }, json, fileName);
   const fail = (what: string): never => {
-    throw new InputError(`${fileName}: ${what}; ${CURE}`);
+    throw new InputError(`${fileName}: ${what}; ${cure}`);
   };
   if (key.version === 1 && key.heldOut !== undefined) fail('heldOut: unknown field');
   if (key.version >= 2 && key.heldOut === undefined) fail('heldOut: missing');
@@ -270,7 +271,7 @@ async function checkKey(json: unknown, fileName: string): Promise<Key> {
     fail(`carriers.basis: expected ${k} × ${d} float64, at most ${d} rows; it has ${bytes.length} bytes`);
   }
   if (toHex(await sha256(bytes)) !== key.carriers.basisSha256) {
-    throw new IntegrityError(`${fileName}: carriers.basis: its SHA-256 is not carriers.basisSha256; ${CURE}`);
+    throw new IntegrityError(`${fileName}: carriers.basis: its SHA-256 is not carriers.basisSha256; ${cure}`);
   }
   const basis = decodeFloats(bytes);
   const products = multiplyTransposed(basis, basis, k, k, d);
@@ -411,8 +412,9 @@ export function checkKeyMatches(key: Key, found: { modelSha256: string; classes:
     if (ours === theirs) continue;
     const quote = (c: string | undefined) => (c === undefined ? 'nothing' : JSON.stringify(c));
     const counts = `${key.classes.length} and ${found.classes.length} classes`;
+    const hint = ours === undefined || theirs === undefined ? '' : compositionHint(theirs, [ours]);
     throw new InputError(
-      `the classes differ at position ${i}: the key has ${quote(ours)}, the data ${quote(theirs)} (${counts}; order matters)`,
+      `the classes differ at position ${i}: the key has ${quote(ours)}, the data ${quote(theirs)}${hint} (${counts}; order matters)`,
     );
   }
 }

@@ -27,12 +27,14 @@ export const secretSource = (secret: Uint8Array): StreamSource => ({
  * HKDF-SHA-256 (RFC 5869) gives an AES-256 key, which encrypts zeros in counter mode from counter 0.
  * A shorter stream is a prefix of a longer one.
  * @param use what the bytes are for, e.g. `carriers/mark/0`; different uses give independent streams
- * @throws InputError if the secret is not 32 bytes
+ * @throws InputError if the secret is not 32 bytes, or the length is no number of bytes
  */
 export async function keyStream(source: StreamSource, use: string, byteLength: number): Promise<Uint8Array> {
   const { version, secret, salt } = source;
   if (secret.length !== SECRET_BYTES)
     throw new InputError(`a secret has ${SECRET_BYTES} bytes, this one has ${secret.length}`);
+  if (!(Number.isSafeInteger(byteLength) && byteLength >= 0))
+    throw new InputError(`a stream has 0, 1, … bytes, not ${byteLength}`);
   const { subtle } = globalThis.crypto;
   const info = new TextEncoder().encode(`radioactive/v${version}/${use}`);
   const master = await subtle.importKey('raw', new Uint8Array(secret), 'HKDF', false, ['deriveKey']);
@@ -51,9 +53,11 @@ export async function keyStream(source: StreamSource, use: string, byteLength: n
  * The numbers 0 … n − 1 in an order that the stream of a use gives, every order equally likely: Fisher and Yates's shuffle by
  * its 32-bit words, big-endian.
  * @param n 0 to 2^32
- * @throws InputError if the secret is not 32 bytes
+ * @throws InputError if the secret is not 32 bytes, or n is no such number
  */
 export async function keyOrder(source: StreamSource, use: string, n: number): Promise<Uint32Array> {
+  if (!(Number.isSafeInteger(n) && n >= 0 && n <= 2 ** 32))
+    throw new InputError(`an order is of 0 to 2^32 things, not of ${n}`);
   // A word serves a draw with probability of at least a half, nearly always more.
   let byteLength = 4 * (2 * n + 16);
   for (;;) {

@@ -1,12 +1,13 @@
 import type { Dataset } from '../datasets/dataset.ts';
 import { hashDataset } from '../datasets/hash.ts';
 import { InputError } from '../errors.ts';
+import { requireGuarded } from '../guarded.ts';
 import type { InferenceOptions } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 import type { ConfigOverrides } from '../nn/model_file.ts';
 import { createKey, type HeldOutImages, type Key, type KeyOptions, keyBasis, type NamedImages } from './key.ts';
 import { classIrrelevantSubspace, subspaceDistance } from './subspace.ts';
-import type { VanillaImages } from './vanilla.ts';
+import { VanillaImages } from './vanilla.ts';
 
 /** Directions of the subspace: the most whose response a suspect still reproduces well (docs/method.md, 5). */
 export const DEFAULT_SUBSPACE_DIMENSION = 32;
@@ -90,6 +91,7 @@ export async function vanillaSubspace(
   dimension: number,
   options: InferenceOptions = {},
 ): Promise<Float64Array> {
+  requireGuarded(vanilla, VanillaImages, 'VanillaImages');
   const { features } = await vanilla.infer(model, options);
   return classIrrelevantSubspace({
     features,

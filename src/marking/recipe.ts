@@ -52,6 +52,21 @@ export function recipeRecord({ crop, ...rest }: MarkingRecipe): Record<string, s
   };
 }
 
+const CROP_TEXT = /^scale ([\d.e-]+)-([\d.e-]+) ratio ([\d.e-]+)-([\d.e-]+)( flip)?$/;
+
+/** The recipe that {@link recipeRecord} wrote, among other values; undefined where there is none. */
+export function recipeOfRecord(record: Readonly<Record<string, unknown>>): MarkingRecipe | undefined {
+  const { crop } = record;
+  const parts = typeof crop === 'string' ? CROP_TEXT.exec(crop) : null;
+  if (crop !== 'none' && !parts) return undefined;
+  const [, ...bounds] = parts?.map(Number) ?? [];
+  const found = v.safeParse(MarkingRecipeSchema, {
+    ...Object.fromEntries(Object.keys(MarkingRecipeSchema.entries).map((name) => [name, record[name]])),
+    crop: parts && { scale: [bounds[0], bounds[1]], ratio: [bounds[2], bounds[3]], flip: parts[5] !== undefined },
+  });
+  return found.success ? found.output : undefined;
+}
+
 /** RMS of a mark along a pattern of the network `frequencies` where nothing cuts it off, in 8-bit levels. */
 const PATTERN_LEVELS = 10;
 

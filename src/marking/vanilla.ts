@@ -4,6 +4,7 @@ import type { Dataset } from '../datasets/dataset.ts';
 import { Loader } from '../datasets/loader.ts';
 import type { Manifest } from '../datasets/manifest.ts';
 import { InputError } from '../errors.ts';
+import { CHECKED, Guarded } from '../guarded.ts';
 import { type InferenceOptions, infer } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
 
@@ -20,16 +21,18 @@ export interface NamedManifest {
  * Images that no given manifest lists as marked. Aligned on marked images an innocent suspect looks guilty: the white-box test takes
  * nothing else, and only {@link VanillaImages.check} makes one.
  */
-export class VanillaImages {
+export class VanillaImages extends Guarded {
   readonly dataset: Dataset;
   /** The manifests they were compared with. None: whoever opened them says that they were never marked. */
   readonly manifests: readonly NamedManifest[];
   readonly #loaders = new Map<number, Promise<Loader>>();
   readonly #inferences = new WeakMap<Model, Inference>();
 
-  private constructor(dataset: Dataset, manifests: readonly NamedManifest[]) {
+  private constructor(checked: typeof CHECKED, dataset: Dataset, manifests: readonly NamedManifest[]) {
+    super(checked);
     this.dataset = dataset;
-    this.manifests = manifests;
+    this.manifests = Object.freeze([...manifests]);
+    Object.freeze(this);
   }
 
   /**
@@ -39,15 +42,20 @@ export class VanillaImages {
   static check(dataset: Dataset, manifests: readonly NamedManifest[]): VanillaImages {
     for (const { path, manifest } of manifests) {
       const marked = new Set(manifest.images.map(({ id }) => id));
-      const ids = Array.from({ length: dataset.length }, (_, index) => dataset.id(index)).filter((id) =>
-        marked.has(id),
-      );
-      if (ids.length > 0)
+      let count = 0;
+      let first: string | undefined;
+      for (let index = 0; index < dataset.length; index++) {
+        const id = dataset.id(index);
+        if (!marked.has(id)) continue;
+        count++;
+        first ??= id;
+      }
+      if (count > 0)
         throw new InputError(
-          `${dataset.path}: ${ids.length} of its images are marked, says ${path}, the first is ${ids[0]}; give images that never were`,
+          `${dataset.path}: ${count} of its images are marked, says ${path}, the first is ${first}; give images that never were`,
         );
     }
-    return new VanillaImages(dataset, manifests);
+    return new VanillaImages(CHECKED, dataset, manifests);
   }
 
   /** The images with so many channels, read once. */

@@ -35,7 +35,7 @@ export const densenet121 = defineNetwork({
     },
   },
   // torchvision's published file still has `denselayer1.norm.1`.
-  rename: (name) => name.replace(/(denselayer\d+\.(?:norm|conv))\.([12]\.)/, '$1$2'),
+  aliases: [{ project: "torchvision's first files", pattern: /(denselayer\d+\.(?:norm|conv))\.([12]\.)/, to: '$1$2' }],
   features(net, x, { width, growth }) {
     let y = net.convolution('features.conv0', x, {
       out: width,

@@ -43,9 +43,11 @@ function npyMatrix(bytes: Uint8Array, path: string): Matrix<Float64Array> {
 }
 
 async function namedMatrix(bytes: Uint8Array, given: string, { path, name }: MatrixPlace) {
-  const { tensors } = await parseWeights(bytes, path);
-  const matrices = [...tensors.values()].filter(({ shape }) => shape.length === 2).map((tensor) => tensor.name);
-  const chosen = tensors.get(name ?? (matrices.length === 1 ? matrices[0] : ''));
+  const { tensors, prefix } = await parseWeights(bytes, path);
+  const matrices = [...tensors].filter(([, { shape }]) => shape.length === 2).map(([plain]) => plain);
+  const asked = name ?? (matrices.length === 1 ? matrices[0] : '');
+  // By its name in the file, or without what stands before all names there.
+  const chosen = tensors.get(asked) ?? (asked.startsWith(prefix) ? tensors.get(asked.slice(prefix.length)) : undefined);
   if (chosen === undefined) {
     const what = name === undefined ? `has ${matrices.length} matrices` : `has no tensor ${name}`;
     throw new InputError(`${path}: ${what}; give ${path}#NAME with one of: ${matrices.slice(0, 8).join(', ')}`);

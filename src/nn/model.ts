@@ -1,6 +1,6 @@
 import { DeviceError, InputError } from '../errors.ts';
 import type { SafetensorsTensor, TensorData } from '../formats/safetensors.ts';
-import { toFloat32, toInt64Numbers } from '../formats/safetensors.ts';
+import { toFloat32, toNumbers } from '../formats/safetensors.ts';
 import type { Device } from '../gpu/device.ts';
 import { derive } from '../random.ts';
 import { normalise } from '../shaders/normalise/normalise.ts';
@@ -66,7 +66,9 @@ export class Model {
     }
     const model = new Model(device, config, parameters);
     const tracked = [...tensors].find(([name]) => name.endsWith('.num_batches_tracked'));
-    model.batchesTracked = tracked ? (toInt64Numbers(tracked[1])[0] ?? 0) : 0;
+    // Inference does not need it: whatever it was cast to, averaged with others or not, is taken.
+    const batches = Math.round(tracked ? (toNumbers(tracked[1])[0] ?? 0) : 0);
+    model.batchesTracked = Number.isSafeInteger(batches) && batches > 0 ? batches : 0;
     return model;
   }
 
@@ -75,9 +77,14 @@ export class Model {
     return this.#parameters.get(`${this.#network.head}.weight`)!.spec.shape[1];
   }
 
+  /** All weights and running statistics, in PyTorch's order. */
+  parameters(): Parameter[] {
+    return [...this.#parameters.values()];
+  }
+
   /** What an optimiser changes; only the last layer where the features are frozen. */
   trainable(freezeFeatures = false): Parameter[] {
-    const all = [...this.#parameters.values()].filter(({ spec }) => isTrainable(spec.kind));
+    const all = this.parameters().filter(({ spec }) => isTrainable(spec.kind));
     return freezeFeatures ? all.filter(({ spec }) => spec.name.startsWith(`${this.#network.head}.`)) : all;
   }
 
@@ -217,6 +224,8 @@ export function checkStateDict(
   if (problems.length > 0) throw new MisfitError(file, config.architecture, problems);
 }
 
+/** What to do with a network that is none of those known here. */
+export const OTHER_NETWORKS = 'of another network give features: --suspect-features with --suspect-classifier';
 /** Problems that are named in a message. */
 const SHOWN_PROBLEMS = 8;
 
@@ -231,7 +240,7 @@ export class MisfitError extends InputError {
     const headline = `${file}: the weights do not fit ${what}`;
     const rest = problems.length - SHOWN_PROBLEMS;
     const more = rest > 0 ? `; and ${rest} more, listed by: radioactive weights` : '';
-    super(`${headline}: ${problems.slice(0, SHOWN_PROBLEMS).join('; ')}${more}`);
+    super(`${headline}: ${problems.slice(0, SHOWN_PROBLEMS).join('; ')}${more}; ${OTHER_NETWORKS}`);
     this.headline = headline;
     this.problems = problems;
   }

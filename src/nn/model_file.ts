@@ -5,8 +5,10 @@ import {
   type SafetensorsTensor,
   serializeSafetensors,
   type TensorData,
+  toNumbers,
 } from '../formats/safetensors.ts';
-import { checkStateDict, MisfitError, type Model, parameterSpecs, stateDictProblems } from './model.ts';
+import { checkStateDict, MisfitError, type Model, OTHER_NETWORKS, parameterSpecs, stateDictProblems } from './model.ts';
+import { chooseReading, type Normaliser, type Reading, readingsOf } from './names.ts';
 import { defaultOf, type Network, type NetworkOption, parseOption, type ShapeOf } from './network.ts';
 import {
   checkOptionNames,
@@ -16,6 +18,7 @@ import {
   networks,
   optionNames,
 } from './networks.ts';
+import type { ParameterSpec } from './recorder.ts';
 
 /** What flags may say about a file that does not say it itself; they win over the file. */
 export type ConfigOverrides = Partial<NetworkConfig>;
@@ -111,21 +114,28 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
     inferred.push(`${what} ${Array.isArray(value) ? value.join(',') : value}`);
     return value;
   };
+  const normalised = (what: string, { name, values }: Normaliser): readonly number[] => {
+    inferred.push(`${what} ${values.map((value) => Number(value.toFixed(6))).join(',')} of ${name}`);
+    return values;
+  };
   const missing = (what: string, flag: string): never => {
     throw new InputError(
       `${file}: the file does not tell its ${what}; give ${flag}, or write it into the file with: radioactive weights`,
     );
   };
 
-  const architecture =
-    overrides.architecture ?? text(metadata.architecture) ?? infer('architecture', recognise(stored, file));
-  const network = networkOf(architecture, `${file}: `);
+  const architecture = overrides.architecture ?? text(metadata.architecture);
+  if (architecture !== undefined) checkOptionNames(networkOf(architecture, `${file}: `), overrides);
+  const size = {
+    inputSize: overrides.inputSize ?? count(metadata.input_size, 'input_size', file),
+    channels: overrides.channels ?? count(metadata.channels, 'channels', file),
+  };
+  const { network, reading } = recognise(stored, file, architecture, size);
   checkOptionNames(network, overrides);
-  const tensors = renamed(network, stored);
+  inferred.push(...reading.notes);
+  if (architecture === undefined) infer('architecture', network.name);
+  const { tensors } = reading;
   const shapeOf: ShapeOf = (name) => tensors.get(name)?.shape;
-  // Without the layers that show what follows nothing is asked for; what is wrong is told.
-  if (!firstShape(network, shapeOf) || !headShape(network, shapeOf))
-    throw new MisfitError(file, architecture, leastProblems(network, tensors));
 
   const channels =
     overrides.channels ??
@@ -154,17 +164,19 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
   const mean =
     overrides.mean ??
     numbers(metadata.mean, 'mean', file) ??
+    (reading.mean && normalised('mean', reading.mean)) ??
     (colour ? infer('mean', IMAGENET_MEAN) : missing('mean', '--mean'));
   const std =
     overrides.std ??
     numbers(metadata.std, 'std', file) ??
+    (reading.std && normalised('std', reading.std)) ??
     (colour ? infer('std', IMAGENET_STD) : missing('std', '--std'));
   for (const [what, values] of Object.entries({ mean, std })) {
     if (values.length !== channels)
       throw new InputError(`${file}: ${what} has ${values.length} values for ${channels} channels`);
   }
   if (std.some((value) => value <= 0)) throw new InputError(`${file}: std must be positive, it is ${std.join(', ')}`);
-  const config = { architecture, ...options, numClasses, inputSize, channels, mean, std };
+  const config = { architecture: network.name, ...options, numClasses, inputSize, channels, mean, std };
   checkStateDict(config, tensors, file);
   return { container, config, tensors, inferred, contradicted: contradictions(overrides, metadata, config, file) };
 }
@@ -197,39 +209,98 @@ function contradictions(
   return found;
 }
 
-/** The architecture that has exactly these names and shapes. Throws InputError, with what is wrong by the nearest, where none has. */
-function recognise(stored: ReadonlyMap<string, SafetensorsTensor>, file: string): string {
-  let nearest: { name: string; problems: readonly string[] } | undefined;
-  for (const network of Object.values(networks)) {
-    const problems = leastProblems(network, renamed(network, stored));
-    if (problems.length === 0) return network.name;
-    if (problems.length < (nearest?.problems.length ?? stored.size)) nearest = { name: network.name, problems };
+/** What is said of the images beside the weights; some shapes depend on it. */
+interface ImageSize {
+  readonly inputSize: number | undefined;
+  readonly channels: number | undefined;
+}
+
+/** A reading of a state dict, and how far it is from a network's. */
+interface Fit {
+  readonly network: Network;
+  readonly reading: Reading;
+  /** What keeps it from being the network's, with those of its options that fit best. */
+  readonly problems: readonly string[];
+  /** Tensors that are the network's by name and shape. */
+  readonly matches: number;
+}
+
+/**
+ * The network that has these names and shapes, of all or of one architecture. Throws InputError, with what is wrong by the nearest,
+ * where none has.
+ */
+function recognise(
+  stored: ReadonlyMap<string, SafetensorsTensor>,
+  file: string,
+  architecture: string | undefined,
+  size: ImageSize,
+): Fit {
+  const candidates = architecture === undefined ? Object.values(networks) : [networkOf(architecture, `${file}: `)];
+  let nearest: Fit | undefined;
+  for (const network of candidates) {
+    const fits = fitsOf(network, stored, size);
+    const fitting = fits.filter(({ problems }) => problems.length === 0);
+    if (fitting.length > 0) {
+      const reading = chooseReading(
+        fitting.map((fit) => fit.reading),
+        file,
+      );
+      return fitting.find((fit) => fit.reading === reading)!;
+    }
+    for (const fit of fits) if (isNearer(fit, nearest)) nearest = fit;
   }
-  if (nearest) throw new MisfitError(file, `any network known here, nearest ${nearest.name}`, nearest.problems);
+  if (architecture !== undefined) throw new MisfitError(file, architecture, nearest!.problems);
+  if (nearest && 2 * nearest.matches >= stored.size)
+    throw new MisfitError(file, `any network known here, nearest ${nearest.network.name}`, nearest.problems);
   throw new InputError(
-    `${file}: its tensors are of no network known here; known are ${Object.keys(networks).join(', ')}`,
+    `${file}: its tensors are of no network known here; known are ${Object.keys(networks).join(', ')}; ${OTHER_NETWORKS}`,
   );
 }
 
-/** What keeps tensors from being a network's, with those of its options that fit best. */
-function leastProblems(network: Network, tensors: ReadonlyMap<string, SafetensorsTensor>): string[] {
-  const shapeOf: ShapeOf = (name) => tensors.get(name)?.shape;
-  const channels = firstShape(network, shapeOf)?.[1] ?? 3;
-  const numClasses = headShape(network, shapeOf)?.[0] ?? 1000;
-  const config = { architecture: network.name, numClasses, inputSize: 224, channels, mean: [], std: [] };
-  let least: string[] | undefined;
-  for (const options of possibleOptions(network, shapeOf)) {
-    let problems: string[];
-    try {
-      problems = stateDictProblems(parameterSpecs({ ...config, ...options }), tensors);
-    } catch (error) {
-      // Shapes that no network of this architecture can have.
-      if (!(error instanceof InputError)) throw error;
-      problems = [...tensors.keys()].map((name) => `${name} has another shape`);
+const isNearer = (fit: Fit, nearest: Fit | undefined): boolean =>
+  !nearest ||
+  fit.matches > nearest.matches ||
+  (fit.matches === nearest.matches && fit.problems.length < nearest.problems.length);
+
+/** Every reading of a state dict as a network's. */
+function fitsOf(network: Network, stored: ReadonlyMap<string, SafetensorsTensor>, size: ImageSize): Fit[] {
+  // For names alone, at a size that every network takes.
+  const [named] = specsOf(network, () => undefined, { inputSize: undefined, channels: undefined });
+  return readingsOf(network, named, stored, toNumbers).map((reading) => {
+    const { tensors } = reading;
+    let best: Fit | undefined;
+    for (const specs of specsOf(network, (name) => tensors.get(name)?.shape, size)) {
+      const problems = stateDictProblems(specs, tensors);
+      const matches = specs.filter(({ name, shape }) => tensors.get(name)?.shape.join() === shape.join()).length;
+      const fit = { network, reading, problems, matches };
+      if (isNearer(fit, best)) best = fit;
     }
-    if (problems.length < (least?.length ?? Number.POSITIVE_INFINITY)) least = problems;
-  }
-  return least!;
+    // Shapes that no network of this architecture can have.
+    const problems = [...tensors.keys()].map((name) => `${name} has another shape`);
+    return best ?? { network, reading, problems, matches: 0 };
+  });
+}
+
+/** The tensors of a network with the options that shapes show, with every choice where they show none. */
+function specsOf(network: Network, shapeOf: ShapeOf, size: ImageSize): (readonly ParameterSpec[])[] {
+  const channels = size.channels ?? firstShape(network, shapeOf)?.[1] ?? 3;
+  const numClasses = headShape(network, shapeOf)?.[0] ?? 1000;
+  const config = {
+    architecture: network.name,
+    numClasses,
+    inputSize: size.inputSize ?? 224,
+    channels,
+    mean: [],
+    std: [],
+  };
+  return possibleOptions(network, shapeOf).flatMap((options) => {
+    try {
+      return [parameterSpecs({ ...config, ...options })];
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      return [];
+    }
+  });
 }
 
 /** The options that a state dict shows, with every choice where it shows none. */
@@ -251,15 +322,6 @@ const headShape = ({ head }: Network, shapeOf: ShapeOf): readonly number[] | und
   const shape = shapeOf(`${head}.weight`);
   return shape?.length === 2 ? shape : undefined;
 };
-
-function renamed(
-  { rename }: Network,
-  tensors: ReadonlyMap<string, SafetensorsTensor>,
-): ReadonlyMap<string, SafetensorsTensor> {
-  // A name that is there already stays another's.
-  const nameOf = (name: string): string => (rename && !tensors.has(rename(name)) ? rename(name) : name);
-  return new Map([...tensors].map(([name, tensor]) => [nameOf(name), tensor]));
-}
 
 /** A model as a safetensors file. `notes` become further metadata: what the model was made from. */
 export async function serializeModel(model: Model, notes: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {

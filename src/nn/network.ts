@@ -49,6 +49,15 @@ export type Initial =
   | { readonly constant: number }
   | { readonly values: Float32Array };
 
+/** What a layer is called in files of another project. */
+export interface Alias {
+  /** Whose names they are, as messages have it. */
+  readonly project: string;
+  readonly pattern: RegExp;
+  /** torchvision's name in place of what the pattern finds. */
+  readonly to: string;
+}
+
 /** An architecture: one file each, registered in networks.ts. */
 export interface Network<T extends NetworkOptions = NetworkOptions> {
   /** torchvision's name. */
@@ -59,8 +68,8 @@ export interface Network<T extends NetworkOptions = NetworkOptions> {
   readonly head: string;
   /** By the name they have in metadata and, as flags, on the command line. An option of several networks means the same in all. */
   readonly options: T;
-  /** The name that the tensor has here, where published files have another. */
-  readonly rename?: (name: string) => string;
+  /** Names that layers have in files of other projects, tried one after another. */
+  readonly aliases?: readonly Alias[];
   /** Records everything before the last linear layer: x [N, H, W, channels], normalised → [N, d]. */
   features(net: Recorder, x: Tensor, options: OptionValues<T>): Tensor;
   /** How torchvision draws the weights and biases of convolutions and linear layers. (Batch norms begin as the identity.) */

@@ -1,7 +1,7 @@
 import { globalAveragePool } from '../shaders/global_average_pool/global_average_pool.ts';
 import { maxPool2d } from '../shaders/max_pool2d/max_pool2d.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { defineNetwork, type NetworkOptions } from './network.ts';
+import { type Alias, defineNetwork, type NetworkOptions } from './network.ts';
 import type { Recorder } from './recorder.ts';
 
 const options = {
@@ -13,25 +13,56 @@ const options = {
   },
   stem: {
     type: 'choice',
-    choices: ['imagenet', 'cifar', 'small'],
+    choices: ['imagenet', 'cifar', 'small', 'cifar-pool'],
     default: (inputSize) => (inputSize > 64 ? 'imagenet' : 'small'),
-    description: 'first layers: 7x7/2 and pooling, 3x3, or 3x3/2',
+    description: 'first layers: 7x7/2 and pooling, 3x3, 3x3/2, or 3x3 and pooling',
     infer: (shapeOf) => (shapeOf('conv1.weight')?.[2] === 7 ? 'imagenet' : undefined),
   },
 } as const satisfies NetworkOptions;
 
 const STEMS = {
-  imagenet: { kernel: 7, stride: 2, padding: 3 },
-  cifar: { kernel: 3, stride: 1, padding: 1 },
-  small: { kernel: 3, stride: 2, padding: 1 },
+  imagenet: { convolution: { kernel: 7, stride: 2, padding: 3 }, pooled: true },
+  cifar: { convolution: { kernel: 3, stride: 1, padding: 1 }, pooled: false },
+  small: { convolution: { kernel: 3, stride: 2, padding: 1 }, pooled: false },
+  'cifar-pool': { convolution: { kernel: 3, stride: 1, padding: 1 }, pooled: true },
 } as const;
+
+/** How other projects call the layers of the same networks. */
+const ALIASES: readonly Alias[] = [
+  ...[
+    [/^embedder\.embedder\.convolution\./, 'conv1.'],
+    [/^embedder\.embedder\.normalization\./, 'bn1.'],
+    [/^encoder\.stages\.0\.layers\./, 'layer1.'],
+    [/^encoder\.stages\.1\.layers\./, 'layer2.'],
+    [/^encoder\.stages\.2\.layers\./, 'layer3.'],
+    [/^encoder\.stages\.3\.layers\./, 'layer4.'],
+    [/^(layer\d\.\d+)\.shortcut\.convolution\./, '$1.downsample.0.'],
+    [/^(layer\d\.\d+)\.shortcut\.normalization\./, '$1.downsample.1.'],
+    [/^(layer\d\.\d+)\.layer\.0\.convolution\./, '$1.conv1.'],
+    [/^(layer\d\.\d+)\.layer\.1\.convolution\./, '$1.conv2.'],
+    [/^(layer\d\.\d+)\.layer\.2\.convolution\./, '$1.conv3.'],
+    [/^(layer\d\.\d+)\.layer\.0\.normalization\./, '$1.bn1.'],
+    [/^(layer\d\.\d+)\.layer\.1\.normalization\./, '$1.bn2.'],
+    [/^(layer\d\.\d+)\.layer\.2\.normalization\./, '$1.bn3.'],
+  ].map(([pattern, to]) => ({ project: 'Hugging Face', pattern: pattern as RegExp, to: to as string })),
+  { project: 'kuangliu/pytorch-cifar', pattern: /^(layer\d\.\d+)\.shortcut\.([01])\./, to: '$1.downsample.$2.' },
+  // nn.Sequential(*resnet.children()): the ReLU is 2, the pooling 3.
+  ...[
+    [/^0\.(?=weight$)/, 'conv1.'],
+    [/^1\.(?=(?:weight|bias|running_mean|running_var|num_batches_tracked)$)/, 'bn1.'],
+    [/^4\.(?=\d+\.)/, 'layer1.'],
+    [/^5\.(?=\d+\.)/, 'layer2.'],
+    [/^6\.(?=\d+\.)/, 'layer3.'],
+    [/^7\.(?=\d+\.)/, 'layer4.'],
+  ].map(([pattern, to]) => ({ project: 'nn.Sequential', pattern: pattern as RegExp, to: to as string })),
+];
 
 /** A residual block of x with `width` channels inside; strides once where it changes the size. */
 type Block = (net: Recorder, name: string, x: Tensor, width: number, stride: number) => Tensor;
 
 /**
  * ResNets (He et al. 2015, as torchvision builds them) at any width. Stems: `imagenet` 7×7/2 and max pooling, `cifar` 3×3/1,
- * `small` 3×3/2. Features: the global average of the last stage.
+ * `small` 3×3/2, `cifar-pool` 3×3/1 and max pooling. Features: the global average of the last stage.
  */
 const resnet = (name: string, block: Block, blocks: readonly number[]) =>
   defineNetwork({
@@ -39,9 +70,10 @@ const resnet = (name: string, block: Block, blocks: readonly number[]) =>
     first: 'conv1',
     head: 'fc',
     options,
+    aliases: ALIASES,
     features(net, x, { width, stem }) {
-      let y = net.convolution('conv1', x, { out: width, norm: 'bn1', relu: true, ...STEMS[stem] });
-      if (stem === 'imagenet') y = maxPool2d(y, { kernel: 3, stride: 2, padding: 1 });
+      let y = net.convolution('conv1', x, { out: width, norm: 'bn1', relu: true, ...STEMS[stem].convolution });
+      if (STEMS[stem].pooled) y = maxPool2d(y, { kernel: 3, stride: 2, padding: 1 });
       blocks.forEach((count, stage) => {
         for (let index = 0; index < count; index++)
           y = block(net, `layer${stage + 1}.${index}`, y, width << stage, stage > 0 && index === 0 ? 2 : 1);

@@ -1,7 +1,7 @@
 import { adaptiveAvgPool2d } from '../shaders/adaptive_avg_pool2d/adaptive_avg_pool2d.ts';
 import { maxPool2d } from '../shaders/max_pool2d/max_pool2d.ts';
 import { relu } from '../shaders/relu/relu.ts';
-import { defineNetwork, type NetworkOptions } from './network.ts';
+import { type Alias, defineNetwork, type NetworkOptions } from './network.ts';
 
 const options = {
   width: {
@@ -28,6 +28,13 @@ const STAGES = [
   [8, 8, 8],
 ];
 
+/** timm's names of the fully connected layers; the first two are convolutions there, of the same values in the same order. */
+const TIMM: readonly Alias[] = [
+  { project: 'timm', pattern: /^pre_logits\.fc1\./, to: 'classifier.0.' },
+  { project: 'timm', pattern: /^pre_logits\.fc2\./, to: 'classifier.3.' },
+  { project: 'timm', pattern: /^head\.fc\./, to: 'classifier.6.' },
+];
+
 /** Height and width of what the fully connected layers see. */
 const POOLED = 7;
 
@@ -41,7 +48,7 @@ const vgg = (name: string, batchNorm: boolean) =>
     first: 'features.0',
     head: 'classifier.6',
     options,
-    rename: fromTimm,
+    aliases: TIMM,
     features(net, x, { width, hidden, dropout }) {
       let y = x;
       let index = 0;
@@ -72,11 +79,3 @@ const vgg = (name: string, batchNorm: boolean) =>
 
 export const vgg16 = vgg('vgg16', false);
 export const vgg16Bn = vgg('vgg16_bn', true);
-
-/** timm's names of the fully connected layers; the first two are convolutions there, of the same values in the same order. */
-function fromTimm(name: string): string {
-  return name
-    .replace(/^pre_logits\.fc1\./, 'classifier.0.')
-    .replace(/^pre_logits\.fc2\./, 'classifier.3.')
-    .replace(/^head\.fc\./, 'classifier.6.');
-}

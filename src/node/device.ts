@@ -21,6 +21,8 @@ export const HALF_SWITCHES = [...DAWN_SWITCHES, 'enable-dawn-features=allow_unsa
 
 /**
  * Opens Dawn for Node. Dawn's constants (`GPUBufferUsage`, …), which browsers have as globals, are made globals too.
+ * Keep the object for as long as anything of it is in use: Dawn ends when it is collected, and the process with it.
+ * {@link openDevice} does.
  *
  * @throws MissingModuleError with what to install where the optional dependency `webgpu` is missing.
  */

@@ -2,7 +2,7 @@ import { optionalDependencies } from '../../package.json';
 import { MissingModuleError } from '../errors.ts';
 
 /**
- * Imports a native module that an embedder may do without, when it is first needed.
+ * Imports a module that many do without, native or for one format of data sets, when it is first needed.
  *
  * @param load imports it, as `() => import('sharp')`: written out, so that bundlers see it.
  * @throws MissingModuleError where it is missing or made for another machine: one line with what to install.

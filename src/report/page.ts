@@ -121,11 +121,15 @@ const facts = (rows: readonly (readonly [string, Piece] | null)[]): Markup =>
   markup`<dl class="facts">
 ${rows.map((row) => row && markup`<dt>${row[0]}</dt><dd>${row[1]}</dd>\n`)}</dl>`;
 
-function numbers({ raw, corrected, statistics, evidence }: Report): Markup {
+/** Beside a bound there is no exact number. */
+const log10Note = (full: boolean, log10p: Result['log10p']): Piece =>
+  full && markup`<small>log10 p ${writtenLog10(numberOf(log10p))}</small>`;
+
+function numbers({ raw, corrected, statistics, evidence, full }: Report): Markup {
   const sample = statistics.find(({ decides }) => decides)?.null;
   return markup`<dl class="numbers">
-<div><dt>Probability of such a result if the carriers were independent of the model</dt><dd>${prose(raw.written)}<small>log10 p ${writtenLog10(numberOf(raw.log10p))}</small></dd></div>
-<div${evidence === 'strong' && markup` class="strong"`}><dt>Corrected for ${corrected.complete ? counted(corrected.looks, 'test') : `the ${counted(corrected.looks, 'test')} that ${corrected.looks === 1 ? 'is' : 'are'} known`} with the key</dt><dd>${prose(corrected.written)}<small>log10 p ${writtenLog10(numberOf(corrected.log10p))}</small></dd></div>
+<div><dt>Probability of such a result if the carriers were independent of the model</dt><dd>${prose(raw.written)}${log10Note(full, raw.log10p)}</dd></div>
+<div${evidence === 'strong' && markup` class="strong"`}><dt>Corrected for ${corrected.complete ? counted(corrected.looks, 'test') : `the ${counted(corrected.looks, 'test')} that ${corrected.looks === 1 ? 'is' : 'are'} known`} with the key</dt><dd>${prose(corrected.written)}${log10Note(full, corrected.log10p)}</dd></div>
 ${
   sample &&
   markup`<div><dt>${sample.kind === FRESH_KEYS ? 'Keys that marked nothing' : sample.kind} with a result as strong</dt><dd>${groupDigits(sample.atMost)}<small>of ${groupDigits(sample.count)}</small></dd></div>\n`
@@ -161,7 +165,7 @@ function whatWasTested({ result, files, corrected }: Report): Markup {
     ],
     [
       'Tests with this key',
-      markup`this is number ${corrected.entry} of ${corrected.looks}${corrected.complete ? '' : ', on a list that was begun after the key'}; entry of the list${hash(result.register.sha256)}`,
+      markup`this is number ${corrected.entry} of ${corrected.looks}${corrected.complete ? '' : ', on a list that was begun after the key'}${result.register.sha256 === null ? null : [markup`; entry of the list`, hash(result.register.sha256)]}`,
     ],
     ['When', writtenTime(result.time)],
     ['Program', `radioactive ${program.version}, Node ${program.node}, on ${program.adapter}`],
@@ -180,7 +184,7 @@ function whatWasTested({ result, files, corrected }: Report): Markup {
 }
 
 /** Figures of a result that only its test knows, whatever they are. */
-function furtherFigures(result: Result): (readonly [string, Piece])[] {
+function furtherFigures(result: Report['result']): (readonly [string, Piece])[] {
   return Object.entries(result)
     .filter(([name]) => !Object.hasOwn(ResultSchema.entries, name))
     .map(([name, value]) => [name, shortValue(value)] as const);
@@ -199,7 +203,7 @@ function shortValue(value: unknown): string {
 const STATISTIC_FIELDS: ReadonlySet<string> = new Set(['name', 'log10p', 'exact', 'perClass', 'null']);
 
 function evidence(report: Report): Piece {
-  const { result, statistics } = report;
+  const { result, statistics, full } = report;
   const { alignment, dimension, meanCosine } = result;
   return [
     statistics.length > 1 &&
@@ -207,7 +211,7 @@ function evidence(report: Report): Piece {
 <thead><tr><th>statistic</th><th>role</th><th class="number">log10 p</th><th class="number">p</th><th class="number">null, as strong</th></tr></thead>
 <tbody>${statistics.map(
         ({ name, decides, exact, log10p, written, null: sample }) =>
-          markup`<tr><td>${name}</td><td>${decides ? 'decides' : 'for comparison'}${exact ? '' : ', approximation'}</td><td class="number">${writtenLog10(numberOf(log10p))}</td><td class="number">${prose(written)}</td><td class="number">${sample ? `${groupDigits(sample.atMost)} of ${groupDigits(sample.count)}` : '–'}</td></tr>\n`,
+          markup`<tr><td>${name}</td><td>${decides ? 'decides' : 'for comparison'}${exact ? '' : ', approximation'}</td><td class="number">${full ? writtenLog10(numberOf(log10p)) : '–'}</td><td class="number">${prose(written)}</td><td class="number">${sample ? `${groupDigits(sample.atMost)} of ${groupDigits(sample.count)}` : '–'}</td></tr>\n`,
       )}</tbody>
 </table>`,
     result.statistics.map((statistic, i) => {
@@ -305,7 +309,10 @@ ${facts([
 }
 
 /** Where the scores of a statistic are the cosines of the result: the dimension of their space. */
-function cosineDimensionOf({ dimension, perClass }: Result, statistic: Result['statistics'][number]): number | null {
+function cosineDimensionOf(
+  { dimension, perClass }: Pick<Result, 'dimension' | 'perClass'>,
+  statistic: Result['statistics'][number],
+): number | null {
   if (dimension === undefined || perClass?.length !== statistic.perClass.length) return null;
   return perClass.every(({ cosine }, c) => cosine === statistic.perClass[c].score) ? dimension : null;
 }

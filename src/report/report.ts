@@ -10,10 +10,20 @@ import { IntegrityError } from '../errors.ts';
 import { decidingStatistic, selfContradictions, timeContradictions } from '../evidence/consistency.ts';
 import { bonferroni, type Register } from '../evidence/register.ts';
 import { hashResult, numberOf, type Result, type StoredResult, suspectHash } from '../evidence/result.ts';
+import { boundOf } from '../evidence/told.ts';
 import type { Verification } from '../evidence/verification.ts';
 import { version as programVersion } from '../version.ts';
+import { boundedResult, type ShownResult } from './bounded.ts';
 import type { Report } from './schema.ts';
-import { counted, groupDigits, probabilityInWords, writtenProbability, writtenTime } from './words.ts';
+import {
+  boundInWords,
+  counted,
+  groupDigits,
+  probabilityInWords,
+  writtenBound,
+  writtenProbability,
+  writtenTime,
+} from './words.ts';
 
 /** What a report is made from. */
 export interface ReportInput {
@@ -26,6 +36,11 @@ export interface ReportInput {
   /** Where the unmarked images are, for the command that verifies. */
   readonly originalPath?: string | undefined;
   readonly verification?: Verification | undefined;
+  /**
+   * Everything of a black-box result too: whoever has the probes and the model's answers learns from it which sets are true. Of a
+   * white-box result everything is always there.
+   */
+  readonly full?: boolean | undefined;
 }
 
 /** At and below this log10 of the corrected probability a report calls evidence strong, */
@@ -43,18 +58,22 @@ const IMAGES_PER_DIMENSION = 10;
  */
 export function makeReport(input: ReportInput): Report {
   const { result: stored, files, register, marked = null, verification = null } = input;
-  const { value: result } = stored;
+  const { value: exactResult } = stored;
+  const full = input.full === true || exactResult.test !== 'black-box';
+  const result: ShownResult = full ? exactResult : boundedResult(exactResult);
+  const probability = (log10p: number) => (full ? exactProbability(log10p) : boundedProbability(log10p));
   const resultSha256 = hashResult(stored.json);
   if (register) requireEntry(register, stored, resultSha256);
   requireConsistent(stored, register);
   if (verification && verification.resultSha256 !== resultSha256)
     throw new IntegrityError('the verification is of another result; run verify with this one');
 
-  const log10p = numberOf(result.log10p);
+  const log10p = numberOf(exactResult.log10p);
   const raw = probability(log10p);
   const looks = Math.max(register?.looks.length ?? 0, result.register.looks);
+  const correctedLog10p = bonferroni(log10p, looks);
   const corrected = {
-    ...probability(bonferroni(log10p, looks)),
+    ...probability(correctedLog10p),
     entry: result.register.entry,
     looks,
     complete: result.register.withKey,
@@ -63,14 +82,18 @@ export function makeReport(input: ReportInput): Report {
   const exact = deciding?.exact ?? true;
   const evidence: Report['evidence'] = !exact
     ? 'no p-value'
-    : corrected.log10p <= STRONG
+    : correctedLog10p <= STRONG
       ? 'strong'
-      : corrected.log10p <= WEAK
+      : correctedLog10p <= WEAK
         ? 'weak'
         : 'none';
-  const statistics = result.statistics.map((statistic) => describeStatistic(statistic, statistic === deciding));
-  const assumptions = listAssumptions({ result, exact, statistics, register, verification, files });
-  const said = { result, raw, corrected, evidence, statistics, assumptions, verification };
+  const statistics = exactResult.statistics.map((statistic, i) => ({
+    ...describeStatistic(statistic, i === 0),
+    ...probability(numberOf(statistic.log10p)),
+  }));
+  const marksAlike = numberOf(exactResult.blackBox?.marksLog10P ?? 0) >= MARKS_DIFFER_BELOW;
+  const assumptions = listAssumptions({ result, full, marksAlike, exact, statistics, register, verification, files });
+  const said = { result, full, raw, corrected, evidence, statistics, assumptions, verification };
   return {
     format: 'radioactive-report',
     version: 1,
@@ -83,21 +106,27 @@ export function makeReport(input: ReportInput): Report {
     corrected,
     statistics,
     assumptions,
-    limits: listLimits({ result, statistics, marked }),
+    limits: listLimits({ result, full, statistics, marked }),
     marked,
     files: [...files],
     commands: listCommands(input),
     verification,
+    full,
     resultSha256,
     result,
   };
 }
 
-const probability = (log10p: number) => ({
+const exactProbability = (log10p: number) => ({
   log10p,
   written: writtenProbability(log10p),
   words: probabilityInWords(log10p),
 });
+
+function boundedProbability(log10p: number): ReturnType<typeof exactProbability> {
+  const bound = boundOf(log10p);
+  return { log10p: bound, written: writtenBound(bound), words: boundInWords(bound) };
+}
 
 /** Refuses a result whose own numbers or times contradict each other. */
 function requireConsistent({ path, value }: StoredResult, register: Register | undefined): void {
@@ -127,7 +156,7 @@ function describeStatistic(statistic: Result['statistics'][number], decides: boo
     name,
     decides,
     exact,
-    ...probability(numberOf(statistic.log10p)),
+    ...exactProbability(numberOf(statistic.log10p)),
     null: sample && {
       kind: sample.kind,
       count: sample.log10p.length,
@@ -149,7 +178,8 @@ function uniformityOf(name: string, sample: NonNullable<Result['statistics'][num
 }
 
 interface Said {
-  readonly result: Result;
+  readonly result: ShownResult;
+  readonly full: boolean;
   readonly raw: Report['raw'];
   readonly corrected: Report['corrected'];
   readonly evidence: Report['evidence'];
@@ -235,7 +265,10 @@ function nullSentence({ kind, count, atMost }: NonNullable<Report['statistics'][
 }
 
 interface Known {
-  readonly result: Result;
+  readonly result: ShownResult;
+  readonly full: boolean;
+  /** Whether the true set's marks are like its decoys'. */
+  readonly marksAlike: boolean;
   readonly exact: boolean;
   readonly statistics: Report['statistics'];
   readonly register: Register | undefined;
@@ -244,7 +277,16 @@ interface Known {
 }
 
 /** What the number rests on, each with its check; `verify`'s findings where there are some. */
-function listAssumptions({ result, exact, statistics, register, verification, files }: Known): Report['assumptions'] {
+function listAssumptions({
+  result,
+  full,
+  marksAlike,
+  exact,
+  statistics,
+  register,
+  verification,
+  files,
+}: Known): Report['assumptions'] {
   type Assumption = Report['assumptions'][number];
   const checks = verification?.checks ?? [];
   /** What verify says under some names: fails if one does, holds if all do. */
@@ -315,7 +357,7 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
       holds: !result.primary ? false : key.heldOut?.kind === 'content' ? true : null,
     },
     {
-      assumption: 'Every test made with the key is counted',
+      assumption: "The test is on the owner's list of tests, which was begun with the key",
       ...(!section.withKey
         ? { check: 'The list of tests was begun after the key: earlier ones are not in it.', holds: false }
         : (verified(['register', 'entry', 'register complete'], 'register complete') ?? {
@@ -323,9 +365,15 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
               register
                 ? `By the owner's own list, whose chain of hashes is whole, ${counted(register.looks.length, 'test')} ${register.looks.length === 1 ? 'was' : 'were'} made since the key was, and this is entry ${section.entry}, unchanged.`
                 : `The result says that it is test ${section.entry} on the owner's own list; the list itself was not at hand for this report, and later tests are not counted here.`
-            } A list of which the beginning was not time-stamped beside the key can be begun anew by its owner. Keys are not counted at all: how many others the owner tried nobody can tell.`,
+            } A list of which the beginning was not time-stamped beside the key can be begun anew by its owner.`,
             holds: null,
           })),
+    },
+    {
+      assumption: "The owner's list has every test of this key, and no other key was tried",
+      check:
+        'Nobody but the owner can tell. A copy of the list shows nothing of what was entered in another copy, and keys that were never shown are not counted.',
+      holds: null,
     },
     {
       assumption: 'The images tested on were never marked',
@@ -421,8 +469,8 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
       ? [
           {
             assumption: 'Images were marked towards decoys as they were towards the true carriers',
-            check: `How much images change, and how far what the marking network makes of them moves, was compared between the true set and its decoys. If all were made alike, a difference like the one seen would have the probability ${writtenProbability(numberOf(blackBox.marksLog10P))}; less than 10^${MARKS_DIFFER_BELOW} would forbid the test.`,
-            holds: numberOf(blackBox.marksLog10P) >= MARKS_DIFFER_BELOW,
+            check: `How much images change, and how far what the marking network makes of them moves, was compared between the true set and its decoys. If all were made alike, a difference like the one seen would have the probability ${(full ? writtenProbability : writtenBound)(numberOf(blackBox.marksLog10P))}; less than 10^${MARKS_DIFFER_BELOW} would forbid the test.`,
+            holds: marksAlike,
           },
         ]
       : []),
@@ -440,7 +488,7 @@ function listAssumptions({ result, exact, statistics, register, verification, fi
 
 /** How often the suspect is right, under the classes that its outputs were taken for. */
 function outputsOf(
-  { agreement, key }: Result,
+  { agreement, key }: Pick<Result, 'agreement' | 'key'>,
   verified: Omit<Report['assumptions'][number], 'assumption'> | undefined,
 ): Omit<Report['assumptions'][number], 'assumption'> {
   if (verified) return verified;
@@ -455,10 +503,12 @@ function outputsOf(
 
 function listLimits({
   result,
+  full,
   statistics,
   marked,
 }: {
-  readonly result: Result;
+  readonly result: ShownResult;
+  readonly full: boolean;
   readonly statistics: Report['statistics'];
   readonly marked: Report['marked'];
 }): string[] {
@@ -469,6 +519,11 @@ function listLimits({
     ...(approximations.length > 0
       ? [`Approximations, shown for comparison and no p-values: ${approximations.join(', ')}.`]
       : []),
+    ...(full
+      ? []
+      : [
+          'Probabilities here are bounds, powers of ten, and there is nothing of single classes: with the exact numbers whoever has the probes and the answers of the model could tell which probes are marked towards the true carriers. The result itself has them, for whoever checks it.',
+        ]),
     'A test that finds nothing does not show that the images were not used.',
     'The test says that a model depends on the carriers. It does not say who trained it, when, on how many of the marked images, or whether that was allowed.',
     'Keys are not counted: the number is corrected for the tests made with this key, not for other keys that were tried and never shown.',
@@ -527,7 +582,7 @@ const shellQuote = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 
 /** What people call the model: its file's name. */
-export function suspectName({ suspect }: Result): string {
+export function suspectName({ suspect }: Pick<Result, 'suspect'>): string {
   const [path] = Object.entries(suspect).flatMap(([name, value]) => (/sha256$/i.test(name) ? [] : [value]));
   return path === undefined ? 'under test' : fileName(path);
 }

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import { ResultSchema } from '../evidence/result.ts';
 import { VerificationSchema } from '../evidence/verification.ts';
 import { count, hex32 } from '../formats/fields.ts';
+import { ShownResultSchema } from './bounded.ts';
 
 const real = v.union([v.number(), v.picklist(['-Infinity', 'Infinity', 'NaN'])]);
 const described = <T extends v.GenericSchema>(schema: T, text: string) => v.pipe(schema, v.description(text));
@@ -99,11 +99,15 @@ export const ReportSchema = v.object({
   ),
   commands: described(v.array(v.object({ purpose: v.string(), command: v.string() })), 'for a POSIX shell'),
   verification: described(v.nullable(VerificationSchema), 'what verify found, where it was given'),
+  full: described(
+    v.boolean(),
+    'false for a black-box result of which the report holds bounds alone: probabilities rounded up to powers of ten, nothing of classes and sets',
+  ),
   resultSha256: described(
     hex32,
     'of the result as canonical JSON without its section register, as the register has it',
   ),
-  result: ResultSchema,
+  result: ShownResultSchema,
 });
 
 /** Everything that a report says, see `docs/report.schema.json`. */

@@ -36,6 +36,14 @@ export function probabilityInWords(log10p: number): string {
     : `one in ${digits}`;
 }
 
+/** A probability of which a bound is known, by the bound's log10, a whole number: `at most 10^-12`; `more than 0.1` for 0. */
+export const writtenBound = (log10p: number): string =>
+  log10p === 0 ? 'more than 0.1' : `at most ${writtenProbability(log10p).replace(/\.0$/, '')}`;
+
+/** The same in words. */
+export const boundInWords = (log10p: number): string =>
+  log10p === 0 ? 'more than one in ten' : probabilityInWords(log10p).replace(/^(about )?/, 'at most ');
+
 /** log10 of a p-value with three decimals, as tables show it. */
 export const writtenLog10 = (log10: number): string =>
   Number.isFinite(log10) ? minus(log10.toFixed(3)) : log10 < 0 ? '−∞' : Number.isNaN(log10) ? 'not a number' : '∞';

@@ -92,11 +92,96 @@ describe('a black-box result, in the hands of whoever has the probes and the mod
     expect(result.warnings).toContain(SINGLE_USE);
   });
 
+  it('names none of them in the report that is shown around', async () => {
+    const finding = await testScores(key, probes, suspect, []);
+    const deciding = finding.statistics[0];
+    const whole = sampleResult({
+      classes,
+      change: ({ alignment, dimension, meanCosine, perClass, ...result }) =>
+        ({
+          ...result,
+          test: 'black-box',
+          log10p: finding.log10p,
+          warnings: finding.warnings,
+          statistics: finding.statistics,
+          register: { ...result.register, log10pBonferroni: finding.log10p },
+          blackBox: {
+            ...{ ...finding.blackBox, probes: { path: 'probes', sha256: '1'.repeat(64) } },
+            references: [],
+          },
+        }) as unknown as typeof result,
+    });
+    const { report, page } = await assembleReport({ result: stored(whole) });
+    const { report: full } = await assembleReport({ result: stored(whole), full: true });
+    /** All numbers that follow from which sets are true. */
+    const exact = [
+      finding.log10p,
+      finding.blackBox.marksLog10P,
+      ...finding.statistics.flatMap(({ log10p, perClass, null: sample }) => [
+        log10p,
+        ...perClass.flatMap((entry) => [entry.score, entry.log10p ?? 0]),
+        ...(sample?.log10p ?? []),
+      ]),
+    ].filter((x) => !Number.isInteger(x));
+    expect(exact.length).toBeGreaterThan(2 * K + S);
+    const shown = [JSON.stringify(report), page].join('\n');
+    for (const x of exact) {
+      expect(shown).not.toContain(String(x));
+      for (const digits of [x.toFixed(3), x.toFixed(4)]) if (Math.abs(x) > 1) expect(shown).not.toContain(digits);
+    }
+    expect(JSON.stringify(full)).toContain(String(deciding.perClass[0].score));
+    // What is left: an innocent model answers the sets alike, and the bound fits any of them. The attacker takes the strongest.
+    const { response } = probeResponse(suspect, probeLayout(probes));
+    const strongest = classes.map((_, c) => {
+      const row = response.slice(c * S, (c + 1) * S);
+      return row.indexOf(Math.max(...row));
+    });
+    const orders = await keyProbeOrders(key, S);
+    const hits = strongest.filter((s, c) => orders[c][s] === 0).length;
+    // By chance 10/50 of a class: three or more once in a thousand.
+    expect(hits).toBeLessThan(3);
+  });
+
   it('which the probes alone do not name', async () => {
     const first = await keyProbeOrders(key, S);
     const second = await keyProbeOrders({ ...key, secret: '5f'.repeat(32) }, S);
     expect(first).not.toEqual(second);
     expect(JSON.stringify(probes)).not.toContain(key.secret);
+  });
+});
+
+describe('probes, in the hands of whoever has the published images too', () => {
+  it('name true sets by the means of the classes, the more the more images are marked', async () => {
+    const [S, pixels, perClass] = [50, 144, 600];
+    const model = { sha256: 'ab'.repeat(32), architecture: 'frequencies', featureDimension: 48 };
+    const key = fixed(await createKey({ classes, model, basis: null, centre: true }));
+    const { tensors } = frequencyModel({ inputSize: 12, channels: 1, numClasses: K, patterns: 48 });
+    const patterns = Float64Array.from(toFloat32(tensors.get('patterns.weight')!));
+    const marksOf = (directions: Float64Array): Float64Array =>
+      multiplyTransposed(directions, transpose(patterns, 48, pixels), K, pixels, 48);
+    const draws = [marksOf((await keyCarriers(key)).directions)];
+    for (let m = 0; m < S - 1; m++) draws.push(marksOf((await keyCarriers(key, 'decoy', m)).directions));
+    const random = derive(5, 'published');
+    /** For how many classes the true pattern goes best with the difference of the class means, published and public. */
+    const named = (share: number): number =>
+      classes.filter((_, c) => {
+        const own = draws[0].subarray(c * pixels, (c + 1) * pixels);
+        const length = Math.hypot(...own);
+        // Means of images whose pixels vary by 60 levels, of which some have a mark of 10 levels RMS.
+        const difference = Float64Array.from(
+          own,
+          (x) => share * 10 * Math.sqrt(pixels) * (x / length) + 60 * Math.sqrt(2 / perClass) * random.gaussian(),
+        );
+        const fit = draws.map((marks) => {
+          const candidate = marks.subarray(c * pixels, (c + 1) * pixels);
+          return candidate.reduce((sum, x, p) => sum + x * difference[p], 0) / Math.hypot(...candidate);
+        });
+        return fit.indexOf(Math.max(...fit)) === 0;
+      }).length;
+    const found = { half: named(0.5), fifth: named(0.2), none: named(0) };
+    expect(found.half).toBeGreaterThan(7);
+    expect(found.fifth).toBeGreaterThan(2);
+    expect(found.none).toBeLessThan(3);
   });
 });
 

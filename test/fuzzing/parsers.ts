@@ -361,7 +361,7 @@ export const PARSERS = {
   },
   journal: {
     seeds: () => texts(JOURNAL),
-    parse: (bytes) => parseJournal(textOf(bytes), FILE, MarkOutcomeSchema),
+    parse: (bytes) => parseJournal(textOf(bytes).split('\n'), FILE, MarkOutcomeSchema),
   },
   'time-stamp': {
     seeds: () => ({ files: [golden('timestamp/reply.tsr')] }),

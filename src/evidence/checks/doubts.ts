@@ -3,7 +3,13 @@
 import { amongClasses, type Dataset } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
 import { describeOverlap, findOverlap, overlapFault } from '../../datasets/overlap.ts';
-import { type Agreement, agreement, agreementFault, describeAgreement, logitsOf } from '../../detection/agreement.ts';
+import {
+  type Agreement,
+  agreement,
+  agreementFault,
+  describeAgreement,
+  linearLogits,
+} from '../../detection/agreement.ts';
 import { parseFeatures, parseSavedScores } from '../../detection/arrays.ts';
 import { agreementOnProbes, testScores } from '../../detection/detect_blackbox.ts';
 import { DOUBTS, doubtsOf } from '../../detection/doubts.ts';
@@ -41,7 +47,10 @@ export async function checkOverlap(material: Material, value: Result): Promise<C
         `the images and the marked data set: ${imagesFlag(value)} --marked OUT --original DATASET`,
       ),
     ];
-  const found = await findOverlap(images, overlapSources(marked, original), { onProgress, signal });
+  const found = await findOverlap(images, overlapSources(marked, original), {
+    onProgress: (done, total) => onProgress?.('comparing what images show', done, total),
+    signal,
+  });
   const fault = overlapFault(found);
   if (fault !== undefined) return [failed(name, fault)];
   return [
@@ -126,7 +135,7 @@ function ofFeatures({ key, arrays, heldOut }: Material): Agreement | string | un
   const { suspect, n } = parseFeatures(arrays);
   if (n !== heldOut.length) return `the stored arrays are of ${n} images, ${heldOut.length} were given`;
   const outputs = key.classes.map((_, c) => c);
-  const linear = logitsOf(suspect.features, suspect.weight, n);
+  const linear = linearLogits(suspect.features, suspect.weight, n);
   if (suspect.logits && !sameButBias(linear, suspect.logits, outputs.length))
     return 'the stored logits are not what the stored last layer makes of the stored features';
   return agreement(

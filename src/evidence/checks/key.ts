@@ -3,14 +3,14 @@
 import { classWeightsInCarriers, recogniseFrequencies } from '../../detection/recognise.ts';
 import { IntegrityError } from '../../errors.ts';
 import { fromBase64 } from '../../formats/base64.ts';
-import { checkBeacon, describeBeacon } from '../../marking/beacon.ts';
+import { checkBeacon, describeBeacon, drandRoundTime } from '../../marking/beacon.ts';
 import { type KeyGuarantee, keyGuarantees } from '../../marking/guarantees.ts';
 import { awaitsBeacon, keyCarriers } from '../../marking/key.ts';
 import { recomputeSubspace } from '../../marking/keygen.ts';
 import { type Check, compared, failed, notChecked, passed } from '../check.ts';
 import { type Material, NOTHING } from '../material.ts';
 import { verifyReply } from '../timestamp.ts';
-import { CA_NEEDED, trusted } from './stamps.ts';
+import { CA_NEEDED, STAMPED, trusted, trustedTimes } from './stamps.ts';
 
 export function checkCommitment({ published, keyCommitment }: Material): Check[] {
   return [
@@ -58,11 +58,27 @@ export async function checkGuarantees(options: Material): Promise<Check[]> {
     if (name === 'one draw' || (name === 'test images' && options.result)) continue;
     if (!holds) rows.push(notChecked(name, detail, GUARANTEE_NEEDS[name]));
     else if (name === 'subspace') rows.push(await checkSubspace(options, detail));
-    else rows.push(passed(name, detail));
+    else rows.push(name === 'beacon' ? checkBefore(options, detail) : passed(name, detail));
   }
   if (key.carriers.kind === 'uniform')
     rows.push(passed('subspace', 'none: carriers are drawn in the whole feature space'));
   return rows;
+}
+
+/** A round of drand has a time: whoever knows it can draw keys until one suits. The key's own word for when it was made proves nothing. */
+function checkBefore({ key: { beacon }, stamps }: Material, detail: string): Check {
+  if (beacon?.kind !== 'drand') return passed('beacon', detail);
+  const round = drandRoundTime(beacon.round);
+  const before = trustedTimes({ stamps }).find(
+    ({ of, time }) => of === STAMPED.key && Date.parse(time) < Date.parse(round),
+  );
+  return before
+    ? passed('beacon', `${detail}; it was stamped at ${before.time}, the round is of ${round}`)
+    : notChecked(
+        'beacon',
+        `${detail}, and nothing shows that: if the round was known, its owner could have drawn keys until one suited`,
+        `a time stamp of the key from before ${round}: --reply FILE.tsr --ca FILE.pem`,
+      );
 }
 
 /** The subspace again, from the images that the key names. */

@@ -3,10 +3,11 @@
 import { IntegrityError } from '../../errors.ts';
 import { awaitsBeacon, keyBeacon } from '../../marking/key.ts';
 import { type Check, compared, failed, notChecked, passed } from '../check.ts';
-import { timeContradictions } from '../consistency.ts';
-import type { Material } from '../material.ts';
-import { bonferroni } from '../register.ts';
+import { CLOCKS_MS, timeContradictions } from '../consistency.ts';
+import { type Material, NOTHING } from '../material.ts';
+import { bonferroni, type Look, type Register } from '../register.ts';
 import { hashResult, numberOf, type Result, suspectHash } from '../result.ts';
+import { toldLog10P } from '../told.ts';
 import { STAMPED, trustedTimes } from './stamps.ts';
 
 /** Seconds between the stamps of a key and of the beginning of its list, that still count as beside each other. */
@@ -42,23 +43,24 @@ export function checkComplete(material: Material): Check[] {
     apart <= BESIDE_S
       ? passed(
           name,
-          `its beginning was stamped at ${beginning!.time}, the key at ${key!.time}: no other list of this key can take its place`,
+          `its beginning was stamped at ${beginning!.time}, the key at ${key!.time}: no list that was begun later can take its place`,
         )
       : notChecked(
           name,
           beginning && key
             ? `its beginning was stamped at ${beginning.time}, long after or before the key at ${key.time}`
-            : 'nothing shows that this is the only list of tests with this key: its owner could have begun it anew',
+            : "nothing shows that the owner's list was begun with the key: its owner could have begun it anew",
           'time stamps of the key and, beside it, of the beginning of the list: radioactive commit --register before the first test, then --reply and --ca',
         ),
   ];
 }
 
 /** All times against each other. They are what the files say: only a time stamp is another's word. */
-export async function checkTimes({ key, list }: Material, value: Result): Promise<Check[]> {
+export async function checkTimes({ key, list, stamps }: Material, value: Result): Promise<Check[]> {
   const beacon = awaitsBeacon(key) ? null : await keyBeacon(key);
   const register = list instanceof IntegrityError ? undefined : list;
   const wrong = timeContradictions(value, { beacon: beacon?.time, register });
+  if (register) wrong.push(...stampedTooEarly(stamps, register));
   const { created } = value.key;
   if (created !== key.created)
     wrong.push(`the result says that the key was made at ${created}, the key ${key.created}`);
@@ -70,6 +72,17 @@ export async function checkTimes({ key, list }: Material, value: Result): Promis
       wrong.slice(0, 3).join('; '),
     ),
   ];
+}
+
+/** An entry that an authority saw before the time it says. */
+function stampedTooEarly(stamps: Material['stamps'], { looks, hashes }: Register): string[] {
+  return stamps.flatMap(({ imprint, stamp }) => {
+    const at = typeof imprint === 'string' ? hashes.indexOf(imprint) : -1;
+    if (at < 0 || !stamp || stamp instanceof IntegrityError) return [];
+    return Date.parse(looks[at].time) > Date.parse(stamp.time) + CLOCKS_MS
+      ? [`entry ${at + 1} of the list is of ${looks[at].time}, and was stamped at ${stamp.time}`]
+      : [];
+  });
 }
 
 /** The result's own place in the list. */
@@ -88,10 +101,24 @@ export function checkEntry({ list, result }: Material, value: Result): Check[] {
     compared(
       'entry',
       same,
-      `the result is entry ${value.register.entry} of ${looks.length}, unchanged; corrected for all of them log10 p ${corrected.toFixed(3)}`,
+      `the result is entry ${value.register.entry} of ${looks.length}, unchanged; corrected for all of them ${toldLog10P(value.test, corrected)}`,
       entry
         ? `entry ${value.register.entry} is of another result: this one was changed`
         : `the register has no entry ${value.register.entry}`,
     ),
+    ...(entry && value.blackBox ? [checkUsedOnce(looks, entry, value.blackBox.probes.sha256)] : []),
   ];
+}
+
+/** Whether an earlier result tells which of the probes are true. */
+function checkUsedOnce(looks: Register['looks'], { index }: Look, sha256: string): Check {
+  const name = 'probes used once';
+  const before = looks.find((look) => look.index < index && look.options.probesSha256 === sha256);
+  return before
+    ? notChecked(
+        name,
+        `they were used in test ${before.index} before: whoever saw its result could answer accordingly`,
+        `${NOTHING}: make new probes for each test`,
+      )
+    : passed(name, "the owner's list has no test with these probes before");
 }

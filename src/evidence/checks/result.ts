@@ -12,6 +12,7 @@ import { type Check, compared, failed, notChecked } from '../check.ts';
 import { nearlyEqual, selfContradictions } from '../consistency.ts';
 import { type Material, NOTHING } from '../material.ts';
 import { deviationsOf, hashCarriers, numberOf, type Result, type StatisticRecord } from '../result.ts';
+import { toldLog10P } from '../told.ts';
 
 export async function checkResult({ key, keyCommitment, result }: Material): Promise<Check[]> {
   if (!result) return [notChecked('result', 'none was given', 'the result of a test: --result FILE.json')];
@@ -21,7 +22,7 @@ export async function checkResult({ key, keyCommitment, result }: Material): Pro
     compared(
       'result',
       value.keyCommitment === keyCommitment && value.markingModel.sha256 === key.model.sha256,
-      `of this key and marking network: ${value.test}, log10 p ${numberOf(value.log10p).toFixed(3)}`,
+      `of this key and marking network: ${value.test}, ${toldLog10P(value.test, numberOf(value.log10p))}`,
       `of another key (${value.keyCommitment}) or marking network`,
     ),
     compared(
@@ -122,7 +123,7 @@ async function retest({ key, arrays, signal }: Material, value: Result): Promise
   return compared(
     'statistics',
     same,
-    `computed again ${from}: log10 p ${finding.log10p.toFixed(3)}, every class's ${test.perClass}, its warnings and what it gives where there is nothing to find are the same`,
+    `computed again ${from}: ${toldLog10P(value.test, finding.log10p)}, every class's ${test.perClass}, its warnings and what it gives where there is nothing to find are the same`,
     `computed again ${from}, log10 p is ${finding.log10p}; the result says ${numberOf(value.log10p)}, or another of its numbers ${foreign === undefined ? 'differs' : `or ${foreign} differ`}`,
   );
 }

@@ -2,6 +2,7 @@
 
 import { IntegrityError } from '../../errors.ts';
 import { fromBase64 } from '../../formats/base64.ts';
+import { awaitsBeacon, keyBeacon } from '../../marking/key.ts';
 import { type Check, failed, notChecked, passed } from '../check.ts';
 import { datasetCommitment } from '../commitment.ts';
 import type { Evidence, Material, NamedBytes, Stamp } from '../material.ts';
@@ -78,28 +79,55 @@ export function trustedTimes({ stamps }: Pick<Material, 'stamps'>): { readonly o
 }
 
 /** A row for each reply. */
-export function checkTimeStamps(material: Material): Check[] {
-  const { stamps, replies } = material;
+export async function checkTimeStamps(material: Material): Promise<Check[]> {
+  const { stamps, replies, key } = material;
   if (!replies)
     return [notChecked('time stamp', 'none was given', "the authority's replies: --reply FILE.tsr --ca FILE.pem")];
-  return stamps.filter(({ inKey }) => !inKey).map((stamp) => checkStamp(stamp, material));
+  const carriers = awaitsBeacon(key) ? null : await keyBeacon(key);
+  return stamps.filter(({ inKey }) => !inKey).map((stamp) => checkStamp(stamp, material, carriers?.time));
 }
 
-function checkStamp({ path, of, imprint, stamp }: Stamp, { marked, result }: Material): Check {
+function checkStamp({ path, of, imprint, stamp }: Stamp, material: Material, carriersFrom: string | undefined): Check {
   const name = 'time stamp';
   if (imprint instanceof IntegrityError) return failed(name, imprint.message);
   if (of === undefined) {
-    const other = `neither of the key nor of the marked data set or the list of tests that were given${marked ? '' : '; give --marked for a data set'}`;
+    const other = `neither of the key nor of the marked data set or the list of tests that were given${material.marked ? '' : '; give --marked for a data set'}`;
     return failed(name, `${path}: stamps ${imprint}, ${other}`);
   }
   if (stamp instanceof IntegrityError || !stamp) return failed(name, stamp?.message ?? path);
   const by = `${of} was there at ${stamp.time}, says ${stamp.authority}`;
-  const test = result?.value.time;
-  const ofList = of.startsWith('the list');
-  if (test !== undefined && !ofList && Date.parse(stamp.time) > Date.parse(test))
-    return failed(name, `${by}; that is after the test of ${test} and proves nothing about it`);
-  const before = ofList ? '' : '; the suspect must be younger than that';
+  const inTime =
+    of === STAMPED.suspect ? suspectInTime(stamp.time, material, carriersFrom) : beforeTest(of, stamp.time, material);
+  if (inTime.wrong !== undefined) return inTime.wrong(name, `${by}; ${inTime.told}`);
   return stamp.root
-    ? passed(name, `${by}${before}; ${trusted(stamp.root)}`)
-    : notChecked(name, `${by}${before}; whether to trust that is open`, CA_NEEDED);
+    ? passed(name, `${by}${inTime.told}; ${trusted(stamp.root)}`)
+    : notChecked(name, `${by}${inTime.told}; whether to trust that is open`, CA_NEEDED);
+}
+
+/** What a time says, and the row that it makes where it is not in order. */
+interface InTime {
+  readonly told: string;
+  readonly wrong?: (name: string, detail: string) => Check;
+}
+
+/** The key and the data set must have been there before the test. The list of tests goes on. */
+function beforeTest(of: string, time: string, { result }: Material): InTime {
+  if (of.startsWith('the list')) return { told: '' };
+  const test = result?.value.time;
+  return test !== undefined && Date.parse(time) > Date.parse(test)
+    ? { told: `that is after the test of ${test} and proves nothing about it`, wrong: failed }
+    : { told: '; the suspect must be younger than that' };
+}
+
+/** A suspect that is older than the carriers learned nothing of them; one that may be older than the key may have been at hand for it. */
+function suspectInTime(time: string, material: Material, carriersFrom: string | undefined): InTime {
+  if (carriersFrom !== undefined && Date.parse(time) < Date.parse(carriersFrom))
+    return { told: `the carriers come from randomness of ${carriersFrom}: it cannot have learned them`, wrong: failed };
+  const key = trustedTimes(material).find(({ of }) => of === STAMPED.key);
+  return key && Date.parse(key.time) < Date.parse(time)
+    ? { told: '; the key was there before' }
+    : {
+        told: 'no stamp shows that the key was there before',
+        wrong: (name, detail) => notChecked(name, detail, "a time stamp of the key that is older than the suspect's"),
+      };
 }

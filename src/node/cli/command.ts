@@ -165,6 +165,9 @@ export const precisionOption = {
   },
 } as const satisfies Options;
 
+/** A summary, which has no full stop, as a sentence. */
+export const sentence = (summary: string): string => (/[.?!]$/.test(summary) ? summary : `${summary}.`);
+
 /** How an option is written. */
 export const flagOf = (name: string): string =>
   `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
@@ -281,7 +284,7 @@ export function commandHelp(invocation: string, { summary, options, examples }: 
   return [
     `Usage: ${[invocation, ...required, '[options]'].join(' ')}`,
     '',
-    `${summary}.`,
+    sentence(summary),
     ...optionTable('Options', options),
     ...optionTable('Options of every command', commonOptions),
     '',

@@ -7,6 +7,24 @@ import { columns, defineCommand } from './command.ts';
 import { doubtOptions, doubtValues } from './inputs.ts';
 import { testFiles, testOptions } from './test_files.ts';
 
+/** Where a test is entered, and what it is compared with. */
+export const registerOptions = {
+  register: {
+    type: 'string',
+    value: 'FILE',
+    description: 'the list of all tests with the key, which this one is added to; default KEY.register.jsonl',
+  },
+  newRegister: { type: 'flag', description: 'begin that list where it is lost; every report will say so' },
+  freshKeys: {
+    type: 'integer',
+    value: 'N',
+    default: DEFAULT_FRESH_KEYS,
+    minimum: 0,
+    maximum: 1_000_000,
+    description: 'keys that marked nothing, to compare with',
+  },
+} as const;
+
 export const detect = defineCommand({
   name: 'detect',
   summary:
@@ -28,20 +46,7 @@ export const detect = defineCommand({
       value: 'FILE.html',
       description: 'also write a page with the result; report makes one with more in it',
     },
-    register: {
-      type: 'string',
-      value: 'FILE',
-      description: 'the list of all tests with the key, which this one is added to; default KEY.register.jsonl',
-    },
-    newRegister: { type: 'flag', description: 'begin that list where it is lost; every report will say so' },
-    freshKeys: {
-      type: 'integer',
-      value: 'N',
-      default: DEFAULT_FRESH_KEYS,
-      minimum: 0,
-      maximum: 1_000_000,
-      description: 'keys that marked nothing, to compare with',
-    },
+    ...registerOptions,
   },
   examples: [
     '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data',
@@ -65,7 +70,8 @@ export const detect = defineCommand({
   },
 });
 
-function describeResult(result: Result): string[] {
+/** A result in words. */
+export function describeResult(result: Result): string[] {
   const { primary, register } = result;
   const { looks, log10pBonferroni, withKey } = register;
   const log10p = numberOf(result.log10p);

@@ -1,11 +1,17 @@
-import { hashBytes } from '../../formats/sha256.ts';
-import { frequencyModel } from '../../marking/frequency_model.ts';
-import { serializeModelFile } from '../../nn/model_file.ts';
 import { openDataset } from '../datasets/open.ts';
-import { requireNewFile } from '../files/files.ts';
-import { writeAtomic } from '../files/write.ts';
+import { DEFAULT_PATTERNS, writePatternNetwork } from '../runs/pattern_network.ts';
 import { defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, splitOption } from './inputs.ts';
+
+/** How many features a network of patterns has. */
+export const patternsOption = {
+  type: 'integer',
+  value: 'K',
+  default: DEFAULT_PATTERNS,
+  minimum: 2,
+  maximum: 4096,
+  description: 'cosine patterns, the features of the marking network',
+} as const;
 
 export const frequencies = defineCommand({
   name: 'frequencies',
@@ -20,28 +26,19 @@ export const frequencies = defineCommand({
       required: true,
       description: 'the .safetensors file to write',
     },
-    patterns: { type: 'integer', value: 'K', default: 48, minimum: 2, maximum: 4096, description: 'features' },
+    patterns: patternsOption,
     split: splitOption,
     ...imageOptions,
   },
   examples: ['--like images -o frequencies.safetensors', '--like images --patterns 32 -o frequencies.safetensors'],
   async run({ options }) {
-    await requireNewFile(options.output);
-    const dataset = await openDataset(options.like, { split: options.split, decode: decodeOptions(options) });
-    const { width, height, channels } = await dataset.shape(0);
-    const size = Math.min(width, height);
-    const { config, tensors } = frequencyModel({
-      inputSize: size,
-      channels,
-      numClasses: dataset.classes.length,
-      patterns: options.patterns,
-    });
-    const bytes = serializeModelFile({ config, tensors });
-    await writeAtomic(options.output, bytes);
-    const sha256 = hashBytes(bytes);
+    const { output } = options;
+    const like = await openDataset(options.like, { split: options.split, decode: decodeOptions(options) });
+    const { sha256, network } = await writePatternNetwork(output, like, options.patterns);
+    const size = `${network.inputSize}x${network.inputSize}`;
     return {
-      json: { output: options.output, sha256, network: config },
-      text: `${options.output}: ${options.patterns} patterns for images of ${size}x${size}, ${channels === 1 ? 'grey' : 'colour'}; sha256 ${sha256}\nMake keys for it with --carriers uniform --statistic black-box.`,
+      json: { output, sha256, network },
+      text: `${output}: ${options.patterns} patterns for images of ${size}, ${network.channels === 1 ? 'grey' : 'colour'}; sha256 ${sha256}\nMake keys for it with --carriers uniform --statistic black-box.`,
     };
   },
 });

@@ -1,15 +1,18 @@
-import { amongClasses, type Dataset } from '../../datasets/dataset.ts';
 import { DOUBTS, type DoubtName } from '../../detection/doubts.ts';
 import { UsageError } from '../../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions } from '../../images/decode.ts';
 import { UNUSUAL } from '../../images/header.ts';
-import type { Key } from '../../marking/key.ts';
 import type { ConfigOverrides } from '../../nn/model_file.ts';
 import type { NetworkOption } from '../../nn/network.ts';
 import { type NetworkOptionValues, networks } from '../../nn/networks.ts';
-import { openDataset } from '../datasets/open.ts';
+import type { ReferenceTraining } from '../protection/plan.ts';
+import { COPIED } from '../runs/mark.ts';
 import type { MarkedFiles } from '../runs/overlap.ts';
 import type { Option, Values } from './command.ts';
+
+/** What a data set may be, for help. */
+export const DATASETS =
+  'a folder of class folders, WebDataset shards, parquet files, a list of files, or IDX files (docs/scale.md)';
 
 /** Options that several commands share: what the files they name are. */
 export const splitOption = {
@@ -17,7 +20,7 @@ export const splitOption = {
   value: 'NAME',
   choices: ['train', 'test'],
   default: 'train',
-  description: 'which IDX files, where a folder holds both',
+  description: 'which IDX files or shards, where a folder holds both',
 } as const;
 
 /** How new images are written. */
@@ -27,6 +30,35 @@ export const formatOption = {
   choices: ['png'],
   description:
     'png: all images as PNG files, lossless; default each in its own format, with its settings and under its name',
+} as const;
+
+/** What works with a key on images: the key, its marking network, and the images. */
+export const keyOptions = {
+  key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
+  model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
+  data: { type: 'string', value: 'DATASET', required: true, description: DATASETS },
+} as const;
+
+/** Images a batch, of what marks. */
+export const batchOption = {
+  type: 'integer',
+  value: 'N',
+  minimum: 1,
+  description: 'images a batch; does not change the result',
+} as const;
+
+/** How a data set to publish is written. */
+export const publishedOptions = {
+  batch: batchOption,
+  format: formatOption,
+  strip: {
+    type: 'flag',
+    description: 'leave EXIF, XMP, colour profiles, resolution and comments out of all images',
+  },
+  copyUnmarked: {
+    type: 'flag',
+    description: `keep the bytes of unmarked images: ${COPIED}`,
+  },
 } as const;
 
 /** Which images of a data set are decoded besides the usual ones. */
@@ -158,13 +190,38 @@ export function doubtValues(options: Values<typeof doubtOptions>): {
   };
 }
 
-/** Opens a data set to be marked with a key. Class folders may be some of the key's classes; damaged files are kept as such. */
-export async function openForMarking(
-  key: Key,
-  path: string,
-  options: { readonly split: 'train' | 'test' } & Parameters<typeof decodeOptions>[0],
-): Promise<Dataset> {
-  const dataset = await openDataset(path, { split: options.split, decode: decodeOptions(options), keepFaults: true });
-  const some = dataset.format?.classesBy === 'name' && dataset.classes.length < key.classes.length;
-  return some ? amongClasses(dataset, key.classes) : dataset;
-}
+/** Reference models that are trained where they are asked for. */
+export const referenceOptions = {
+  references: {
+    type: 'integer',
+    value: 'N',
+    minimum: 0,
+    maximum: 20,
+    description: 'reference models to train on the unmarked images, once; they raise the power much. Default none',
+  },
+  referenceArch: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['resnet18', 'resnet34', 'resnet50'],
+    description: 'their architecture; default resnet18',
+  },
+  referenceWidth: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: 'their width; default 16 for images up to 64 pixels, else 64',
+  },
+  epochs: {
+    type: 'integer',
+    value: 'N',
+    minimum: 1,
+    description: 'epochs of their training; default 10 for images up to 64 pixels, else 90',
+  },
+} as const;
+
+/** Values of `referenceOptions` as the library takes them. */
+export const referenceTraining = (options: Values<typeof referenceOptions>): ReferenceTraining => ({
+  epochs: options.epochs,
+  architecture: options.referenceArch,
+  width: options.referenceWidth,
+});

@@ -1,39 +1,18 @@
-import type { Dataset } from '../../datasets/dataset.ts';
-import { hashDataset } from '../../datasets/hash.ts';
-import { overlapFault } from '../../datasets/overlap.ts';
 import { DEFAULT_COMBINATION } from '../../detection/detect_blackbox.ts';
 import { TEST_NAMES, TESTS } from '../../detection/tests.ts';
-import { InputError, UsageError } from '../../errors.ts';
-import { type Beacon, describeBeacon, drandRoundAt, QUICKNET } from '../../marking/beacon.ts';
+import { UsageError } from '../../errors.ts';
+import { type Beacon, describeBeacon } from '../../marking/beacon.ts';
 import { keyGuarantees } from '../../marking/guarantees.ts';
-import type { BlackBoxStatistic, HeldOutImages, Key } from '../../marking/key.ts';
-import {
-  BLACK_BOX_SUBSPACE_DIMENSION,
-  carrierSpace,
-  DEFAULT_SUBSPACE_DIMENSION,
-  keygen as makeKey,
-} from '../../marking/keygen.ts';
-import type { NetworkConfig } from '../../nn/networks.ts';
-import { openDataset } from '../datasets/open.ts';
-import { registerPath } from '../evidence/register.ts';
-import { requireNewFile } from '../files/files.ts';
-import { hashFile } from '../files/write.ts';
-import type { RunContext } from '../runs/context.ts';
-import { checkVanilla, loadHeldOut, openNetwork, readClasses, saveKey } from '../runs/inputs.ts';
-import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from '../runs/make_probes.ts';
-import { shownOverlap } from '../runs/overlap.ts';
+import type { Key } from '../../marking/key.ts';
+import { BLACK_BOX_SUBSPACE_DIMENSION, DEFAULT_SUBSPACE_DIMENSION } from '../../marking/keygen.ts';
+import { beaconOf, DEFAULT_BEACON_DELAY, type FixedBlackBox, type KeygenFiles, runKeygen } from '../runs/keygen.ts';
+import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS } from '../runs/make_probes.ts';
 import { defineCommand, flagOf, type Values } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { probeRecipe, probeRecipeOptions } from './recipe.ts';
 
-/** Minutes to have the commitment stamped in before the beacon's round. */
-const DEFAULT_BEACON_DELAY = 60;
-
-/** So many images to test on are compared with those to publish: enough to see that they are others. */
-const COMPARED = 1000;
-
-/** What a key fixes of the black-box test. */
-const fixedOptions = {
+/** What a key fixes of the black-box test, besides how probes are marked. */
+export const fixedTestOptions = {
   decoys: {
     type: 'integer',
     value: 'M',
@@ -62,7 +41,66 @@ const fixedOptions = {
     type: 'flag',
     description: 'likewise: suspects will be asked for the predicted class alone, not for scores',
   },
-  ...probeRecipeOptions,
+} as const;
+
+/** What a key fixes of the black-box test. */
+const fixedOptions = { ...fixedTestOptions, ...probeRecipeOptions } as const;
+
+/** Where carriers are drawn. */
+export const carrierOptions = {
+  carriers: {
+    type: 'string',
+    value: 'KIND',
+    choices: ['subspace', 'uniform'],
+    description:
+      'where carriers are drawn: in the directions that classes do not use, or everywhere (as published); default subspace, with half as many classes as features or more uniform',
+  },
+  dimension: {
+    type: 'integer',
+    value: 'K',
+    minimum: 2,
+    maximum: 65536,
+    description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}, for the black-box test ${BLACK_BOX_SUBSPACE_DIMENSION}`,
+  },
+} as const;
+
+/** Which test is the evidence. */
+export const statisticOption = {
+  type: 'string',
+  value: 'NAME',
+  choices: TEST_NAMES,
+  default: 'white-box',
+  description: `the test that counts: ${Object.values(TESTS)
+    .map(({ summary }) => summary)
+    .join(', or ')}`,
+} as const;
+
+/** The images that suspects will be tested on. */
+export const heldOutOptions = {
+  heldOut: {
+    type: 'string',
+    value: 'DATASET',
+    description: 'the images that suspects will be tested on: the key fixes them by their content',
+  },
+  heldOutSplit: { ...splitOption, default: 'test', description: 'likewise, of --held-out' },
+} as const;
+
+/** What a key waits for. */
+export const beaconOptions = {
+  awaitBeacon: {
+    type: 'string',
+    value: 'KIND',
+    choices: ['drand', 'time-stamp'],
+    description:
+      "public randomness to be mixed in later, so that nobody can say that you drew keys until one suited: a coming round of drand's quicknet, or the time stamp of this key's commitment; the key marks nothing before `complete`. Default: none, the key is ready at once",
+  },
+  beaconDelay: {
+    type: 'integer',
+    value: 'MINUTES',
+    minimum: 1,
+    maximum: 525_600,
+    description: `with --await-beacon drand: the round comes so much later, which leaves time to publish the commitment; default ${DEFAULT_BEACON_DELAY}`,
+  },
 } as const;
 
 export const keygen = defineCommand({
@@ -83,29 +121,8 @@ export const keygen = defineCommand({
       required: true,
       description: 'the key file to write, readable by you alone',
     },
-    carriers: {
-      type: 'string',
-      value: 'KIND',
-      choices: ['subspace', 'uniform'],
-      description:
-        'where carriers are drawn: in the directions that classes do not use, or everywhere (as published); default subspace, with half as many classes as features or more uniform',
-    },
-    dimension: {
-      type: 'integer',
-      value: 'K',
-      minimum: 2,
-      maximum: 65536,
-      description: `directions of the subspace; default ${DEFAULT_SUBSPACE_DIMENSION}, for the black-box test ${BLACK_BOX_SUBSPACE_DIMENSION}`,
-    },
-    statistic: {
-      type: 'string',
-      value: 'NAME',
-      choices: TEST_NAMES,
-      default: 'white-box',
-      description: `the test that counts: ${Object.values(TESTS)
-        .map(({ summary }) => summary)
-        .join(', or ')}`,
-    },
+    ...carrierOptions,
+    statistic: statisticOption,
     ...fixedOptions,
     vanilla: {
       type: 'string',
@@ -113,26 +130,8 @@ export const keygen = defineCommand({
       description: 'unmarked images to find the subspace on; default: the data set of --classes',
     },
     split: splitOption,
-    heldOut: {
-      type: 'string',
-      value: 'DATASET',
-      description: 'the images that suspects will be tested on: the key fixes them by their content',
-    },
-    heldOutSplit: { ...splitOption, default: 'test', description: 'likewise, of --held-out' },
-    awaitBeacon: {
-      type: 'string',
-      value: 'KIND',
-      choices: ['drand', 'time-stamp'],
-      description:
-        "public randomness to be mixed in later, so that nobody can say that you drew keys until one suited: a coming round of drand's quicknet, or the time stamp of this key's commitment; the key marks nothing before `complete`. Default: none, the key is ready at once",
-    },
-    beaconDelay: {
-      type: 'integer',
-      value: 'MINUTES',
-      minimum: 1,
-      maximum: 525_600,
-      description: `with --await-beacon drand: the round comes so much later, which leaves time to publish the commitment; default ${DEFAULT_BEACON_DELAY}`,
-    },
+    ...heldOutOptions,
+    ...beaconOptions,
     despite: {
       type: 'string',
       value: 'overlap',
@@ -153,10 +152,7 @@ export const keygen = defineCommand({
     '--classes data --model weights/marker.safetensors --statistic black-box --held-out held-out -o owner.key',
   ],
   async run(context) {
-    const { options, progress, log, signal } = context;
-    await requireNewFile(options.output);
-    const register = registerPath(options.output);
-    await requireNewFile(register);
+    const { options } = context;
     if (options.heldOut !== undefined && options.heldOutName !== undefined)
       throw new UsageError('--held-out and --held-out-name say the same; give one');
     if (options.carriers === 'uniform' && options.dimension !== undefined)
@@ -167,89 +163,62 @@ export const keygen = defineCommand({
     });
     if (options.statistic === 'white-box' && stray !== undefined)
       throw new UsageError(`${flagOf(stray)} goes with --statistic black-box`);
-    if (options.beaconDelay !== undefined && options.awaitBeacon !== 'drand')
-      throw new UsageError('--beacon-delay goes with --await-beacon drand');
-    const { classes, dataset } = await readClasses(options.classes, options.split, decodeOptions(options));
-    const vanilla =
-      options.vanilla === undefined
-        ? dataset
-        : await openDataset(options.vanilla, { split: options.split, classes, decode: decodeOptions(options) });
-    const heldOut = await fixHeldOut(options, classes, dataset, context);
-    if (!heldOut)
-      log(
-        'the images to test on are left open; fix them with --held-out, so that nobody can say they were chosen later',
-      );
-    const overrides = networkOverrides(options);
-    const { model, sha256 } = await openNetwork(context, options.model, overrides);
-    try {
-      const { carriers, dimension, statistic } = options;
-      const blackBox = statistic === 'black-box' ? await fixBlackBox(options, model.config) : undefined;
-      const directions = carrierSpace(classes.length, model.featureDimension, { carriers, dimension, blackBox });
-      if (directions !== null && !vanilla)
-        throw new UsageError(
-          'carriers in a subspace need unmarked images: give --vanilla DATASET, or --carriers uniform',
-        );
-      const images = directions === null ? undefined : await checkVanilla(vanilla!);
-      if (images) await loadHeldOut(images, model.config.channels, progress);
-      const display = images && progress('features', images.dataset.length, 'images');
-      const key = await makeKey({
+    const made = await runKeygen(
+      {
+        classes: options.classes,
+        split: options.split,
+        decode: decodeOptions(options),
+        model: options.model,
+        network: networkOverrides(options),
+        carriers: options.carriers,
+        dimension: options.dimension,
+        vanilla: options.vanilla,
+        blackBox: options.statistic === 'black-box' ? fixedBlackBox(options) : undefined,
+        heldOut: heldOutOf(options),
+        despite: options.despite === undefined ? [] : ['overlap'],
+        beacon: beaconOption(options),
+        output: options.output,
+      },
+      context,
+    );
+    const { key, commitment, register } = made;
+    const { classes, carriers, model, statistic, heldOut } = key;
+    return {
+      json: {
+        key: options.output,
+        register,
+        commitment,
         classes,
+        carriers: { kind: carriers.kind, dimension: carriers.dimension },
         model,
-        modelSha256: sha256,
-        network: overrides,
-        carriers,
-        dimension,
-        vanilla: images,
-        ...(blackBox && { blackBox }),
-        heldOut,
-        beacon: beaconOf(options),
-        onProgress: (done) => display?.update(done),
-        signal,
-      });
-      display?.done();
-      const published = await saveKey(options.output, key);
-      return {
-        json: {
-          key: options.output,
-          register,
-          commitment: published,
-          classes,
-          carriers: { kind: key.carriers.kind, dimension: key.carriers.dimension },
-          model: key.model,
-          statistic: key.statistic,
-          heldOut,
-          beacon: key.beacon ?? null,
-          guarantees: keyGuarantees(key),
-        },
-        text: [
-          `commitment ${published}`,
-          `${classes.length} classes, carriers ${key.carriers.kind} in ${key.carriers.dimension} of ${model.featureDimension} dimensions`,
-          describeStatistic(key.statistic),
-          heldOut
-            ? `to be tested on ${heldOut.kind === 'name' ? heldOut.name : `${heldOut.count} images, sha256 ${heldOut.sha256}`}`
-            : 'to be tested on images that are left open',
-          ...nextSteps(key, options.output),
-          `Keep ${options.output} secret; publish the commitment before the data. ${register} will list every test: keep it with the key.`,
-        ].join('\n'),
-      };
-    } finally {
-      model.destroy();
-    }
+        statistic,
+        heldOut: heldOut ?? null,
+        beacon: key.beacon ?? null,
+        guarantees: keyGuarantees(key),
+      },
+      text: [
+        `commitment ${commitment}`,
+        `${classes.length} classes, carriers ${carriers.kind} in ${carriers.dimension} of ${model.featureDimension} dimensions`,
+        describeStatistic(statistic),
+        heldOut
+          ? `to be tested on ${heldOut.kind === 'name' ? heldOut.name : `${heldOut.count} images, sha256 ${heldOut.sha256}`}`
+          : 'to be tested on images that are left open',
+        ...nextSteps(key, options.output),
+        `Keep ${options.output} secret; publish the commitment before the data. ${register} will list every test: keep it with the key.`,
+      ].join('\n'),
+    };
   },
 });
 
-function beaconOf(options: {
-  readonly awaitBeacon?: 'drand' | 'time-stamp' | undefined;
-  readonly beaconDelay?: number | undefined;
-}): Beacon | null {
-  if (options.awaitBeacon === undefined) return null;
-  if (options.awaitBeacon === 'time-stamp') return { kind: 'time-stamp' };
-  const minutes = options.beaconDelay ?? DEFAULT_BEACON_DELAY;
-  return { kind: 'drand', chain: QUICKNET.chain, round: drandRoundAt(new Date(Date.now() + 60_000 * minutes)) };
+/** The beacon that the options ask for. */
+export function beaconOption({ awaitBeacon, beaconDelay }: Values<typeof beaconOptions>): Beacon | null {
+  if (beaconDelay !== undefined && awaitBeacon !== 'drand')
+    throw new UsageError('--beacon-delay goes with --await-beacon drand');
+  return beaconOf(awaitBeacon, beaconDelay);
 }
 
 /** What is still to do, and what a key without a beacon lacks. */
-function nextSteps({ beacon }: Key, file: string): string[] {
+export function nextSteps({ beacon }: Key, file: string): string[] {
   if (!beacon)
     return [
       'no beacon: the key is ready, and nobody can tell that you did not draw keys until one suited; --await-beacon rules that out',
@@ -271,19 +240,16 @@ function nextSteps({ beacon }: Key, file: string): string[] {
   ];
 }
 
-async function fixBlackBox(
-  options: Values<typeof fixedOptions>,
-  config: NetworkConfig,
-): Promise<Omit<BlackBoxStatistic, 'kind'>> {
-  const references =
-    options.reference === undefined ? null : await Promise.all(options.reference.split(',').map(hashFile));
+/** What the options fix of the black-box test. */
+export function fixedBlackBox(options: Values<typeof fixedOptions>): FixedBlackBox {
+  const { decoys, perClass, combine, labelOnly } = options;
   return {
-    combine: options.combine ?? DEFAULT_COMBINATION,
-    decoys: options.decoys ?? DEFAULT_DECOYS,
-    perClass: options.perClass ?? DEFAULT_PROBES_PER_CLASS,
-    recipe: probeRecipe(options, probeRecipeFor(config)),
-    references,
-    scores: options.labelOnly ? 'labels' : 'scores',
+    decoys,
+    perClass,
+    combine,
+    labelOnly,
+    references: options.reference?.split(','),
+    recipe: probeRecipe(options),
   };
 }
 
@@ -294,34 +260,12 @@ function describeStatistic(statistic: Key['statistic']): string {
   return `the test that counts: black-box, ${decoys} decoys, ${perClass} probe images a class, reference models ${models}`;
 }
 
-async function fixHeldOut(
-  options: {
-    readonly heldOut: string | undefined;
-    readonly heldOutSplit: 'train' | 'test';
-    readonly heldOutName: string | undefined;
-    readonly maxPixels: number;
-    readonly accept: string | undefined;
-    readonly despite: string | undefined;
-  },
-  classes: readonly string[],
-  published: Dataset | undefined,
-  context: Pick<RunContext, 'progress' | 'log' | 'signal'>,
-): Promise<HeldOutImages | null> {
+function heldOutOf(options: {
+  readonly heldOut: string | undefined;
+  readonly heldOutSplit: 'train' | 'test';
+  readonly heldOutName: string | undefined;
+}): KeygenFiles['heldOut'] {
   const { heldOut: path, heldOutSplit: split, heldOutName: name } = options;
-  if (path === undefined) return name === undefined ? null : { kind: 'name', name };
-  const dataset = await openDataset(path, { split, classes, decode: decodeOptions(options) });
-  if (published) {
-    const overlap = await shownOverlap(dataset, [{ kind: 'original', dataset: published }], {
-      ...context,
-      most: COMPARED,
-    });
-    const { images, alike, examples } = overlap;
-    const share = `${alike} of ${images} images show the same as images of ${published.path}`;
-    if (overlapFault(overlap) !== undefined && options.despite === undefined)
-      throw new InputError(
-        `${path}: ${share}, like ${examples[0].id} and ${examples[0].of}; give images that are not published, or --despite overlap, which verify will tell`,
-      );
-    context.log(`${path}: ${share}`);
-  }
-  return { kind: 'content', count: dataset.length, sha256: await hashDataset(dataset) };
+  if (path !== undefined) return { path, split };
+  return name === undefined ? undefined : { name };
 }

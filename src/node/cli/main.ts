@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { version } from '../../version.ts';
 import { calibrate } from './calibrate.ts';
+import { carriers } from './carriers.ts';
+import { check } from './check.ts';
 import { commit } from './commit.ts';
 import { complete } from './complete.ts';
 import { demo } from './demo.ts';
@@ -16,7 +18,9 @@ import { preview } from './preview.ts';
 import { probes } from './probes.ts';
 import { profile } from './profile.ts';
 import { runProgram } from './program.ts';
+import { protect } from './protect.ts';
 import { report } from './report.ts';
+
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -27,6 +31,8 @@ await runProgram(
     summary: 'Marks images so that models trained on them can be detected',
     version,
     commands: [
+      protect,
+      check,
       doctor,
       frequencies,
       keygen,
@@ -36,6 +42,7 @@ await runProgram(
       train,
       probes,
       detect,
+      carriers,
       commit,
       complete,
       verify,

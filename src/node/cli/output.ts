@@ -1,4 +1,5 @@
 import { getSystemErrorMap, inspect } from 'node:util';
+import type { Manifest } from '../../datasets/manifest.ts';
 import { RadioactiveError } from '../../errors.ts';
 import type { Stopwatch } from '../../stopwatch.ts';
 
@@ -49,4 +50,15 @@ export function describeTiming({ total, stages }: ReturnType<Stopwatch['report']
     .filter(([stage]) => !stage.endsWith('*'))
     .map(([stage, seconds]) => `${stage} ${share(seconds)}`);
   return `${(images / total).toPrecision(3)} images/s; ${shares.join(', ')}`;
+}
+
+/** What became of a data set that was marked, in a line. */
+export function describeMarks({ source, summary, skipped = [] }: Manifest): string {
+  const { marked, psnrMedian, ssimMean, gainMean, maxChangeLevels, changeBeforeEncoding } = summary;
+  return [
+    `${marked} of ${source.count} images marked${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}; ${psnrMedian === undefined ? 'none changed' : `median PSNR ${Number(psnrMedian).toFixed(1)} dB`}`,
+    `mean SSIM ${Number(ssimMean).toFixed(4)}`,
+    `largest change ${changeBeforeEncoding === undefined ? '' : `${changeBeforeEncoding} levels and in lossy files `}${maxChangeLevels} levels`,
+    `mean gain ${Number(gainMean).toFixed(3)}`,
+  ].join(', ');
 }

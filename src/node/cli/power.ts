@@ -1,13 +1,10 @@
-import { readdir } from 'node:fs/promises';
-import { join, relative } from 'node:path';
 import { UsageError } from '../../errors.ts';
 import { textTable } from '../../formats/text_table.ts';
 import { DEFAULT_SUBSPACE_DIMENSION } from '../../marking/keygen.ts';
 import { type Expectation, expectedEvidence, meanCosineNeeded } from '../../maths/power.ts';
-import { type Curve, curvesOf, type Measured, type MeasuredFile, measuredFor } from '../experiment/measured.ts';
-import { parseResults, type Spread } from '../experiment/results.ts';
-import { exists, readBytes } from '../files/files.ts';
-import { packageFile } from '../files/package_file.ts';
+import { type Curve, curvesOf, type Measured, measuredFor } from '../experiment/measured.ts';
+import { measuredFiles } from '../experiment/measured_files.ts';
+import type { Spread } from '../experiment/results.ts';
 import { defineCommand } from './command.ts';
 
 /** P-values that are listed beside the one asked for. */
@@ -161,17 +158,3 @@ const scaled = ({ median, min, max }: Spread, factor: number): Spread => ({
   min: factor * min,
   max: factor * max,
 });
-
-/** The results to look in: the file given, or those that lie in `experiments/`. */
-async function measuredFiles(given: string | undefined): Promise<MeasuredFile[]> {
-  const read = async (file: string): Promise<MeasuredFile> => ({
-    file,
-    results: parseResults(new TextDecoder().decode(await readBytes(file)), file),
-  });
-  if (given !== undefined) return [await read(given)];
-  const folder = packageFile('experiments');
-  if (!(await exists(folder))) return [];
-  const names = (await readdir(folder)).sort().map((name) => join(folder, name, 'results.json'));
-  const there = await Promise.all(names.map(async (name) => ((await exists(name)) ? [name] : [])));
-  return await Promise.all(there.flat().map(async (name) => ({ ...(await read(name)), file: relative('.', name) })));
-}

@@ -1,16 +1,13 @@
-import { describeOverlap } from '../../datasets/overlap.ts';
-import { refuseDoubts } from '../../detection/doubts.ts';
-import { Stopwatch } from '../../stopwatch.ts';
-import { openDataset } from '../datasets/open.ts';
-import { checkVanilla, openKey, openMarkingNetwork } from '../runs/inputs.ts';
-import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, LIST_NAME, makeProbes, probeDefaults } from '../runs/make_probes.ts';
-import { compareWithMarked } from '../runs/overlap.ts';
-import { defineCommand } from './command.ts';
+import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, LIST_NAME } from '../runs/make_probes.ts';
+import { type ProbeFiles, runProbes } from '../runs/probes.ts';
+import { defineCommand, type Values } from './command.ts';
 import {
+  batchOption,
   decodeOptions,
   doubtOptions,
   doubtValues,
   imageOptions,
+  keyOptions,
   networkOptions,
   networkOverrides,
   splitOption,
@@ -23,12 +20,10 @@ export const probes = defineCommand({
   summary:
     "Marks held-out images towards a key's carriers and towards decoys, for the black-box test of any number of suspects; goes on where it was stopped",
   options: {
-    key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
-    model: { type: 'string', value: 'MARKER', required: true, description: "the key's marking network" },
+    ...keyOptions,
     data: {
-      type: 'string',
+      ...keyOptions.data,
       value: 'HELDOUT',
-      required: true,
       description: 'unmarked images that were never published',
     },
     output: {
@@ -58,7 +53,7 @@ export const probes = defineCommand({
       description: 'PNG files, or IDX files; default as the data set is',
     },
     ...probeRecipeOptions,
-    batch: { type: 'integer', value: 'N', minimum: 1, description: 'images a batch; does not change the result' },
+    batch: batchOption,
     split: { ...splitOption, default: 'test' },
     ...doubtOptions,
     ...imageOptions,
@@ -70,73 +65,51 @@ export const probes = defineCommand({
     '--key owner.key --model weights/marker.safetensors --data held-out --decoys 19 --per-class 10 -o few-probes',
   ],
   async run(context) {
-    const { options, progress, log, signal } = context;
-    const key = await openKey(options.key);
-    const dataset = await openDataset(options.data, {
-      split: options.split,
-      classes: key.classes,
-      decode: decodeOptions(options),
-    });
-    const heldOut = await checkVanilla(dataset);
-    const { marked, despite } = doubtValues(options);
-    if (marked) {
-      const overlap = await compareWithMarked(dataset, marked, key, context, decodeOptions(options));
-      refuseDoubts({ overlap }, key.classes, despite);
-      log(describeOverlap(overlap));
-    }
-    const { model } = await openMarkingNetwork(context, options.model, key, dataset, networkOverrides(options));
-    try {
-      const usual = probeDefaults(key, model.config);
-      const { decoys = usual.decoys, perClass = usual.perClass } = options;
-      const recipe = probeRecipe(options, usual.recipe);
-      const total = key.classes.length * perClass * (decoys + 1);
-      log(
-        `${total} images: ${perClass} of each of ${key.classes.length} classes towards ${decoys + 1} carrier sets, ${recipe.iterations} iterations each`,
-      );
-      const stopwatch = new Stopwatch();
-      const display = progress('marking', total, 'images');
-      let resumed = 0;
-      const manifest = await makeProbes({
-        key,
-        model,
-        heldOut,
-        despite,
-        decoys,
-        perClass,
-        recipe,
-        layout: options.format === 'png' ? 'folder' : options.format,
-        out: options.output,
+    const { options, log } = context;
+    const { output } = options;
+    const { manifest, images, marked, timing } = await runProbes(
+      {
+        key: options.key,
+        model: options.model,
+        network: networkOverrides(options),
+        data: options.data,
+        ...doubtValues(options),
+        split: options.split,
+        decode: decodeOptions(options),
+        ...probeOptions(options),
         batchSize: options.batch,
-        stopwatch,
-        onResume: (done) => {
-          resumed = done;
-          log(`${options.output}.partial: going on after ${done} images`);
-        },
-        onProgress: (done) => display.update(done),
-        signal,
-      });
-      display.done();
-      const timing = stopwatch.report();
-      log(describeTiming(timing, total - resumed));
-      const images = manifest.images.length * (manifest.sets + 1);
-      return {
-        json: {
-          output: options.output,
-          images,
-          sets: manifest.sets,
-          options: manifest.options,
-          source: manifest.source,
-          keyCommitment: manifest.keyCommitment,
-          sha256: manifest.sha256,
-          timing,
-        },
-        text: [
-          `${options.output}: ${images} images, ${perClass} of each class: vanilla, and towards ${manifest.sets} carrier sets in a secret order`,
-          `To test a model that does not run here, have it answer all of them in the order of ${options.output}/${LIST_NAME}, and give detect the answers with --scores.`,
-        ].join('\n'),
-      };
-    } finally {
-      model.destroy();
-    }
+        output,
+      },
+      context,
+    );
+    log(describeTiming(timing, marked));
+    return {
+      json: {
+        output,
+        images,
+        sets: manifest.sets,
+        options: manifest.options,
+        source: manifest.source,
+        keyCommitment: manifest.keyCommitment,
+        sha256: manifest.sha256,
+        timing,
+      },
+      text: [
+        `${output}: ${images} images, ${manifest.options.perClass} of each class: vanilla, and towards ${manifest.sets} carrier sets in a secret order`,
+        `To test a model that does not run here, have it answer all of them in the order of ${output}/${LIST_NAME}, and give detect the answers with --scores.`,
+      ].join('\n'),
+    };
   },
 });
+
+/** What the options say of probes. */
+function probeOptions(
+  options: Values<typeof probeRecipeOptions> & {
+    readonly decoys: number | undefined;
+    readonly perClass: number | undefined;
+    readonly format: 'png' | 'idx' | undefined;
+  },
+): Pick<ProbeFiles, 'decoys' | 'perClass' | 'layout' | 'recipe'> {
+  const { decoys, perClass, format } = options;
+  return { decoys, perClass, layout: format === 'png' ? 'folder' : format, recipe: probeRecipe(options) };
+}

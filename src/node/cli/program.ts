@@ -2,7 +2,16 @@ import { RadioactiveError, UsageError } from '../../errors.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import type { Device, Precision } from '../../gpu/device.ts';
 import { openDevice } from '../device.ts';
-import { type Command, columns, commandHelp, commonOptions, parseOptions, type Result, suggest } from './command.ts';
+import {
+  type Command,
+  columns,
+  commandHelp,
+  commonOptions,
+  parseOptions,
+  type Result,
+  sentence,
+  suggest,
+} from './command.ts';
 import { describeFailure, INTERRUPTED, isAbort, stackOf } from './output.ts';
 import { Reporter } from './progress.ts';
 import { Terminal } from './terminal.ts';
@@ -126,7 +135,11 @@ async function runInProcess(
   };
   process.on('uncaughtException', (error) => process.exit(fail(error)));
   // Whoever reads stdout may stop early (`| head`).
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : fail(error)));
+  process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+    process.exit(error.code === 'EPIPE' ? 0 : fail(Object.assign(error, { path: 'standard output' }))),
+  );
+  // Whether anybody reads progress and remarks changes nothing of the work.
+  process.stderr.on('error', () => undefined);
 
   const interrupt = new AbortController();
   process.on('SIGINT', () => {
@@ -149,7 +162,7 @@ function programHelp({ name, summary, commands }: CommandLine): string {
   return [
     `Usage: ${name} <command> [options]`,
     '',
-    `${summary}.`,
+    sentence(summary),
     '',
     'Commands:',
     ...columns(commands.map((command) => [command.name, command.summary] as const)),

@@ -9,31 +9,6 @@ export interface Progress {
   done(): void;
 }
 
-/** A running count whose total is told with it: it is shown from the first time on. */
-export interface LateProgress {
-  update(done: number, total: number): void;
-  /** Ends the display, if it was begun. */
-  done(): void;
-}
-
-/** A display that begins with the first count. One that reaches its total ends by itself where `endsFull` says so. */
-export function lateProgress(
-  progress: (title: string, total: number, unit: string) => Progress,
-  title: string,
-  unit: string,
-  { endsFull = false } = {},
-): LateProgress {
-  let display: Progress | undefined;
-  return {
-    update(done, total) {
-      display ??= progress(title, total, unit);
-      display.update(done);
-      if (endsFull && done === total) display.done();
-    },
-    done: () => display?.done(),
-  };
-}
-
 /** How progress appears: one self-overwriting line, plain lines, JSON lines, not at all. */
 export type ProgressStyle = 'bar' | 'lines' | 'json' | 'silent';
 

@@ -1,12 +1,9 @@
 /** The flags of recipes. What they may be follows from the recipes' schemas. */
 
-import {
-  defaultMarkingRecipe,
-  type MarkingRecipe,
-  MarkingRecipeSchema,
-  markingRecipeFor,
-} from '../../marking/recipe.ts';
-import type { NetworkConfig } from '../../nn/networks.ts';
+import * as v from 'valibot';
+import { UsageError } from '../../errors.ts';
+import { positiveCount } from '../../formats/fields.ts';
+import { defaultMarkingRecipe, type MarkingRecipe, MarkingRecipeSchema } from '../../marking/recipe.ts';
 import { type Recipe, TrainingRecipeSchema } from '../../training/recipe.ts';
 import { numberOption, type Values } from './command.ts';
 import { numberList } from './inputs.ts';
@@ -16,10 +13,6 @@ const { entries: training } = TrainingRecipeSchema;
 const defaults = defaultMarkingRecipe(28);
 
 export const DEFAULT_RADIUS = defaults.radiusLevels;
-
-/** Why marking may change nothing, and what helps. */
-export const UNCHANGED =
-  'steps that small are lost in rounding to whole levels; with radioactive preview, find a larger --lr, and a smaller --lambda-image, which holds the image back';
 
 /** How far images are marked. A radius of less than a level would be rounded away. */
 export const radiusOption = numberOption(marking.radiusLevels, {
@@ -98,7 +91,56 @@ export const trainingOptions = {
     minimum: 0.01,
     description: "divides the teacher's logits and those that learn them; default 1",
   }),
+  cropScale: {
+    type: 'string',
+    value: 'MIN,MAX',
+    description:
+      'area of the random crops of training images, or none; default 0.7,1 for images up to 64 pixels, else 0.08,1',
+  },
+  cropRatio: {
+    type: 'string',
+    value: 'MIN,MAX',
+    description: 'with --crop-scale: width over height of the crops; default 3/4 to 4/3',
+  },
+  padCrop: numberOption(positiveCount, {
+    value: 'PIXELS',
+    description: 'in place of those crops: the whole image, moved by up to so many pixels, black beyond its edges',
+  }),
+  noFlip: { type: 'flag', description: 'do not mirror every other crop' },
+  randAugment: {
+    type: 'string',
+    value: 'N,M',
+    description: 'N random operations of magnitude M (0 to 30) on each crop (RandAugment; usual: 2,9)',
+  },
+  trivialAugment: { type: 'flag', description: 'one random operation on each crop (TrivialAugment, wide)' },
+  mixup: numberOption(training.mixup.wrapped, {
+    value: 'ALPHA',
+    minimum: 0.001,
+    description: 'mix the images of a batch with each other, by shares from Beta(ALPHA, ALPHA)',
+  }),
+  cutmix: numberOption(training.cutmix.wrapped, {
+    value: 'ALPHA',
+    minimum: 0.001,
+    description: 'put a rectangle of another image into each; with --mixup, one of the two is drawn for each batch',
+  }),
+  labelSmoothing: numberOption(training.labelSmoothing.wrapped, {
+    maximum: 0.999,
+    description: 'share of each label that is spread over all classes',
+  }),
+  ema: numberOption(training.ema.wrapped, {
+    value: 'DECAY',
+    minimum: 0.001,
+    maximum: 0.999999,
+    description: 'save and measure a moving average of the weights, of which each step keeps DECAY',
+  }),
+  clipNorm: numberOption(training.clipNorm.wrapped, {
+    minimum: 0.000001,
+    description: 'shorten gradients that are longer together than this (L2)',
+  }),
 } as const;
+
+/** Flags that a recipe does not have under their names: together they say its crops and operations. */
+const COMPOSED = ['cropScale', 'cropRatio', 'padCrop', 'noFlip', 'randAugment', 'trivialAugment'];
 
 /** Fields whose flags have other names. */
 const FIELD_OF: Readonly<Record<string, string>> = { radius: 'radiusLevels', lr: 'learningRate' };
@@ -108,30 +150,66 @@ function given<T extends object>(table: T, options: { readonly [Flag in keyof T]
   return Object.fromEntries(
     Object.keys(table).flatMap((flag) => {
       const value = options[flag as keyof T];
-      return value === undefined || flag === 'cropScale' ? [] : [[FIELD_OF[flag] ?? flag, value]];
+      return value === undefined || COMPOSED.includes(flag) ? [] : [[FIELD_OF[flag] ?? flag, value]];
     }),
   );
 }
 
-/** Values of `recipeOptions` as the library takes them, with the default radius. */
-export function markingRecipe(options: Values<typeof recipeOptions>, config: NetworkConfig): MarkingRecipe {
-  const base = markingRecipeFor(config);
-  return { ...base, ...given(recipeOptions, options), crop: cropOf(options.cropScale, base.crop) };
+/** Values of `recipeOptions` as the library takes them: what differs from the recipe that goes with a network. */
+export function markingRecipe(options: Values<typeof recipeOptions>): Partial<MarkingRecipe> {
+  const { cropScale } = options;
+  return { ...given(recipeOptions, options), ...(cropScale !== undefined && { crop: cropOf(cropScale) }) };
 }
 
-function cropOf(cropScale: string | undefined, byDefault: MarkingRecipe['crop']): MarkingRecipe['crop'] {
-  if (cropScale === undefined) return byDefault;
+function cropOf(cropScale: string): MarkingRecipe['crop'] {
   if (cropScale === 'none') return null;
   const [smallest, largest = 1] = numberList('--crop-scale', cropScale);
   return { scale: [smallest, largest], ratio: [3 / 4, 4 / 3], flip: true };
 }
 
-/** Values of `probeRecipeOptions` over a recipe. */
-export function probeRecipe(options: Values<typeof probeRecipeOptions>, base: MarkingRecipe): MarkingRecipe {
-  return { ...base, ...given(probeRecipeOptions, options) };
+/** Values of `probeRecipeOptions` as the library takes them: what differs from the recipe that the key fixes, or the default. */
+export function probeRecipe(options: Values<typeof probeRecipeOptions>): Partial<MarkingRecipe> {
+  return given(probeRecipeOptions, options);
 }
 
 /** Values of `trainingOptions` as the library takes them. */
 export function trainingRecipe(options: Values<typeof trainingOptions>): Partial<Recipe> {
-  return given(trainingOptions, options);
+  const { randAugment, trivialAugment } = options;
+  const crop = trainingCropOf(options);
+  if (randAugment !== undefined && trivialAugment)
+    throw new UsageError('--rand-augment and --trivial-augment exclude each other');
+  return {
+    ...given(trainingOptions, options),
+    ...(crop !== undefined && { crop }),
+    ...(randAugment !== undefined && { randAugment: randAugmentOf(randAugment) }),
+    ...(trivialAugment && { trivialAugment }),
+  };
+}
+
+/** The crops that flags ask for; undefined where none does. */
+function trainingCropOf(options: Values<typeof trainingOptions>): Recipe['crop'] | undefined {
+  const { cropScale, cropRatio, padCrop, noFlip } = options;
+  const cropped = cropScale !== undefined && cropScale !== 'none';
+  if (cropRatio !== undefined && !cropped) throw new UsageError('--crop-ratio goes with --crop-scale');
+  if (noFlip && !cropped && padCrop === undefined)
+    throw new UsageError('--no-flip goes with --crop-scale or --pad-crop');
+  if (padCrop !== undefined) {
+    if (cropScale !== undefined) throw new UsageError('--pad-crop and --crop-scale exclude each other');
+    return { padding: padCrop, flip: !noFlip };
+  }
+  if (!cropped) return cropScale === undefined ? undefined : null;
+  const [smallest, largest = 1] = numberList('--crop-scale', cropScale);
+  const [narrowest, widest = narrowest] = numberList('--crop-ratio', cropRatio ?? '0.75,1.3333333333333333');
+  const crop = { scale: [smallest, largest], ratio: [narrowest, widest], flip: !noFlip } as const;
+  if (v.is(training.crop, crop) && largest <= 1) return crop;
+  throw new UsageError(
+    `--crop-scale ${cropScale}${cropRatio === undefined ? '' : ` --crop-ratio ${cropRatio}`}: must be two numbers each, the smaller first; scales are above 0 and at most 1`,
+  );
+}
+
+function randAugmentOf(text: string): NonNullable<Recipe['randAugment']> {
+  const [operations, magnitude = 9] = numberList('--rand-augment', text);
+  const found = { operations, magnitude };
+  if (v.is(training.randAugment, found)) return found;
+  throw new UsageError(`--rand-augment ${text}: must be how many operations, and a whole magnitude from 0 to 30`);
 }

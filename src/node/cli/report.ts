@@ -1,6 +1,7 @@
 import { UsageError } from '../../errors.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import { openDataset } from '../datasets/open.ts';
+import { withoutHeldBack } from '../evidence/held_back.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { requireNewFile } from '../files/files.ts';
 import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
@@ -54,6 +55,11 @@ export const report = defineCommand({
       maximum: 200,
       description: `how many images are shown, which give away something of the mark; default ${DEFAULT_SHOWN}, and with a key for ${PATTERNS} none, whose carriers pairs of original and marked images give`,
     },
+    full: {
+      type: 'flag',
+      description:
+        "of a black-box result, also exact probabilities and every class's figures: whoever has the probes and the model's answers learns from them which probes are the true ones. Default: bounds",
+    },
     split: { ...splitOption, description: 'of --marked and --original, where a folder holds both' },
     ...imageOptions,
   },
@@ -80,6 +86,7 @@ export const report = defineCommand({
     const display = { current: undefined as ReturnType<typeof progress> | undefined };
     const { report, page } = await assembleReport({
       result,
+      full: options.full,
       register: options.register,
       verification: options.verification === undefined ? undefined : await readVerification(options.verification),
       marked:
@@ -88,7 +95,10 @@ export const report = defineCommand({
           : {
               folder: await openMarked(options.marked),
               dataset: await open(options.marked),
-              original: options.original === undefined ? undefined : await open(options.original),
+              original:
+                options.original === undefined
+                  ? undefined
+                  : await withoutHeldBack(await open(options.original), options.marked),
               count: shown,
               onProgress: (done, total) => {
                 display.current ??= progress('comparing', total, 'images');

@@ -76,18 +76,25 @@ function blackBoxFiles(options: TestValues): BlackBoxFiles {
   if (probes === undefined) throw new UsageError('--probes PROBES is missing');
   if ((suspect === undefined) === (scores === undefined))
     throw new UsageError('give --suspect MODEL, or --scores FILE');
-  const listOf = (paths: string | undefined): string[] => paths?.split(',') ?? [];
-  const references: AskedModel[] = [
-    ...listOf(options.reference).map((model) => ({ model })),
-    ...listOf(options.referenceScores).map((file) => ({ scores: file })),
-  ];
   return {
     test: 'black-box',
     probes,
     suspect: scores === undefined ? { model: suspect!, network: networkOverrides(options) } : { scores },
-    references,
+    references: referencesOf(options),
     labelOnly,
   };
+}
+
+/** The reference models that the options name. */
+export function referencesOf({
+  reference,
+  referenceScores,
+}: {
+  readonly reference: string | undefined;
+  readonly referenceScores: string | undefined;
+}): AskedModel[] {
+  const listOf = (paths: string | undefined): string[] => paths?.split(',') ?? [];
+  return [...listOf(reference).map((model) => ({ model })), ...listOf(referenceScores).map((scores) => ({ scores }))];
 }
 
 function whiteBoxFiles(options: TestValues): WhiteBoxFiles {

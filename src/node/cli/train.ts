@@ -1,9 +1,10 @@
+import { splitsWarning } from '../../datasets/names.ts';
 import { UsageError } from '../../errors.ts';
 import { openDataset } from '../datasets/open.ts';
+import { lateDisplay } from '../runs/context.ts';
 import { runTraining } from '../runs/training_run.ts';
 import { defineCommand, precisionOption } from './command.ts';
-import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
-import { lateProgress } from './progress.ts';
+import { DATASETS, decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 import { trainingOptions, trainingRecipe } from './recipe.ts';
 
 export const train = defineCommand({
@@ -14,7 +15,7 @@ export const train = defineCommand({
       type: 'string',
       value: 'DATASET',
       required: true,
-      description: 'training images: a folder of class folders, or IDX files',
+      description: `training images: ${DATASETS}`,
     },
     output: {
       type: 'string',
@@ -67,10 +68,14 @@ export const train = defineCommand({
     '--data data --val data --arch resnet18 --width 16 --epochs 10 -o model.safetensors',
     '--data marked --init weights/marker.safetensors --freeze-features -o suspect.safetensors',
     '--data photos --init resnet18-f37072fd.pth --new-last-layer --epochs 5 -o fine-tuned.safetensors',
+    '--data data --arch resnet18 --epochs 30 --pad-crop 4 --rand-augment 2,9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --ema 0.99 -o model.safetensors',
+    '--data photos --crop-scale 0.25,1 --trivial-augment --clip-norm 1 -o model.safetensors',
     '--data photos --teacher suspect.safetensors --temperature 2 -o student.safetensors',
   ],
   async run({ options, openDevice, progress, log, signal }) {
     const dataset = await openDataset(options.data, { split: options.split, decode: decodeOptions(options) });
+    const warning = splitsWarning(options.data, dataset.classes);
+    if (warning) log(warning);
     const validation =
       options.val === undefined
         ? undefined
@@ -90,7 +95,7 @@ export const train = defineCommand({
     if (options.newLastLayer && options.init === undefined) throw new UsageError('--new-last-layer goes with --init');
     if (options.temperature !== undefined && !teacher)
       throw new UsageError('--temperature goes with --teacher or --teacher-scores');
-    const display = lateProgress(progress, 'training', 'images');
+    const display = lateDisplay(progress, 'training', 'images');
     const report = await runTraining({
       device: await openDevice(),
       dataset,

@@ -2,16 +2,11 @@ import type { Dirent } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
-import { compareCodePoints, foldCase } from '../../datasets/names.ts';
+import { SHOWN_FAULTS, severalFaults } from '../../datasets/faults.ts';
+import { compareCodePoints, compositionHint, foldCase } from '../../datasets/names.ts';
 import { InputError } from '../../errors.ts';
-import {
-  DECODABLE_FORMATS,
-  decodeImage,
-  imageFormat,
-  readImageHeader,
-  SNIFF_BYTES,
-  uprightShape,
-} from '../../images/decode.ts';
+import { FOREIGN_BYTES, foreignFile } from '../../formats/foreign.ts';
+import { DECODABLE_FORMATS, decodeImage, imageFormat, readImageHeader, uprightShape } from '../../images/decode.ts';
 import { fileError, isInside, readBytes, readHead } from '../files/files.ts';
 import { nodeCodec } from '../images/codec.ts';
 import { folderFormat } from './folder_writer.ts';
@@ -40,6 +35,16 @@ interface Fault {
   readonly format?: string;
 }
 
+/** What becomes of symbolic links that lead out of a folder or to folders. */
+interface Links {
+  readonly realRoot: string;
+  /** They are followed, as torchvision does it; else each is a fault, and nothing behind it can be published. */
+  readonly follow: boolean;
+}
+
+/** Symbolic links to folders in each other that are followed. */
+const MOST_LINKS = 8;
+
 /** A folder with a sub-folder of image files per class. */
 export const folderOpener: DatasetOpener = {
   isAt: ({ names }) => names !== undefined,
@@ -49,7 +54,8 @@ export const folderOpener: DatasetOpener = {
 
 async function openFolder(root: string, path: string, options: OpenDatasetOptions): Promise<Dataset> {
   const realRoot = await realpath(root);
-  const { names, files: otherFiles } = await classNames(root, path, realRoot);
+  const links: Links = { realRoot, follow: !options.keepFaults };
+  const { names, files: otherFiles } = await classNames(root, path, links);
   const classes = options.classes ?? names;
   const classIndex = new Map(classes.map((name, index) => [name, index]));
   const candidates: Candidate[] = [];
@@ -58,10 +64,10 @@ async function openFolder(root: string, path: string, options: OpenDatasetOption
     const label = classIndex.get(name);
     if (label === undefined) {
       throw new InputError(
-        `${path}: sub-folder ${name} is none of the ${classes.length} classes; remove it or name it as a class`,
+        `${path}: sub-folder ${name} is none of the ${classes.length} classes${compositionHint(name, classes)}; remove it or name it as a class`,
       );
     }
-    const { images: found, others } = await findImages(root, name, realRoot);
+    const { images: found, others } = await findImages(root, name, links);
     otherFiles.push(...others);
     if (found.length === 0) {
       throw new InputError(`${path}: class ${name} has no images; add some or remove the sub-folder`);
@@ -105,11 +111,11 @@ async function openFolder(root: string, path: string, options: OpenDatasetOption
  * The class folders' names in order, and the files beside them. What is wrong with a class folder is always refused: it would change
  * the classes.
  */
-async function classNames(root: string, path: string, realRoot: string): Promise<{ names: string[]; files: string[] }> {
+async function classNames(root: string, path: string, links: Links): Promise<{ names: string[]; files: string[] }> {
   const names: string[] = [];
   const files: string[] = [];
   for (const entry of await list(root)) {
-    const kind = await kindOf(join(root, entry.name), entry, realRoot);
+    const kind = await kindOf(join(root, entry.name), entry, links);
     if (kind === 'file') files.push(entry.name);
     if (kind === 'file' || kind === 'other') continue;
     if (ODD_NAME.test(entry.name)) {
@@ -131,10 +137,16 @@ async function classNames(root: string, path: string, realRoot: string): Promise
   return { names, files };
 }
 
-/** A folder's entries without hidden ones. Throws InputError where it cannot be read. */
-async function list(folder: string): Promise<Dirent[]> {
+/**
+ * A folder's entries without hidden ones; of these, files that torchvision takes for images are noted in `hidden`, under `id`. Throws
+ * InputError where it cannot be read.
+ */
+async function list(folder: string, hidden?: string[], id?: string): Promise<Dirent[]> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
+    for (const entry of entries)
+      if (entry.name.startsWith('.') && entry.isFile() && IMAGE_EXTENSION.test(entry.name))
+        hidden?.push(`${id}/${entry.name}`);
     return entries.filter(({ name }) => !name.startsWith('.'));
   } catch (error) {
     throw fileError(folder, error);
@@ -145,25 +157,34 @@ async function list(folder: string): Promise<Dirent[]> {
 async function findImages(
   root: string,
   name: string,
-  realRoot: string,
+  links: Links,
 ): Promise<{ images: Candidate[]; others: string[] }> {
   const folders = new Map<string, Candidate[]>();
-  const pending = [name];
-  for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
+  /** Folders to look into, with where the links led that were followed on the way. */
+  const pending = [{ folder: name, followed: [await realpath(join(root, name)).catch(() => name)] }];
+  const hidden: string[] = [];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const { folder, followed } = next;
     const files: Candidate[] = [];
     let entries: Dirent[] = [];
     try {
-      entries = await list(join(root, folder));
+      entries = await list(join(root, folder), hidden, folder);
     } catch (error) {
       files.push({ id: folder, fault: faultOf(error, join(root, folder)) });
     }
     for (const entry of entries) {
       const id = `${folder}/${entry.name}`;
-      const kind = await kindOf(join(root, id), entry, realRoot);
+      const kind = await kindOf(join(root, id), entry, links);
       const odd = ODD_NAME.test(entry.name);
       if (typeof kind === 'object') files.push({ id, fault: odd ? oddName(entry.name) : kind });
       else if (kind === 'folder' && odd) files.push({ id, fault: oddName(entry.name) });
-      else if (kind === 'folder') pending.push(id);
+      else if (kind === 'folder' && entry.isSymbolicLink()) {
+        const target = await realpath(join(root, id));
+        const circle = followed.includes(target) || isInside(target, await realpath(join(root, folder)));
+        if (circle || followed.length > MOST_LINKS)
+          files.push({ id, fault: { reason: 'symbolic link to a folder that it lies in; remove the link' } });
+        else pending.push({ folder: id, followed: [...followed, target] });
+      } else if (kind === 'folder') pending.push({ folder: id, followed });
       else if (kind === 'file') files.push({ id });
     }
     files.sort((a, b) => compareCodePoints(a.id, b.id));
@@ -173,7 +194,7 @@ async function findImages(
   const all = sorted.flatMap(([, files]) => files);
 
   const images: Candidate[] = [];
-  const others: string[] = [];
+  const others: string[] = hidden;
   for (let start = 0; start < all.length; start += CONCURRENCY) {
     const looked = all.slice(start, start + CONCURRENCY).map((candidate) => lookInto(root, candidate));
     (await Promise.all(looked)).forEach((candidate, i) => {
@@ -191,7 +212,7 @@ async function lookInto(root: string, candidate: Candidate): Promise<Candidate |
   const odd = ODD_NAME.test(id);
   let head: Uint8Array;
   try {
-    head = await readHead(join(root, id), SNIFF_BYTES);
+    head = await readHead(join(root, id), FOREIGN_BYTES);
   } catch (error) {
     return { id, fault: odd ? oddName(basename(id)) : faultOf(error, join(root, id)) };
   }
@@ -200,22 +221,35 @@ async function lookInto(root: string, candidate: Candidate): Promise<Candidate |
   if (odd) return format || IMAGE_EXTENSION.test(id) ? { id, fault: oddName(basename(id)) } : undefined;
   if (format?.decodable) return { id };
   if (format === undefined && !IMAGE_EXTENSION.test(id)) return undefined;
-  const what = format?.name ?? (head.length === 0 ? 'empty' : 'no image');
-  const problem = format ? `${format.name} images are not read` : head.length === 0 ? 'an empty file' : 'not an image';
+  const foreign = format ? undefined : foreignFile(head);
+  const what = format?.name ?? (head.length === 0 ? 'empty' : (foreign?.what ?? 'no image'));
+  const problem = format
+    ? `${format.name} images are not read`
+    : head.length === 0
+      ? 'an empty file'
+      : foreign
+        ? `${foreign.what}, not an image`
+        : 'not an image';
   return {
     id,
-    fault: { reason: `${problem}; convert it to ${DECODABLE_FORMATS.join(' or ')}, or remove it`, format: what },
+    fault: {
+      reason: `${problem}; ${foreign?.elsewhere ? foreign.cure : `convert it to ${DECODABLE_FORMATS.join(' or ')}, or remove it`}`,
+      format: what,
+    },
   };
 }
 
-/** Refuses a folder with faults: files of wrong formats together, anything else by itself. */
+/** Refuses a folder with faults, all in one error: files of wrong formats, or anything. */
 function refuseFaults(root: string, path: string, items: readonly Candidate[]): void {
   const faulty = items.filter(({ fault }) => fault);
-  const other = faulty.find(({ fault }) => !fault!.format);
-  if (other) throw new InputError(`${shown(join(root, other.id))}: ${other.fault!.reason}`);
   if (faulty.length === 0) return;
-  const first = faulty.slice(0, 3).map(({ id, fault }) => `${id} (${fault!.format})`);
-  const more = faulty.length > 3 ? ', …' : '';
+  if (faulty.some(({ fault }) => !fault!.format))
+    throw severalFaults(
+      path,
+      faulty.map(({ id, fault }) => ({ id, file: shown(join(root, id)), reason: fault!.reason })),
+    );
+  const first = faulty.slice(0, SHOWN_FAULTS).map(({ id, fault }) => `${id} (${fault!.format})`);
+  const more = faulty.length > SHOWN_FAULTS ? ', …' : '';
   throw new InputError(
     `${path}: ${faulty.length} images cannot be read: ${first.join(', ')}${more}; convert them to ${DECODABLE_FORMATS.join(' or ')} or remove them`,
   );
@@ -234,16 +268,20 @@ function faultOf(error: unknown, path: string): Fault {
   return { reason: message.startsWith(`${path}: `) ? message.slice(path.length + 2) : message };
 }
 
-/** What an entry is. A symbolic link may only lead to a file inside the root: out of it or to a folder is a fault. */
-async function kindOf(path: string, entry: Dirent, realRoot: string): Promise<'folder' | 'file' | 'other' | Fault> {
+/** What an entry is. A symbolic link that is not followed may only lead to a file inside the root: anything else is a fault. */
+async function kindOf(
+  path: string,
+  entry: Dirent,
+  { realRoot, follow }: Links,
+): Promise<'folder' | 'file' | 'other' | Fault> {
   if (!entry.isSymbolicLink()) return entry.isDirectory() ? 'folder' : entry.isFile() ? 'file' : 'other';
   try {
-    if (!isInside(realRoot, await realpath(path)))
-      return { reason: 'symbolic link out of the data set; put the file itself there or remove the link' };
     const target = await stat(path);
-    if (target.isDirectory())
+    if (!follow && !isInside(realRoot, await realpath(path)))
+      return { reason: 'symbolic link out of the data set; put the file itself there or remove the link' };
+    if (!follow && target.isDirectory())
       return { reason: 'symbolic link to a folder, which is not followed; put the folder itself there' };
-    return target.isFile() ? 'file' : 'other';
+    return target.isDirectory() ? 'folder' : target.isFile() ? 'file' : 'other';
   } catch (error) {
     return faultOf(error, path);
   }
@@ -256,8 +294,8 @@ function markCaseTwins(candidates: readonly Candidate[]): Candidate[] {
     const folded = foldCase(candidate.id);
     const other = seen.get(folded);
     if (other === undefined) seen.set(folded, candidate.id);
-    return other === undefined || candidate.fault
-      ? candidate
-      : { id: candidate.id, fault: { reason: `differs only in case from ${other}; rename one` } };
+    if (other === undefined || candidate.fault) return candidate;
+    const how = other.normalize('NFC') === candidate.id.normalize('NFC') ? 'in Unicode composition' : 'in case';
+    return { id: candidate.id, fault: { reason: `differs only ${how} from ${other}; rename one` } };
   });
 }

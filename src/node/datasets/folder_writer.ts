@@ -5,6 +5,7 @@ import { DATASET_FORMATS } from '../../datasets/format.ts';
 import { compareCodePoints, foldCase } from '../../datasets/names.ts';
 import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
+import type { ImageCodec } from '../../images/codec.ts';
 import { decodeImage, encodeImage } from '../../images/decode.ts';
 import { type EncodedImage, encodeLike } from '../../images/encoding.ts';
 import type { Image8 } from '../../images/image.ts';
@@ -46,12 +47,7 @@ async function openFolderWriter(source: Dataset, out: string, options: WriterOpt
     }
     return { id, sha256: hashBytes(bytes) };
   };
-  const encode = async (index: number, image: Image8): Promise<EncodedImage> => {
-    // Nothing is taken from the source, which may be no files at all.
-    if (options.format === 'PNG' && options.strip) return { bytes: await encodeImage(codec, image), lossy: false };
-    const format = options.format === 'PNG' ? 'PNG' : undefined;
-    return encodeLike(codec, image, await source.bytes(index), source.id(index), { format, strip: options.strip });
-  };
+  const encode = itemEncoder(source, codec, options);
   return {
     root: out,
     beginsAsCopy: false,
@@ -91,6 +87,16 @@ async function openFolderWriter(source: Dataset, out: string, options: WriterOpt
       await arrange(out, ids.sort(compareCodePoints));
     },
     async close() {},
+  };
+}
+
+/** What encodes an item's image as a file, like the file that the source has of it. */
+export function itemEncoder(source: Dataset, codec: ImageCodec, options: WriterOptions) {
+  return async (index: number, image: Image8): Promise<EncodedImage> => {
+    // Nothing is taken from the source, which may be no files at all.
+    if (options.format === 'PNG' && options.strip) return { bytes: await encodeImage(codec, image), lossy: false };
+    const format = options.format === 'PNG' ? 'PNG' : undefined;
+    return encodeLike(codec, image, await source.bytes(index), source.id(index), { format, strip: options.strip });
   };
 }
 

@@ -130,7 +130,7 @@ function chooseImagesFile(names: readonly string[], path: string, split: 'train'
 }
 
 /** The class names of a folder's `classes.txt`, undefined where there is none. */
-async function readClasses(root: string): Promise<string[] | undefined> {
+export async function readClasses(root: string): Promise<string[] | undefined> {
   const path = join(root, CLASSES_NAME);
   return (await exists(path)) ? readClassNames(path) : undefined;
 }

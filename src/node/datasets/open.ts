@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { type Dataset, subset } from '../../datasets/dataset.ts';
 import type { FormatName } from '../../datasets/format.ts';
@@ -5,12 +6,22 @@ import { InputError } from '../../errors.ts';
 import { fileError } from '../files/files.ts';
 import { folderOpener } from './folder.ts';
 import { idxOpener } from './idx.ts';
+import { listOpener } from './list.ts';
 import type { DatasetOpener, OpenDatasetOptions } from './opener.ts';
+import { parquetOpener } from './parquet.ts';
+import { isShardPattern } from './shards.ts';
+import { webdatasetOpener } from './webdataset.ts';
 
 export type { OpenDatasetOptions } from './opener.ts';
 
 /** All formats; of those that could be meant, the first. */
-export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = { idx: idxOpener, folder: folderOpener };
+export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
+  webdataset: webdatasetOpener,
+  parquet: parquetOpener,
+  list: listOpener,
+  idx: idxOpener,
+  folder: folderOpener,
+};
 
 /**
  * Opens a data set.
@@ -21,6 +32,13 @@ export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = { id
  * - **IDX files**: a folder with `train-images-idx3-ubyte[.gz]` and `train-labels-idx1-ubyte[.gz]` (and `t10k-…` or `test-…`
  *   for the split `test`; where both forms exist the uncompressed is read), or the path of the images file. `idx4` holds
  *   channels last. Class names are those of a `classes.txt` beside them, one per line, else 0 to 9.
+ * - **WebDataset shards**: a `.tar` file, plain or gzip, a folder of them without sub-folders, or a pattern as
+ *   `shards/{000..099}.tar`. Items are the images of the samples, in the shards' order; labels are the samples' `.cls`, the `label` in
+ *   their `.json`, or their `.txt`.
+ *
+ * - **Parquet files** in Hugging Face's form: a `.parquet` file, a folder of them without sub-folders, or a pattern. Items are the rows, with
+ *   an image `{bytes, path}` and a label, `ClassLabel`, number or text.
+ * - **A list**: a `.csv`, `.jsonl` or `.ndjson` file that names the path, from its own folder, and the label of each image.
  *
  * `path#START:END` opens the items START to END − 1 of that order; either may be left out.
  *
@@ -47,14 +65,15 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
 }
 
 async function openWhole(location: string, path: string, options: OpenDatasetOptions): Promise<Dataset> {
-  let names: string[] | undefined;
+  let entries: Dirent[] | undefined;
   try {
-    if ((await stat(location)).isDirectory()) names = await readdir(location);
+    if ((await stat(location)).isDirectory()) entries = await readdir(location, { withFileTypes: true });
   } catch (error) {
-    throw fileError(path, error);
+    if (!isShardPattern(location)) throw fileError(path, error);
   }
   if (options.classes !== undefined) checkClasses(path, options.classes);
-  const found = { path: location, ...(names && { names }) };
+  const hasFolders = entries?.some((entry) => entry.isDirectory() && !entry.name.startsWith('.')) ?? false;
+  const found = { path: location, ...(entries && { names: entries.map(({ name }) => name), hasFolders }) };
   const opener = Object.values(DATASET_OPENERS).find((each) => each.isAt(found))!;
   return opener.open(found, path, options);
 }

@@ -25,9 +25,12 @@ export interface OpenDatasetOptions {
 
 /** Where a data set may be. */
 export interface Location {
+  /** Of a folder or a file; or a pattern of shards, where there is nothing of that name. */
   readonly path: string;
   /** Names in it, where it is a folder. */
   readonly names?: readonly string[];
+  /** Whether there are folders in it, hidden ones apart. */
+  readonly hasFolders?: boolean;
 }
 
 /** How data sets of a format are found, opened and begun: with `DATASET_FORMATS`, all that there is to a format. */

@@ -1,10 +1,20 @@
-import { join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { MANIFEST_NAME, parseManifest } from '../../datasets/manifest.ts';
 import { InputError } from '../../errors.ts';
 import type { MarkedFolder } from '../../evidence/commitment.ts';
 import { hashBytes } from '../../formats/sha256.ts';
+import { isShardPattern } from '../datasets/shards.ts';
 import { exists, readBytes } from '../files/files.ts';
 import { privatePart } from '../files/private_part.ts';
+
+/** The folder that a data set is in: of a file, a pattern of shards, or a range of items, the folder of its files. */
+async function folderOf(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  if (found) return found.isDirectory() ? path : dirname(path);
+  const whole = path.replace(/#\d*:\d*$/, '');
+  return whole === path ? (isShardPattern(path) ? dirname(path) : path) : folderOf(whole);
+}
 
 /** Where the manifest of a data set's folder is: in its private part, or inside it, where earlier versions wrote it. */
 async function findManifest(folder: string): Promise<string | undefined> {
@@ -14,11 +24,12 @@ async function findManifest(folder: string): Promise<string | undefined> {
 }
 
 /**
- * The manifest of a marked data set.
+ * The manifest of a marked data set, by its path.
  *
  * @throws InputError if there is none, or it is not one.
  */
-export async function openMarked(folder: string): Promise<MarkedFolder> {
+export async function openMarked(dataset: string): Promise<MarkedFolder> {
+  const folder = await folderOf(dataset);
   const path = await findManifest(folder);
   if (path === undefined)
     throw new InputError(

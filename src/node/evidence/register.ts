@@ -1,8 +1,7 @@
 /** The file of a key's register. */
 
-import { access, constants, type FileHandle, open, rm } from 'node:fs/promises';
+import { access, constants, rm } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { InputError, IntegrityError } from '../../errors.ts';
 import {
   appendLook,
@@ -12,9 +11,11 @@ import {
   type Register,
   serializeRegister,
 } from '../../evidence/register.ts';
+import { parseJson } from '../../formats/document.ts';
 import { exists, fileError, readBytes } from '../files/files.ts';
 import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
+import { lockOutput } from '../runs/lock.ts';
 
 /** Where a key's register is. */
 export const registerPath = (keyPath: string): string => `${keyPath}.register.jsonl`;
@@ -80,6 +81,23 @@ export async function enterLook(path: string, keyCommitment: string, look: NewLo
   });
 }
 
+/**
+ * Removes a register that was begun for a key which a killed run did not come to write. For a folder in which nobody else makes keys:
+ * elsewhere it may be that of a key that was moved.
+ *
+ * @throws IntegrityError if tests are in it, or it is damaged
+ */
+export async function removeUnusedRegister(path: string): Promise<void> {
+  if (!(await exists(path))) return;
+  await locked(path, async () => {
+    const [first] = new TextDecoder().decode(await readBytes(path)).split('\n');
+    const { keyCommitment } = parseJson(first, path, 'restore it') as { readonly keyCommitment: string };
+    if ((await readRegister(path, keyCommitment)).looks.length > 0)
+      throw new IntegrityError(`${path}: lists tests that were made with a key that is missing; restore the key`);
+    await rm(path);
+  });
+}
+
 /** The whole file anew, under another name first: a line is never there in part. */
 async function write(register: Register): Promise<void> {
   await writeAtomic(register.path, new TextEncoder().encode(serializeRegister(register)), PRIVATE_FILE_MODE);
@@ -87,25 +105,10 @@ async function write(register: Register): Promise<void> {
 
 /** Runs `work` while no other process does so for the same path. */
 async function locked<T>(path: string, work: () => Promise<T>): Promise<T> {
-  const lock = `${path}.lock`;
-  const giveUp = performance.now() + PATIENCE_MS;
-  for (;;) {
-    let file: FileHandle;
-    try {
-      file = await open(lock, 'wx');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(lock, error);
-      if (performance.now() > giveUp) {
-        throw new InputError(`${lock}: another process keeps the register; if none is running, remove this file`);
-      }
-      await sleep(20 + 40 * Math.random());
-      continue;
-    }
-    try {
-      return await work();
-    } finally {
-      await file.close();
-      await rm(lock, { force: true });
-    }
+  const release = await lockOutput(path, PATIENCE_MS);
+  try {
+    return await work();
+  } finally {
+    await release();
   }
 }

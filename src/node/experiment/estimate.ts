@@ -14,7 +14,7 @@ export interface Job {
  */
 export class Estimate {
   readonly #spent = new Map<string, { seconds: number; amount: number }>();
-  #left: number[];
+  readonly #left: number[];
   readonly #jobs: readonly Job[];
 
   constructor(jobs: readonly Job[]) {
@@ -31,6 +31,11 @@ export class Estimate {
     spent.amount += Math.max(0, this.#left[job] - left);
     this.#left[job] = left;
     this.#spent.set(kind, spent);
+  }
+
+  /** Leaves out what is left of a job: it was done before. */
+  skip(job: number): void {
+    this.#left[job] = 0;
   }
 
   /** Seconds that everything that is left will take; undefined until something is done. */

@@ -141,3 +141,11 @@ function straightInQuantiles(a: number, b: number, share: number): number {
   const [za, zb] = [a, b].map((log10p) => normalUpperQuantile(log10p * Math.LN10));
   return logNormalSurvival(straight(za, zb, share)) / Math.LN10;
 }
+
+/**
+ * What as strong a response of each class gives with another number of classes: quantiles add up, so that of the joint p grows as the
+ * root of their number. An extrapolation: nothing of the kind was measured.
+ */
+export function acrossClasses(log10p: number, from: number, to: number): number {
+  return logNormalSurvival(normalUpperQuantile(log10p * Math.LN10) * Math.sqrt(to / from)) / Math.LN10;
+}

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, rm, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { RadioactiveError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { fileError } from './files.ts';
 
@@ -13,7 +14,16 @@ import { fileError } from './files.ts';
  * @param mode permissions of a new file, as for `open`; default 0o666 less the umask.
  * @throws RadioactiveError if it cannot be written (no space, no permission, no such folder); nothing is left behind then.
  */
-export async function writeAtomic(path: string, bytes: Uint8Array, mode = 0o666): Promise<void> {
+export async function writeAtomic(path: string, bytes: Uint8Array, mode?: number): Promise<void> {
+  await writeStreamed(path, [bytes], mode);
+}
+
+/** The same of a content that comes in pieces, which need not be in memory together. What their source throws is thrown. */
+export async function writeStreamed(
+  path: string,
+  pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  mode = 0o666,
+): Promise<void> {
   const folder = dirname(path);
   // Hashed, since the name may have the greatest length there is.
   const temporary = join(folder, `.${hashBytes(new TextEncoder().encode(basename(path))).slice(0, 16)}.tmp`);
@@ -21,7 +31,7 @@ export async function writeAtomic(path: string, bytes: Uint8Array, mode = 0o666)
     await rm(temporary, { force: true });
     const file = await open(temporary, 'wx', mode);
     try {
-      await file.writeFile(bytes);
+      for await (const piece of pieces) await file.writeFile(piece);
       await file.sync();
     } finally {
       await file.close();
@@ -30,7 +40,7 @@ export async function writeAtomic(path: string, bytes: Uint8Array, mode = 0o666)
     await syncFolder(folder);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw fileError(path, error);
+    throw error instanceof RadioactiveError ? error : fileError(path, error);
   }
 }
 

@@ -24,6 +24,8 @@ export interface ReportSources {
   /** Of how many images are shown, the default is `shownByDefault`. */
   readonly marked?: (Omit<MarkedSources, 'codec' | 'count'> & { readonly count?: number | undefined }) | undefined;
   readonly verification?: Verification | undefined;
+  /** See `ReportInput`. */
+  readonly full?: boolean | undefined;
 }
 
 /** How many marked images a report shows, unless told otherwise. */
@@ -44,7 +46,7 @@ export const shownByDefault = ({ value }: StoredResult): number =>
  * @throws IntegrityError if they contradict each other; InputError if one cannot be read.
  */
 export async function assembleReport(sources: ReportSources): Promise<{ report: Report; page: string }> {
-  const { result, register, marked, verification } = sources;
+  const { result, register, marked, verification, full } = sources;
   const { keyCommitment } = result.value;
   const described =
     marked &&
@@ -59,6 +61,7 @@ export async function assembleReport(sources: ReportSources): Promise<{ report: 
     marked: described?.marked,
     originalPath: marked?.original?.path,
     verification,
+    full,
   });
   return { report, page: reportPage(report, described?.pictures) };
 }

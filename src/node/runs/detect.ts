@@ -26,13 +26,14 @@ import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { saveArrays } from '../evidence/arrays.ts';
-import { beginRegister, enterLook, registerPath, requireRegister } from '../evidence/register.ts';
+import { beginRegister, enterLook, readRegister, registerPath, requireRegister } from '../evidence/register.ts';
 import { exists, readBytes, requireNewFile } from '../files/files.ts';
 import { PRIVATE_FILE_MODE } from '../files/private_part.ts';
 import { writeAtomic } from '../files/write.ts';
 import { assembleReport } from '../report/assemble.ts';
 import type { RunContext } from './context.ts';
 import { loadHeldOut, openHeldOut, openKey, openMarkingNetwork } from './inputs.ts';
+import { lockOutput } from './lock.ts';
 import { openProbeImages, openProbes } from './make_probes.ts';
 import { compareWithMarked, type MarkedFiles } from './overlap.ts';
 import { type AskedModel, gatherScores } from './probe_scores.ts';
@@ -107,7 +108,21 @@ export interface Tested extends Omit<Circumstances, 'key' | 'command' | 'saved' 
  * report without a result that is kept.
  */
 export async function runDetection(files: DetectionFiles, context: RunContext): Promise<Result> {
-  for (const path of [files.output, files.save]) if (path !== undefined) await requireNewFile(path);
+  const releases: (() => Promise<void>)[] = [];
+  try {
+    for (const path of [files.output, files.save]) {
+      if (path === undefined) continue;
+      await requireNewFile(path);
+      releases.push(await lockOutput(path));
+      await requireNewFile(path);
+    }
+    return await testFiles(files, context);
+  } finally {
+    for (const release of releases) await release();
+  }
+}
+
+async function testFiles(files: DetectionFiles, context: RunContext): Promise<Result> {
   if (files.report !== undefined) {
     if (files.save === undefined && files.output === undefined)
       throw new UsageError('--report goes with --save DIR or -o FILE: the page is about a result that is kept');
@@ -118,8 +133,17 @@ export async function runDetection(files: DetectionFiles, context: RunContext): 
   const tested =
     files.test === 'white-box'
       ? await testWhiteBoxFiles(key, files, context)
-      : await testBlackBoxFiles(key, files, context);
+      : await usedBefore(key, files, await testBlackBoxFiles(key, files, context));
   return await concludeDetection(key, tested, { ...files, command: files.command ?? detectCommand(files) });
+}
+
+/** Says where the probes were used in an earlier test: whoever saw its result may know which sets are true. */
+async function usedBefore(key: Key, outputs: DetectionOutputs, tested: Tested): Promise<Tested> {
+  const { looks } = await readRegister(registerOf(outputs), await commitment(key));
+  const before = looks.find(({ options }) => options.probesSha256 === tested.options?.probesSha256);
+  if (!before) return tested;
+  const warning = `these probes were used in test ${before.index} with this key: whoever saw its result can tell which of them are true, and answer accordingly`;
+  return { ...tested, finding: { ...tested.finding, warnings: [...tested.finding.warnings, warning] } };
 }
 
 /** Makes sure, before long work, that the test can be registered. Keys of version 1 come without a register. */

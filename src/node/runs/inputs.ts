@@ -1,6 +1,6 @@
 /** What runs share: keys, networks, data sets and class names from files, checked against each other. */
 
-import type { Dataset } from '../../datasets/dataset.ts';
+import { amongClasses, type Dataset } from '../../datasets/dataset.ts';
 import { Loader } from '../../datasets/loader.ts';
 import { InputError, IntegrityError, RadioactiveError } from '../../errors.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
@@ -108,6 +108,18 @@ export async function checkVanilla(dataset: Dataset): Promise<VanillaImages> {
 async function manifestsOf(dataset: Dataset): Promise<NamedManifest[]> {
   const found = await openIfMarked(dataset.root);
   return found ? [found] : [];
+}
+
+/** Opens a data set to be marked with a key. Class folders may be some of the key's classes; damaged files are kept as such. */
+export async function openForMarking(
+  key: Pick<Key, 'classes'>,
+  path: string,
+  options: { readonly split?: 'train' | 'test' | undefined; readonly decode?: DecodeOptions | undefined },
+): Promise<Dataset> {
+  const { split, decode } = options;
+  const dataset = await openDataset(path, { ...(split && { split }), ...(decode && { decode }), keepFaults: true });
+  const some = dataset.format?.classesBy === 'name' && dataset.classes.length < key.classes.length;
+  return some ? amongClasses(dataset, key.classes) : dataset;
 }
 
 /** An error of this project with the file it is about and what to do. */

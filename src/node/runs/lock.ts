@@ -25,9 +25,10 @@ const held = new Set<string>();
  * Keeps other runs from writing an output, by the file `<out>.lock` in its folder, which is made; returns what gives it back. The lock of a process that has
  * died is taken over: on the same machine at once, else when it has not been touched for a minute.
  *
+ * @param patienceMs so long it is waited for a living run, which is to take no longer; default: not at all
  * @throws InputError if another run is writing there, or the lock cannot be written
  */
-export async function lockOutput(out: string): Promise<() => Promise<void>> {
+export async function lockOutput(out: string, patienceMs = 0): Promise<() => Promise<void>> {
   const path = `${out}.lock`;
   try {
     await mkdir(dirname(out), { recursive: true });
@@ -35,13 +36,19 @@ export async function lockOutput(out: string): Promise<() => Promise<void>> {
     throw fileError(out, error);
   }
   const own: Holder = { pid: process.pid, host: hostname(), token: randomUUID() };
+  const giveUp = performance.now() + patienceMs;
   while (!(await create(path, JSON.stringify(own)))) {
     const found = await readLock(path);
     if (found === undefined) continue;
-    if (found.holder && (await isAlive(found.holder, path)))
+    if (found.holder && (await isAlive(found.holder, path))) {
+      if (performance.now() < giveUp) {
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS * Math.random()));
+        continue;
+      }
       throw new InputError(
         `${out}: another run is writing there (process ${found.holder.pid} on ${found.holder.host}); wait for it, or remove ${path} if there is none`,
       );
+    }
     await takeAway(path, found.content, own.token);
   }
   held.add(own.token);

@@ -80,7 +80,7 @@ export interface MakeProbesOptions {
   readonly perClass: number;
   /** How they are marked. */
   readonly recipe: MarkingRecipe;
-  /** PNG files, or IDX files, which need images of one size. Default: as the data set. */
+  /** PNG files, or IDX files, which need images of one size. Default: as the data set stores images. */
   readonly layout?: FormatName | undefined;
   /** The new folder. Until everything is done it is called `<out>.partial`. */
   readonly out: string;
@@ -134,7 +134,7 @@ async function makeInto(folder: ResumableFolder, options: MakeProbesOptions): Pr
     options: { decoys, perClass, ...recipeRecord(recipe), modelSha256: key.model.sha256 },
     classes: [...dataset.classes],
     sets: S,
-    layout: options.layout ?? name,
+    layout: options.layout ?? layoutLike(name),
     images: chosen.map((index) => ({ class: dataset.classes[dataset.labels[index]], id: dataset.id(index) })),
   };
   // What the manifest cannot say is found before the work.
@@ -206,6 +206,9 @@ async function makeInto(folder: ResumableFolder, options: MakeProbesOptions): Pr
     await writer.close().catch(() => undefined);
   }
 }
+
+/** The format that new images are made in, beside a data set of another: files lie in folders of their own, not in shards or lists. */
+const layoutLike = (name: FormatName): FormatName => (DATASET_FORMATS[name].stores === 'files' ? 'folder' : name);
 
 const PROBE_FOLDER: FolderKind<MarkOutcome, ProbeManifest> = {
   entry: MarkOutcomeSchema,

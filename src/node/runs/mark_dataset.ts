@@ -8,6 +8,7 @@ import {
   MANIFEST_NAME,
   type Manifest,
   type ManifestImage,
+  manifestText,
   parseManifest,
   serializeManifest,
 } from '../../datasets/manifest.ts';
@@ -24,7 +25,7 @@ import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { formatOf, openDatasetWriter } from '../datasets/write.ts';
 import { openIfMarked } from '../evidence/marked.ts';
-import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages } from './marking_run.ts';
+import { leaveOutChanged, type MarkOutcome, MarkOutcomeSchema, markImages, type PixelCounts } from './marking_run.ts';
 import { type FolderKind, ResumableFolder } from './resumable_folder.ts';
 
 /** What {@link markDataset} marks, how, and where the marked data set goes. */
@@ -49,6 +50,8 @@ export interface MarkDatasetOptions {
   readonly strip?: boolean | undefined;
   /** Keeps the bytes of unmarked files. It tells them from the marked ones, whatever else is done. */
   readonly copyUnmarked?: boolean | undefined;
+  /** Names that the private part of `out` may hold before; anything else there is refused. */
+  readonly keptPrivate?: readonly string[] | undefined;
   /** Images a batch; halved until it fits. */
   readonly batchSize?: number;
   /** Follows the marking; images of the batch under way count by their iterations. */
@@ -92,7 +95,10 @@ export interface MarkDatasetOptions {
  * IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function markDataset(options: MarkDatasetOptions): Promise<Manifest> {
-  const folder = await ResumableFolder.open(options.out, options.dataset, { published: true });
+  const folder = await ResumableFolder.open(options.out, options.dataset, {
+    published: true,
+    keptPrivate: options.keptPrivate,
+  });
   try {
     return await markInto(folder, options);
   } finally {
@@ -207,7 +213,7 @@ async function markInto(folder: ResumableFolder, options: MarkDatasetOptions): P
       images,
     };
     await writer.finish(leftOut);
-    await folder.complete({ name: MANIFEST_NAME, text: serializeManifest(manifest) });
+    await folder.complete({ name: MANIFEST_NAME, text: manifestText(manifest) });
     return manifest;
   } finally {
     await writer.close().catch(() => undefined);
@@ -225,7 +231,7 @@ const MARKED_FOLDER: FolderKind<MarkOutcome, Manifest> = {
 interface Survey {
   readonly sha256: string;
   /** Pixels of each item that seems sound. */
-  readonly pixels: ReadonlyMap<number, number>;
+  readonly pixels: PixelCounts;
   /** Why an item cannot be marked, by index. */
   readonly faults: Map<number, string>;
 }
@@ -233,7 +239,8 @@ interface Survey {
 /** Reads every file: its hash, its size, and what its header and its end tell of damage. */
 async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<Survey> {
   const faults = new Map(dataset.faults);
-  const pixels = new Map<number, number>();
+  // A map would take ten times as much memory.
+  const counts = new Float64Array(dataset.length);
   let done = 0;
   await inParallel(dataset.length, async (index) => {
     if (!faults.has(index)) {
@@ -244,11 +251,11 @@ async function survey({ dataset, model, onRead }: MarkDatasetOptions): Promise<S
           throw new InputError(`${dataset.id(index)}: a name that no manifest can hold; rename it`);
         return found;
       });
-      if (shape) pixels.set(index, shape.width * shape.height);
+      if (shape) counts[index] = shape.width * shape.height;
     }
     onRead?.(++done, dataset.length);
   });
-  return { sha256: await hashDataset(dataset), pixels, faults };
+  return { sha256: await hashDataset(dataset), pixels: { get: (index) => counts[index] || undefined }, faults };
 }
 
 /** Which items are marked: by the secret; for keys of version 1 to 3 by the seed, or the hardest. */

@@ -21,6 +21,9 @@ import type { ResumableFolder } from './resumable_folder.ts';
 export const MarkOutcomeSchema = v.union([SavedMarkSchema, v.strictObject({ skipped: text })]);
 export type MarkOutcome = v.InferOutput<typeof MarkOutcomeSchema>;
 
+/** Pixels of items by index; undefined where they are not known. */
+export type PixelCounts = Pick<ReadonlyMap<number, number>, 'get'>;
+
 /** What all batches of a run share. */
 export interface MarkingRun {
   readonly model: Model;
@@ -32,7 +35,7 @@ export interface MarkingRun {
   /** Names the item's stream of random crops. */
   readonly cropStreamOf: (index: number) => string;
   /** Pixels of each item. */
-  readonly pixels: ReadonlyMap<number, number>;
+  readonly pixels: PixelCounts;
   readonly writer: DatasetWriter;
   /** Where outcomes are noted. */
   readonly folder: ResumableFolder;
@@ -84,7 +87,7 @@ async function markSimilar(run: Underway, indices: readonly number[]): Promise<v
   signal?.throwIfAborted();
   const pixelsOf = (batch: readonly number[]): number => batch.reduce((sum, index) => sum + pixels.get(index)!, 0);
   const build = async (size: number) => {
-    const most = Math.max(...chunks(indices, size).map(pixelsOf));
+    const most = chunks(indices, size).reduce((largest, batch) => Math.max(largest, pixelsOf(batch)), 0);
     const marker = await Marker.create(model, most, size, recipe);
     try {
       return { marker, extractor: await FeatureExtractor.create(model, pixels.get(indices.at(-1)!)!, size) };

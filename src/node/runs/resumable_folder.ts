@@ -1,6 +1,6 @@
 /** Folders that take long to make: under another name until they are complete, with a journal of what is done, by one run at a time. */
 
-import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm, truncate } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { Dataset } from '../../datasets/dataset.ts';
@@ -10,8 +10,9 @@ import { parseJson } from '../../formats/document.ts';
 import { count } from '../../formats/fields.ts';
 import { createOutputFolder, requireOutside } from '../datasets/write.ts';
 import { exists, fileError, outputPath } from '../files/files.ts';
+import { wholeLines } from '../files/lines.ts';
 import { PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE, privatePart } from '../files/private_part.ts';
-import { TEMPORARY_NAME, writeAtomic } from '../files/write.ts';
+import { TEMPORARY_NAME, writeAtomic, writeStreamed } from '../files/write.ts';
 import { lockOutput } from './lock.ts';
 
 /** The file, in what a folder that is not complete keeps notes in, that tells what it was begun with and which items are done. */
@@ -27,6 +28,14 @@ export interface FolderKind<Entry, Last> {
   readonly readLast: (text: string, fileName: string) => Last;
   /** What the folder was begun with, from that file. */
   readonly headOf: (last: Last) => object;
+}
+
+/** What a folder in the making is for. */
+export interface FolderOptions {
+  /** It is to be published: nothing of this run stays in it. */
+  readonly published?: boolean | undefined;
+  /** Names that its private part may hold before it is begun. */
+  readonly keptPrivate?: readonly string[] | undefined;
 }
 
 /** What an earlier run has left. */
@@ -46,13 +55,15 @@ export class ResumableFolder {
   /** Where the journal and the last file are: in it, or in its private part. */
   readonly #notes: string;
   readonly #source: Dataset;
+  readonly #keptPrivate: readonly string[];
   readonly #release: () => Promise<void>;
   #journal: FileHandle | undefined;
 
-  private constructor(out: string, source: Dataset, published: boolean, release: () => Promise<void>) {
+  private constructor(out: string, source: Dataset, options: FolderOptions, release: () => Promise<void>) {
     this.out = out;
     this.partial = `${out}.partial`;
-    this.#notes = published ? privatePart(out) : this.partial;
+    this.#notes = options.published ? privatePart(out) : this.partial;
+    this.#keptPrivate = options.keptPrivate ?? [];
     this.#source = source;
     this.#release = release;
   }
@@ -60,14 +71,9 @@ export class ResumableFolder {
   /**
    * Opens the folder for this run alone; end with `close`.
    *
-   * @param options.published it is to be published: nothing of this run stays in it
    * @throws InputError if `out` exists, is the folder of its source or inside it, or another run is writing there
    */
-  static async open(
-    out: string,
-    source: Dataset,
-    options: { readonly published?: boolean } = {},
-  ): Promise<ResumableFolder> {
+  static async open(out: string, source: Dataset, options: FolderOptions = {}): Promise<ResumableFolder> {
     const path = outputPath(out);
     await requireNewFolder(path);
     await requireOutside(source, path);
@@ -79,7 +85,7 @@ export class ResumableFolder {
       await release();
       throw error;
     }
-    return new ResumableFolder(path, source, options.published ?? false, release);
+    return new ResumableFolder(path, source, options, release);
   }
 
   /**
@@ -115,11 +121,11 @@ export class ResumableFolder {
       // The journal comes before everything else: what a killed run leaves in the folder is always known to be its own.
       const names = await createOutputFolder(this.#source, partial);
       if (names.length > 0) throw new InputError(`${partial}: not empty and not from this command; remove it`);
-      if (isPrivate) await createPrivate(notes);
+      if (isPrivate) await createPrivate(notes, this.#keptPrivate);
       await writeAtomic(journalPath, new TextEncoder().encode(`${JSON.stringify(head)}\n`), this.#mode);
     }
     this.#journal = await open(journalPath, 'a');
-    return { resumed: journal !== undefined, done: new Map(journal?.entries) };
+    return { resumed: journal !== undefined, done: journal?.entries ?? new Map() };
   }
 
   /** Notes what became of items, once it is safely written. Only then does a run that is started again count them as done. */
@@ -133,8 +139,8 @@ export class ResumableFolder {
   }
 
   /** Writes the last file, if it is not there, and gives the folder its name. */
-  async complete(last?: { readonly name: string; readonly text: string }): Promise<void> {
-    if (last) await writeAtomic(join(this.#notes, last.name), new TextEncoder().encode(last.text), this.#mode);
+  async complete(last?: { readonly name: string; readonly text: string | Iterable<string> }): Promise<void> {
+    if (last) await writeStreamed(join(this.#notes, last.name), encoded(last.text), this.#mode);
     await this.#journal?.close();
     this.#journal = undefined;
     await rm(join(this.#notes, JOURNAL_NAME), { force: true });
@@ -153,12 +159,17 @@ export class ResumableFolder {
   }
 }
 
-/** Makes a folder for the owner alone. Throws InputError if there is something in it. */
-async function createPrivate(path: string): Promise<void> {
+function* encoded(text: string | Iterable<string>): Generator<Uint8Array> {
+  const encoder = new TextEncoder();
+  for (const piece of typeof text === 'string' ? [text] : text) yield encoder.encode(piece);
+}
+
+/** Makes a folder for the owner alone. Throws InputError if there is something in it besides `kept`. */
+export async function createPrivate(path: string, kept: readonly string[] = []): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER_MODE });
     await chmod(path, PRIVATE_FOLDER_MODE);
-    if ((await readdir(path)).every((name) => TEMPORARY_NAME.test(name))) return;
+    if ((await readdir(path)).every((name) => TEMPORARY_NAME.test(name) || kept.includes(name))) return;
   } catch (error) {
     throw fileError(path, error);
   }
@@ -169,30 +180,35 @@ async function requireNewFolder(path: string): Promise<void> {
   if (await exists(path)) throw new InputError(`${path}: exists already; choose another folder, or remove it`);
 }
 
-/** The journal; undefined where there is none. A last line that was cut off is removed, for the next to begin a line of its own. */
+/** The journal; undefined where there is none. */
 async function readJournal<Entry>(path: string, entry: v.GenericSchema<unknown, Entry>) {
-  if (!(await exists(path))) return undefined;
-  const bytes = await readFile(path);
-  const end = bytes.lastIndexOf('\n') + 1;
-  if (end < bytes.length) await truncate(path, end);
-  return parseJournal(bytes.toString('utf8', 0, end), path, entry);
+  return (await exists(path)) ? parseJournal(wholeLines(path), path, entry) : undefined;
 }
 
 /**
- * A journal's text: what the folder was begun with, then a line for each item that is done. Lines that are damaged are passed over:
+ * A journal's lines: what the folder was begun with, then one for each item that is done. Lines that are damaged are passed over:
  * their items are done again.
  *
  * @throws InputError naming the file if its first line is not JSON.
  */
-export function parseJournal<Entry>(text: string, path: string, entry: v.GenericSchema<unknown, Entry>) {
-  const [first, ...lines] = text.split('\n');
-  const head = parseJson(first, path, 'remove the folder and start again');
+export async function parseJournal<Entry>(
+  lines: AsyncIterable<string> | Iterable<string>,
+  path: string,
+  entry: v.GenericSchema<unknown, Entry>,
+): Promise<{ head: unknown; entries: Map<number, Entry> }> {
   const schema = v.strictTuple([count, entry]);
-  const entries = lines.flatMap((line) => {
+  const entries = new Map<number, Entry>();
+  let head: { readonly value: unknown } | undefined;
+  for await (const line of lines) {
+    if (!head) {
+      head = { value: parseJson(line, path, 'remove the folder and start again') };
+      continue;
+    }
     const parsed = v.safeParse(schema, jsonOf(line));
-    return parsed.success ? [parsed.output as [number, Entry]] : [];
-  });
-  return { head, entries };
+    if (parsed.success) entries.set(...(parsed.output as [number, Entry]));
+  }
+  head ??= { value: parseJson('', path, 'remove the folder and start again') };
+  return { head: head.value, entries };
 }
 
 function jsonOf(line: string): unknown {

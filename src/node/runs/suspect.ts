@@ -48,6 +48,12 @@ export async function openSuspect(
   const named = files.classes === undefined ? undefined : await outputNames(files.classes);
   const mapping = (count: number, suspect: string): ClassMapping =>
     named ? ClassMapping.byName(classes, named, count, suspect) : ClassMapping.ownOrder(classes, count, suspect);
+  const single = ({ signs, classes: [first, second] }: ClassMapping) => {
+    if (!signs) return {};
+    const positive = signs[0] > 0 ? first : second;
+    context.log(`one output for two classes: taken for the logit of ${positive}`);
+    return { output: `the logit of ${positive}` };
+  };
   if (!('model' in files)) {
     const { dataset } = heldOut;
     const features = await readMatrix(files.features);
@@ -66,9 +72,11 @@ export async function openSuspect(
         `${files.classifier}: is [${outputs}, ${columns}], the features are [${features.rows}, ${features.columns}]; ${cure}`,
       );
     }
+    const suspectClasses = mapping(outputs, files.classifier);
     return {
-      suspect: { classes: mapping(outputs, files.classifier), features: features.data, weight: classifier.data },
+      suspect: { classes: suspectClasses, features: features.data, weight: classifier.data },
       record: {
+        ...single(suspectClasses),
         features: files.features,
         featuresSha256: features.sha256,
         classifier: files.classifier,
@@ -83,7 +91,13 @@ export async function openSuspect(
   try {
     const suspect = { classes: mapping(model.config.numClasses, path), model };
     await loadHeldOut(heldOut, model.config.channels, context.progress);
-    const record = { path, sha256, ...networkRecord(network ?? {}, contradicted), ...named?.record };
+    const record = {
+      path,
+      sha256,
+      ...networkRecord(network ?? {}, contradicted),
+      ...single(suspect.classes),
+      ...named?.record,
+    };
     return { suspect, record, destroy: () => model.destroy() };
   } catch (error) {
     model.destroy();

@@ -16,7 +16,7 @@ import { accuracy, headLogits, infer, type OnProgress } from '../../nn/inference
 import { initialStateDict, Model } from '../../nn/model.ts';
 import { describeInferred, parseModelFile, serializeModel } from '../../nn/model_file.ts';
 import { type NetworkConfig, networkOf, optionsOf } from '../../nn/networks.ts';
-import { defaultRecipe, type Recipe } from '../../training/recipe.ts';
+import { checkRecipe, defaultRecipe, type Recipe } from '../../training/recipe.ts';
 import { type TrainingState, train } from '../../training/train.ts';
 import { exists, outputPath, readBytes, requireNewFile } from '../files/files.ts';
 import { writeAtomic } from '../files/write.ts';
@@ -81,6 +81,7 @@ export interface TrainingReport {
 
 const STATE_KEY = 'training_state';
 const MOMENTUM_PREFIX = 'momentum.';
+const AVERAGE_PREFIX = 'average.';
 
 /**
  * Trains a model on a data set and writes it. Every `checkpointSteps` steps everything needed to go on is written to
@@ -113,6 +114,7 @@ async function trainInto(out: string, options: TrainingRunOptions): Promise<Trai
   const network = await configure(loader, channels, init?.config, options.network ?? {});
   const setting = options.recipe?.freezeFeatures ? 'linear' : init ? 'fine-tuning' : 'from scratch';
   const recipe: Recipe = { ...defaultRecipe(network, setting), ...options.recipe };
+  checkRecipe(recipe);
   const data = { path: dataset.path, count: dataset.length, sha256: await hashDataset(dataset) };
   const taught = options.teacher && (await openTeacher(device, options.teacher, dataset, channels));
   if (taught?.remark) options.onRemark?.(taught.remark);
@@ -149,11 +151,10 @@ async function trainInto(out: string, options: TrainingRunOptions): Promise<Trai
       signal,
       ...(checkpoint && { resume: checkpoint }),
       checkpointSteps: options.checkpointSteps ?? 100,
-      onCheckpoint: async (state, momenta) => {
-        const extra = [...momenta].map(([name, values]): [string, TensorData] => [
-          MOMENTUM_PREFIX + name,
-          { dtype: 'F32', shape: [values.length], data: values },
-        ]);
+      onCheckpoint: async ({ state, momenta, averages }) => {
+        const tensors = (prefix: string, values: ReadonlyMap<string, Float32Array>): [string, TensorData][] =>
+          [...values].map(([name, data]) => [prefix + name, { dtype: 'F32', shape: [data.length], data }]);
+        const extra = [...tensors(MOMENTUM_PREFIX, momenta), ...tensors(AVERAGE_PREFIX, averages)];
         const metadata = { [STATE_KEY]: JSON.stringify({ identity, state }) };
         await writeAtomic(checkpointPath, serializeSafetensors([...(await trained.stateDict()), ...extra], metadata));
       },
@@ -276,10 +277,12 @@ async function readCheckpoint(path: string, identity: string) {
   if (saved.identity !== identity)
     throw new InputError(`${path}: belongs to a run with other data, network or recipe; use those, or remove it`);
   const momenta = new Map<string, Float32Array>();
+  const averages = new Map<string, Float32Array>();
   const weights = new Map<string, SafetensorsTensor>();
   for (const [name, tensor] of tensors) {
     if (name.startsWith(MOMENTUM_PREFIX)) momenta.set(name.slice(MOMENTUM_PREFIX.length), toFloat32(tensor));
+    else if (name.startsWith(AVERAGE_PREFIX)) averages.set(name.slice(AVERAGE_PREFIX.length), toFloat32(tensor));
     else weights.set(name, tensor);
   }
-  return { state: saved.state, momenta, tensors: weights };
+  return { state: saved.state, momenta, averages, tensors: weights };
 }

@@ -1,7 +1,8 @@
 /** What a third party can check, from files. */
 
 import { dirname } from 'node:path';
-import { ClassMapping } from '../../detection/class_mapping.ts';
+import type { Dataset } from '../../datasets/dataset.ts';
+import { ClassMapping, isSingleLogit } from '../../detection/class_mapping.ts';
 import { AdapterError, MissingModuleError } from '../../errors.ts';
 import { recordedNetwork } from '../../evidence/checks/doubts.ts';
 import type { Evidence } from '../../evidence/material.ts';
@@ -15,6 +16,7 @@ import type { Model } from '../../nn/model.ts';
 import { type ConfigOverrides, parseModelFile } from '../../nn/model_file.ts';
 import { openDataset } from '../datasets/open.ts';
 import { readArrays } from '../evidence/arrays.ts';
+import { withoutHeldBack } from '../evidence/held_back.ts';
 import { openMarked } from '../evidence/marked.ts';
 import { registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
@@ -60,12 +62,9 @@ export interface VerificationFiles {
   /** Certificates of the authorities that are trusted, in PEM. */
   readonly ca?: string | undefined;
   readonly decode?: DecodeOptions | undefined;
-  /** How many images are looked at where all of them would take long; default 1 000. */
+  /** At most so many images of each kind are looked at; default all that the claim rests on. */
   readonly sample?: number | undefined;
 }
-
-/** Images that are looked at where all of them would take long. */
-export const DEFAULT_SAMPLE = 1000;
 
 /**
  * Checks evidence in files.
@@ -98,6 +97,7 @@ export async function runVerification(files: VerificationFiles, context: RunCont
     }
   };
   let display: ReturnType<RunContext['progress']> | undefined;
+  let shown = '';
   try {
     const evidence: Evidence = {
       key,
@@ -121,7 +121,7 @@ export async function runVerification(files: VerificationFiles, context: RunCont
           : { path: register, text: new TextDecoder().decode(await readBytes(register)) },
       marked: files.marked && { folder: await openMarked(files.marked.path), dataset: await open(files.marked, true) },
       // As mark opens it: a file that it could not mark is part of the data set.
-      original: files.original && (await open(files.original, true)),
+      original: files.original && (await originalOf(await open(files.original, true), files.marked?.path)),
       probes: files.probes === undefined ? undefined : await probesOf(files.probes),
       heldOut,
       replies: files.replies && (await Promise.all(files.replies.map(read))),
@@ -129,10 +129,12 @@ export async function runVerification(files: VerificationFiles, context: RunCont
     };
     const checks = await verifyEvidence({
       ...evidence,
-      sample: files.sample ?? DEFAULT_SAMPLE,
-      onProgress: (done, total) => {
-        display ??= progress('comparing', total, 'images');
-        display.update(done);
+      sample: files.sample,
+      onProgress: (what, done, total) => {
+        if (what !== shown) display?.done();
+        if (what !== shown) display = progress(what, total, 'images');
+        shown = what;
+        display?.update(done);
       },
       signal,
     });
@@ -143,6 +145,10 @@ export async function runVerification(files: VerificationFiles, context: RunCont
     for (const model of opened) model.destroy();
   }
 }
+
+/** The images that were marked of an original: without those that were held back. */
+const originalOf = async (original: Dataset, marked: string | undefined): Promise<Dataset> =>
+  marked === undefined ? original : await withoutHeldBack(original, marked);
 
 type OpenNetwork = (path: string, overrides?: ConfigOverrides) => Promise<Model | undefined>;
 
@@ -167,9 +173,20 @@ async function suspectOf(
   const taken = { ...overrides, ...recordedNetwork(result) };
   const { contradicted } = await parseModelFile(bytes, path, taken);
   const model = await network(path, taken);
-  if (!model || classes === undefined) return { path, sha256, network: model, contradicted };
+  if (!model) return { path, sha256, contradicted };
+  const { numClasses } = model.config;
+  if (classes === undefined) {
+    const single = isSingleLogit(numClasses, key.classes.length);
+    return {
+      path,
+      sha256,
+      network: model,
+      contradicted,
+      ...(single && { classes: ClassMapping.ownOrder(key.classes, numClasses, path) }),
+    };
+  }
   const { classes: names } = await readClasses(classes, 'train', {});
-  const mapping = ClassMapping.byName(key.classes, { names, file: classes }, model.config.numClasses, path);
+  const mapping = ClassMapping.byName(key.classes, { names, file: classes }, numClasses, path);
   return { path, sha256, network: model, classes: mapping, contradicted };
 }
 

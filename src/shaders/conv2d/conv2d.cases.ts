@@ -28,22 +28,25 @@ function reference(s: Required<ConvShape>, { x, weight, bias, residual }: Values
   const y = new Float64Array(s.n * oh * ow * s.o);
   for (let n = 0; n < s.n; n++)
     for (let gy = 0; gy < oh; gy++)
-      for (let gx = 0; gx < ow; gx++)
-        for (let o = 0; o < s.o; o++) {
-          let sum = 0;
-          for (let ky = 0; ky < s.kh; ky++)
-            for (let kx = 0; kx < s.kw; kx++) {
-              const iy = gy * s.stride - s.padding + ky;
-              const ix = gx * s.stride - s.padding + kx;
-              if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue;
-              for (let c = 0; c < s.c; c++)
-                sum += x[((n * s.h + iy) * s.w + ix) * s.c + c] * weight[((ky * s.kw + kx) * s.c + c) * s.o + o];
+      for (let gx = 0; gx < ow; gx++) {
+        const at = ((n * oh + gy) * ow + gx) * s.o;
+        for (let ky = 0; ky < s.kh; ky++)
+          for (let kx = 0; kx < s.kw; kx++) {
+            const iy = gy * s.stride - s.padding + ky;
+            const ix = gx * s.stride - s.padding + kx;
+            if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue;
+            for (let c = 0; c < s.c; c++) {
+              const from = x[((n * s.h + iy) * s.w + ix) * s.c + c];
+              const row = ((ky * s.kw + kx) * s.c + c) * s.o;
+              for (let o = 0; o < s.o; o++) y[at + o] += from * weight[row + o];
             }
-          const at = ((n * oh + gy) * ow + gx) * s.o + o;
-          if (bias) sum += bias[o];
-          if (residual) sum += residual[at];
-          y[at] = s.relu ? Math.max(sum, 0) : sum;
+          }
+        for (let o = 0; o < s.o; o++) {
+          if (bias) y[at + o] += bias[o];
+          if (residual) y[at + o] += residual[at + o];
+          if (s.relu) y[at + o] = Math.max(y[at + o], 0);
         }
+      }
   return { y };
 }
 

@@ -14,6 +14,8 @@ export interface SgdTensors {
   readonly momentum: Tensor;
   /** [1]; an input, so that schedules need no other program. */
   readonly learningRate: Tensor;
+  /** A tensor [1]: what the gradient is multiplied by before anything else, see `clipScale`; default 1. */
+  readonly gradientScale?: Tensor | undefined;
 }
 
 /** Options of {@link sgd}, with the names of PyTorch. */
@@ -35,28 +37,36 @@ export interface SgdOptions {
  * gradient, as PyTorch has it. Throws ShapeError where shapes differ, or the parameter or momentum is no variable.
  */
 export function sgd(tensors: SgdTensors, options: SgdOptions = {}): void {
-  const { parameter, gradient, momentum, learningRate } = tensors;
+  const { parameter, gradient, momentum, learningRate, gradientScale } = tensors;
   const { momentum: mass = 0, weightDecay = 0, nesterov: NESTEROV = false } = options;
-  const fail = (problem: string): never => shapeError('sgd', problem, { ...tensors });
+  const fail = (problem: string): never =>
+    shapeError('sgd', problem, {
+      parameter,
+      gradient,
+      momentum,
+      learningRate,
+      ...(gradientScale && { gradientScale }),
+    });
   for (const [name, tensor] of Object.entries({ parameter, momentum }))
     if (!tensor.tape.variables.has(tensor)) fail(`${name} is not a variable`);
   for (const [name, tensor] of Object.entries({ gradient, momentum }))
     if (tensor.shape.join() !== parameter.shape.join()) fail(`${name} must have the shape of parameter`);
-  if (learningRate.shape.join() !== '1' || learningRate.dtype !== 'f32') fail('learningRate must be [1] of f32');
+  for (const [name, tensor] of Object.entries({ learningRate, ...(gradientScale && { gradientScale }) }))
+    if (tensor.shape.join() !== '1' || tensor.dtype !== 'f32') fail(`${name} must be [1] of f32`);
   if (NESTEROV && !(mass > 0)) fail(`nesterov needs a momentum above 0, not ${mass}`);
 
   const quads = Math.ceil(parameter.size / 4);
   parameter.tape.record({
     op: 'sgd',
-    inputs: [parameter, momentum, gradient, learningRate],
+    inputs: [parameter, momentum, gradient, learningRate, gradientScale],
     outputs: [],
     updates: [parameter, momentum],
     launches: () => [
       {
         kernel,
-        constants: { NESTEROV },
+        constants: { NESTEROV, SCALED: gradientScale !== undefined },
         params: { quads, mass, weightDecay },
-        bind: { parameter, momentum, gradient, learningRate },
+        bind: { parameter, momentum, gradient, learningRate, gradientScale },
         workgroups: Math.ceil(quads / 256),
         flops: 6 * parameter.size,
       },

@@ -11,7 +11,12 @@ export interface GoldenFile extends SafetensorsFile {
 /** Ground truth from PyTorch, see test/golden/README.md. */
 export async function golden(load: Runtime['load'], name: string): Promise<GoldenFile> {
   const file = `${name}.safetensors`;
-  const parsed = parseSafetensors(await load(file), file);
+  return parseGolden(await load(file), file);
+}
+
+/** @param file for messages. */
+export function parseGolden(bytes: Uint8Array, file: string): GoldenFile {
+  const parsed = parseSafetensors(bytes, file);
   const get = (tensor: string) => {
     const found = parsed.tensors.get(tensor);
     if (!found) throw new Error(`${file} has no ${tensor}`);
