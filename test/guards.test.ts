@@ -178,8 +178,11 @@ describe('arguments that are no numbers of their kind', () => {
     ['half a thing', () => keyOrder(source, 'x', 2.5)],
     ['fewer than no things', () => keyOrder(source, 'x', -1)],
     ['an index', () => freshCoordinates(Number.NaN, 2, 2)],
-    ['fresh keys', async () => testFeatures(await newKey(), features(), { freshKeys: Number.NaN })],
-    ['fresh keys, fewer than none', async () => testFeatures(await newKey(), features(), { freshKeys: -1 })],
+    ['fresh keys', async () => testFeatures(await newKey(), features(), { freshKeys: Number.NaN, despite: DOUBTS })],
+    [
+      'fresh keys, fewer than none',
+      async () => testFeatures(await newKey(), features(), { freshKeys: -1, despite: DOUBTS }),
+    ],
     ['a purpose', async () => keyCarriers(await newKey(), 'probe' as 'mark')],
     ['a combination', () => blackBoxTest({ ...test, combine: 'product' as 'sum' })],
     ['marks that are NaN', () => marksAlike([response.with(3, Number.NaN)], 2)],
@@ -201,7 +204,7 @@ describe('arguments that are no numbers of their kind', () => {
   it.each([Number.NaN, 3, Number.POSITIVE_INFINITY])('log10 p %f enters no register', async (log10p) => {
     const key = await newKey();
     const register = newRegister('register', await commitment(key), true);
-    const finding = { ...(await testFeatures(key, features(), { freshKeys: 1 })), log10p };
+    const finding = { ...(await testFeatures(key, features(), { freshKeys: 1, despite: DOUBTS })), log10p };
     const circumstances = {
       key,
       test: 'white-box' as const,

@@ -23,7 +23,10 @@ export interface Doubt {
 /** What of a finding, or of a result, can be doubted. Numbers that are not finite are strings in results. */
 export interface Doubtful {
   readonly agreement?:
-    | (Omit<Agreement, 'byChance' | 'log10p'> & Loose<Pick<Agreement, 'byChance' | 'log10p'>>)
+    | (Omit<Agreement, 'byChance' | 'log10p'> & {
+        readonly byChance: number | string;
+        readonly log10p: number | string;
+      })
     | undefined;
   readonly alignment?: { readonly n: number; readonly rank: number; readonly r2: number | string } | undefined;
   /** See `heldOutMarks`. */
@@ -32,13 +35,11 @@ export interface Doubtful {
   readonly blackBox?:
     | {
         readonly control: { readonly explained: number | string };
-        /** See {@link ReferencesAlike}. */
+        /** `marksAlike` of what the references answer. */
         readonly referencesLog10P?: number | string | undefined;
       }
     | undefined;
 }
-
-type Loose<T> = { readonly [name in keyof T]: T[name] | string };
 
 /** Below this adjusted R² two networks' features have nothing in common, as where rows are of other images. */
 const UNRELATED_BELOW = 0.02;
