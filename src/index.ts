@@ -112,6 +112,7 @@ export {
 
 // Detection: from models, from features, from scores; what tests give where there is nothing to find.
 
+export { type Agreement, AT_CHANCE_ABOVE, agreement } from './detection/agreement.ts';
 export { type ArrayFiles, type StoredArrays, serializeFeatures, serializeScores } from './detection/arrays.ts';
 export {
   type BlackBoxInput,
@@ -137,9 +138,11 @@ export {
   heldOutFeatures,
   type Suspect,
   type SuspectFeatures,
+  type TestFeaturesOptions,
   testArrays,
   testFeatures,
   type WhiteBoxArrays,
+  type WhiteBoxAssumptions,
   type WhiteBoxFinding,
 } from './detection/detect.ts';
 export {
@@ -150,9 +153,12 @@ export {
   type ProbeResponses,
   probeResponses,
   probeScores,
+  type TestScoresOptions,
   testScores,
 } from './detection/detect_blackbox.ts';
+export { DOUBTS, type Doubt, type Doubtful, type DoubtName, doubtsOf } from './detection/doubts.ts';
 export { freshCoordinates } from './detection/fresh_keys.ts';
+export { heldOutMarks, MARKED_BELOW } from './detection/held_out_marks.ts';
 export {
   type ClassWeightsInCarriers,
   classWeightsInCarriers,

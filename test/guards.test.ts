@@ -16,6 +16,7 @@ import {
   concludeTest,
   createKey,
   type Dataset,
+  DOUBTS,
   type detect,
   freshCoordinates,
   type HeldOutFeatures,
@@ -177,8 +178,11 @@ describe('arguments that are no numbers of their kind', () => {
     ['half a thing', () => keyOrder(source, 'x', 2.5)],
     ['fewer than no things', () => keyOrder(source, 'x', -1)],
     ['an index', () => freshCoordinates(Number.NaN, 2, 2)],
-    ['fresh keys', async () => testFeatures(await newKey(), features(), { freshKeys: Number.NaN })],
-    ['fresh keys, fewer than none', async () => testFeatures(await newKey(), features(), { freshKeys: -1 })],
+    ['fresh keys', async () => testFeatures(await newKey(), features(), { freshKeys: Number.NaN, despite: DOUBTS })],
+    [
+      'fresh keys, fewer than none',
+      async () => testFeatures(await newKey(), features(), { freshKeys: -1, despite: DOUBTS }),
+    ],
     ['a purpose', async () => keyCarriers(await newKey(), 'probe' as 'mark')],
     ['a combination', () => blackBoxTest({ ...test, combine: 'product' as 'sum' })],
     ['marks that are NaN', () => marksAlike([response.with(3, Number.NaN)], 2)],
@@ -200,7 +204,7 @@ describe('arguments that are no numbers of their kind', () => {
   it.each([Number.NaN, 3, Number.POSITIVE_INFINITY])('log10 p %f enters no register', async (log10p) => {
     const key = await newKey();
     const register = newRegister('register', await commitment(key), true);
-    const finding = { ...(await testFeatures(key, features(), { freshKeys: 1 })), log10p };
+    const finding = { ...(await testFeatures(key, features(), { freshKeys: 1, despite: DOUBTS })), log10p };
     const circumstances = {
       key,
       test: 'white-box' as const,
@@ -252,8 +256,8 @@ describe("a suspect's classes", () => {
     const classes = ClassMapping.byName(CLASSES, { names: ['cat', 'other', 'ape', 'bee'], file: 'f' }, 4, 's');
     const named = { ...own, suspect: { ...own.suspect, classes, weight: shuffled } };
     expect(arraysOf(named).suspect.weight).toEqual(weight);
-    expect((await testFeatures(key, named, { freshKeys: 1 })).log10p).toBe(
-      (await testFeatures(key, own, { freshKeys: 1 })).log10p,
+    expect((await testFeatures(key, named, { freshKeys: 1, despite: DOUBTS })).log10p).toBe(
+      (await testFeatures(key, own, { freshKeys: 1, despite: DOUBTS })).log10p,
     );
     const others = ClassMapping.ownOrder(['ape', 'bee', 'dog'], 3, 's');
     await expect(testFeatures(key, features(others))).rejects.toThrow(InputError);
@@ -287,7 +291,7 @@ it('evidence needs no files: from features to a result that is counted, verified
   const keyCommitment = await commitment(key);
   let register = newRegister('register', keyCommitment, true);
   const held = features();
-  const finding = await testFeatures(key, held, { freshKeys: 20 });
+  const finding = await testFeatures(key, held, { freshKeys: 20, despite: DOUBTS });
   const files = serializeFeatures(arraysOf(held));
   const result = await concludeTest(
     finding,

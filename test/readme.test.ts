@@ -8,7 +8,7 @@ import { commitment } from '../src/marking/key.ts';
 import { readRegister, registerPath } from '../src/node/evidence/register.ts';
 import { openKey } from '../src/node/runs/inputs.ts';
 import { packedInto } from './package/packed.ts';
-import { writeFolder, writeModel } from './small_data.ts';
+import { CLASSES, writeFolder, writeModel } from './small_data.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -20,7 +20,7 @@ it("the README's program marks and detects with the package as it is published",
   const [, program] = /```js\n([\s\S]*?)```/.exec(readFileSync('README.md', 'utf8'))!;
   packedInto(folder);
   writeFolder(join(folder, 'images'), 80);
-  writeFolder(join(folder, 'held-out'), 160);
+  writeFolder(join(folder, 'held-out'), 160, CLASSES, 1000);
   // More features than directions that the carriers are drawn in.
   writeModel(join(folder, 'marker.safetensors'), { network: { width: 8 }, seed: 1 });
   writeModel(join(folder, 'suspect.safetensors'), { seed: 2 });

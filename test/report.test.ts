@@ -22,7 +22,7 @@ import { probabilityInWords, writtenProbability } from '../src/report/words.ts';
 import { useDevice } from './device.ts';
 import { dangersOf, type ParsedPage, parsePage } from './html.ts';
 import { nullOf, type SampleOptions, sampleResult, stored, uniformNull } from './sample_result.ts';
-import { writeFolder, writeModel } from './small_data.ts';
+import { CLASSES, writeFolder, writeModel } from './small_data.ts';
 
 /** A page that parses without a complaint and holds nothing that could run. */
 function soundPage(source: string): ParsedPage {
@@ -553,7 +553,7 @@ describe('from a test to its report', () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'radioactive-report-'));
     writeFolder(at('images'), 12);
-    writeFolder(at('held-out'), 60);
+    writeFolder(at('held-out'), 60, CLASSES, 1000);
     writeModel(at('marker.safetensors'));
     writeModel(at('suspect.safetensors'), { seed: 1 });
     const keygen = await run(
@@ -638,6 +638,7 @@ describe('from a test to its report', () => {
       'beacon',
       'subspace',
       'time stamp',
+      'network of the suspect',
       'suspect',
       'features of the suspect',
       'last layer of the suspect',
@@ -675,7 +676,7 @@ describe('from a test to its report', () => {
   it('from the result alone', async () => {
     cpSync(at('evidence/result.json'), at('alone.json'));
     const made = await report('@alone.json -o @alone.html');
-    expect(made.files.map(({ found }) => found)).toEqual([false, false, false]);
+    expect(made.files.map(({ found }) => found)).toEqual([false, false, false, false]);
     expect(made.marked).toBeNull();
     soundPage(readFileSync(at('alone.html'), 'utf8'));
   });

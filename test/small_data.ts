@@ -24,9 +24,11 @@ export const smallNetwork = {
   std: [0.25],
 } as const satisfies NetworkConfig;
 
-const pixels = (index: number): Uint8Array => {
+/** Noise: strong in images of the first class, weak in those of the others, so that networks can tell these. */
+const pixels = (index: number, label: number): Uint8Array => {
   const random = derive(0, 'pixels', index);
-  return Uint8Array.from({ length: SIDE * SIDE }, () => random.uniform() * 256);
+  const width = label === 0 ? 256 : 8;
+  return Uint8Array.from({ length: SIDE * SIDE }, () => 128 + (random.uniform() - 0.5) * width);
 };
 
 /**
@@ -38,7 +40,7 @@ export function writeFolder(path: string, count: number, classes: readonly strin
   for (let i = 0; i < count; i++) {
     const file = join(path, classes[i % classes.length], `${String(i).padStart(3, '0')}.png`);
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(first + i) }));
+    writeFileSync(file, pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(first + i, i % classes.length) }));
   }
   return path;
 }
@@ -46,7 +48,7 @@ export function writeFolder(path: string, count: number, classes: readonly strin
 /** The same images as IDX files of the split `train`, with class names. Returns the folder's path. */
 export function writeIdx(path: string, count: number, classes: readonly string[] = CLASSES): string {
   mkdirSync(path, { recursive: true });
-  const data = Buffer.concat(Array.from({ length: count }, (_, i) => pixels(i)));
+  const data = Buffer.concat(Array.from({ length: count }, (_, i) => pixels(i, i % classes.length)));
   const labels = Uint8Array.from({ length: count }, (_, i) => i % classes.length);
   writeFileSync(join(path, 'train-images-idx3-ubyte'), serializeIdx({ shape: [count, SIDE, SIDE], data }));
   writeFileSync(join(path, 'train-labels-idx1-ubyte'), serializeIdx({ shape: [count], data: labels }));
@@ -70,7 +72,7 @@ export function writeTar(path: string, files: Readonly<Record<string, Uint8Array
 export function writeShards(path: string, count: number, classes: readonly string[] = CLASSES): string {
   const samples = Array.from({ length: count }, (_, i) => {
     const key = String(i).padStart(3, '0');
-    const image = pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i) });
+    const image = pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i, i % classes.length) });
     return { [`${key}.png`]: image, [`${key}.cls`]: classes[i % classes.length] };
   });
   const half = count >> 1;
@@ -83,14 +85,20 @@ export function writeShards(path: string, count: number, classes: readonly strin
 export function writeList(path: string, count: number, classes: readonly string[] = CLASSES): string {
   mkdirSync(path, { recursive: true });
   const rows = Array.from({ length: count }, (_, i) => {
-    writeFileSync(join(path, `${i}.png`), pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i) }));
+    writeFileSync(
+      join(path, `${i}.png`),
+      pngOf({ width: SIDE, height: SIDE, channels: 1, data: pixels(i, i % classes.length) }),
+    );
     return `${i}.png,${classes[i % classes.length]}\n`;
   });
   writeFileSync(join(path, 'list.csv'), rows.join(''));
   return join(path, 'list.csv');
 }
 
-/** A model file with fresh weights, of which `change` may make what it likes. Returns its path. */
+/**
+ * A model file with fresh weights, of which `change` may make what it likes. Without change a network for two classes is right about the
+ * images of {@link writeFolder}: its features are as large as the noise is strong. Returns its path.
+ */
 export function writeModel(
   path: string,
   options: {
@@ -102,6 +110,7 @@ export function writeModel(
 ): string {
   const config = { ...smallNetwork, ...options.network };
   const fresh = initialStateDict(config, options.seed ?? 0);
+  tellNoise(new Map([...fresh].map(([name, { data }]) => [name, new Float32Array(data.buffer)])));
   options.change?.(new Map([...fresh].map(([name, { data }]) => [name, new Float32Array(data.buffer)])));
   const metadata = {
     architecture: config.architecture,
@@ -117,3 +126,19 @@ export function writeModel(
   writeFileSync(path, serializeSafetensors(fresh, metadata));
   return path;
 }
+
+/** The last layer of a fresh network: the first class by large features, the second by small ones, with a little of what it was. */
+function tellNoise(tensors: ReadonlyMap<string, Float32Array>): void {
+  const [weight, bias] = [tensors.get('fc.weight'), tensors.get('fc.bias')];
+  if (!weight || bias?.length !== 2) return;
+  const d = weight.length / 2;
+  for (let i = 0; i < d; i++) {
+    weight[i] = 1 + 0.1 * weight[i];
+    weight[d + i] *= 0.1;
+  }
+  bias.fill(0);
+  bias[1] = BETWEEN;
+}
+
+/** Between the sums of features of both kinds of images, for any seed. */
+const BETWEEN = 1.2;

@@ -7,12 +7,13 @@ import type { Check } from '../src/evidence/check.ts';
 import { appendLook, newRegister, serializeRegister } from '../src/evidence/register.ts';
 import { hashResult, type Result, suspectHash } from '../src/evidence/result.ts';
 import { parseNpy, serializeNpy } from '../src/formats/npy.ts';
+import { parseSafetensors, toFloat32 } from '../src/formats/safetensors.ts';
 import { keyCarriers, parseKey } from '../src/marking/key.ts';
 import { parseOptions } from '../src/node/cli/command.ts';
 import { verify as verifyCommand } from '../src/node/cli/verify.ts';
 import { build, ownLines, run } from './cli.ts';
 import { useDevice } from './device.ts';
-import { writeFolder, writeModel } from './small_data.ts';
+import { CLASSES, writeFolder, writeModel } from './small_data.ts';
 
 const device = useDevice();
 let folder: string;
@@ -41,7 +42,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'radioactive-verify-'));
   build();
   writeFolder(at('images'), 12);
-  writeFolder(at('held-out'), 60);
+  writeFolder(at('held-out'), 60, CLASSES, 1000);
   writeModel(at('marker.safetensors'));
   writeModel(at('suspect.safetensors'), { seed: 1 });
   keygen = await runJson(
@@ -96,7 +97,8 @@ describe('from keygen to verify', () => {
       ],
       ...['manifest', 'marked images', 'Merkle root', 'originals', 'chosen images', 'change and PSNR'],
       ...['gains of the marked images', 'marked again'],
-      ...['result', 'carriers', 'result against itself', 'test images', 'held-out files', 'deviations', 'statistics'],
+      ...['result', 'carriers', 'result against itself', 'test images', 'held-out files'],
+      ...['overlap', 'held-out marks', 'deviations', 'statistics', 'network of the suspect', 'classes of the suspect'],
       ...['suspect', 'features of the marking network', 'features of the suspect', 'last layer of the suspect'],
       'test again',
       ...['register', 'register complete', 'times', 'entry'],
@@ -154,7 +156,7 @@ describe('from keygen to verify', () => {
     const table = await verify(`${ALL.replace('@owner.key', `@${nonce}`)} --register @owner.key.register.jsonl`, 6);
     expect(failedOf(table)).toEqual([
       ...['manifest', 'chosen images', 'gains of the marked images', 'marked again'],
-      ...['result', 'carriers', 'statistics', 'register'],
+      ...['result', 'carriers', 'held-out marks', 'statistics', 'register'],
     ]);
     const secret = changed('owner.key', replaced(/"secret": "[0-9a-f]{8}/, '"secret": "01234567'));
     expect(await failures(`--key @${secret} --result @evidence/result.json`)).toEqual([
@@ -183,6 +185,9 @@ describe('from keygen to verify', () => {
     expect(await failures(ALL.replace('--original @images', '--original @held-out'))).toContain('originals');
     expect(await failures(ALL.replace('--data @held-out', '--data @marked'))).toEqual([
       'held-out files',
+      'overlap',
+      'held-out marks',
+      'classes of the suspect',
       'features of the marking network',
     ]);
 
@@ -202,7 +207,7 @@ describe('from keygen to verify', () => {
         (data as Float32Array).map((x) => -x),
       ),
     );
-    expect(await failures(`${ALL} --features @evidence-2`)).toEqual(['statistics']);
+    expect(await failures(`${ALL} --features @evidence-2`)).toEqual(['statistics', 'classes of the suspect']);
 
     // The register: cut off after its first line, and rolled back to before the test.
     const lines = readFileSync(at('owner.key.register.jsonl'), 'utf8').split('\n');
@@ -267,7 +272,10 @@ describe('from keygen to verify', () => {
     const { directions } = await keyCarriers(await parseKey(readFileSync(at('owner.key'), 'utf8'), 'owner.key'));
     // The features of the marking network, and a last layer along the carriers.
     writeFileSync(at('made-up-features.npy'), serializeNpy(marking.shape, marking.data as Float32Array));
-    writeFileSync(at('made-up-weight.npy'), serializeNpy([2, marking.shape[1]], Float32Array.from(directions)));
+    // and its own last layer under them, so that it tells the classes.
+    const own = toFloat32(parseSafetensors(readFileSync(at('marker.safetensors')), 'marker').tensors.get('fc.weight')!);
+    const along = Float32Array.from(directions, (x, i) => 0.1 * x + own[i]);
+    writeFileSync(at('made-up-weight.npy'), serializeNpy([2, marking.shape[1]], along));
     expect(features.shape[1]).toBe(weight.shape[1]);
     const made = await runJson(
       'detect --key @owner.key --register @made-up.jsonl --new-register --model @marker.safetensors --data @held-out --fresh-keys 20 --suspect-features @made-up-features.npy --suspect-classifier @made-up-weight.npy --save @made-up',

@@ -3,7 +3,7 @@
 import { InputError } from '../errors.ts';
 import { type Fingerprint, FingerprintIndex, fingerprint } from '../images/fingerprint.ts';
 import { type Image8, isGrey } from '../images/image.ts';
-import type { Dataset } from './dataset.ts';
+import { type Dataset, subset } from './dataset.ts';
 import { inParallel } from './loader.ts';
 
 /** Images that others are looked for among. */
@@ -47,13 +47,23 @@ const EXAMPLES = 5;
  * a few pixels. docs/evidence.md tells which changes are found how often. Images that cannot be decoded are left out.
  */
 export async function findOverlap(
-  images: Dataset,
+  all: Dataset,
   sources: readonly OverlapSource[],
   options: {
+    /** Look for so many of the images at most, evenly spread; default all. */
+    readonly most?: number | undefined;
     readonly onProgress?: ((done: number, total: number) => void) | undefined;
     readonly signal?: AbortSignal | undefined;
   } = {},
 ): Promise<Overlap> {
+  const { most = all.length } = options;
+  const images =
+    most >= all.length
+      ? all
+      : subset(
+          all,
+          Array.from({ length: most }, (_, i) => Math.floor((i * all.length) / most)),
+        );
   const places = sources.flatMap(({ kind, dataset, indices }) =>
     (indices ?? Array.from({ length: dataset.length }, (_, index) => index)).map((index) => ({ kind, dataset, index })),
   );

@@ -18,14 +18,16 @@ export interface StoredArrays {
 const MARKING = 'features_marking.npy';
 const FEATURES = 'features_suspect.npy';
 const WEIGHT = 'classifier_suspect.npy';
+const LOGITS = 'logits_suspect.npy';
 
 /** The files of a white-box test: a matrix each. */
-export function serializeFeatures({ marking, suspect: { features, weight }, n }: WhiteBoxArrays): ArrayFiles {
+export function serializeFeatures({ marking, suspect: { features, weight, logits }, n }: WhiteBoxArrays): ArrayFiles {
   const dt = features.length / n;
   return {
     [MARKING]: serializeNpy([n, marking.length / n], marking),
     [FEATURES]: serializeNpy([n, dt], features),
     [WEIGHT]: serializeNpy([weight.length / dt, dt], weight),
+    ...(logits && { [LOGITS]: serializeNpy([n, logits.length / n], logits) }),
   };
 }
 
@@ -39,7 +41,14 @@ export function parseFeatures(stored: StoredArrays): WhiteBoxArrays {
   const [marking, features, weight] = [read(MARKING), read(FEATURES), read(WEIGHT)];
   if (marking.rows !== features.rows || features.columns !== weight.columns)
     throw new InputError(`${pathOf(stored, FEATURES)}: does not go with the other two arrays`);
-  return { marking: marking.data, suspect: { features: features.data, weight: weight.data }, n: marking.rows };
+  const logits = Object.hasOwn(stored.files, LOGITS) ? read(LOGITS) : undefined;
+  if (logits && (logits.rows !== marking.rows || logits.columns !== weight.rows))
+    throw new InputError(`${pathOf(stored, LOGITS)}: does not go with the other arrays`);
+  return {
+    marking: marking.data,
+    suspect: { features: features.data, weight: weight.data, ...(logits && { logits: logits.data }) },
+    n: marking.rows,
+  };
 }
 
 /** Everything that the black-box test looks at, beside the key. */

@@ -1,5 +1,6 @@
 /** The white-box test from models or from features. */
 
+import { amongClasses, type Dataset } from '../datasets/dataset.ts';
 import { InputError } from '../errors.ts';
 import { requireGuarded } from '../guarded.ts';
 import { type Key, keyAlignment, keyCarriers, keySource } from '../marking/key.ts';
@@ -7,8 +8,11 @@ import { VanillaImages } from '../marking/vanilla.ts';
 import type { Elements } from '../maths/linalg.ts';
 import type { OnProgress } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
-import { ClassMapping } from './class_mapping.ts';
+import { type Agreement, agreement, linearLogits } from './agreement.ts';
+import { ClassMapping, isSingleLogit } from './class_mapping.ts';
+import { type DoubtName, refuseDoubts } from './doubts.ts';
 import { DEFAULT_FRESH_KEYS } from './fresh_keys.ts';
+import { heldOutMarks } from './held_out_marks.ts';
 import { type Finding, nullSample } from './statistic.ts';
 import { freshKeyTests, requireEnoughImages, type WhiteBoxResult, whiteBoxTest } from './whitebox.ts';
 
@@ -20,6 +24,8 @@ export type Suspect = { readonly classes: ClassMapping } & (
       readonly features: Elements;
       /** [outputs, dt] its last layer */
       readonly weight: Elements;
+      /** [n, outputs] what it answers; default: the features times the last layer, without its bias */
+      readonly logits?: Elements | undefined;
     }
 );
 
@@ -29,6 +35,8 @@ export interface SuspectFeatures {
   readonly features: Elements;
   /** `[K, dt]`: its last layer, classes in the key's order */
   readonly weight: Elements;
+  /** `[n, K]`: what it answers, likewise; absent where its bias is not known */
+  readonly logits?: Elements | undefined;
 }
 
 /** Everything that the white-box test looks at, beside the key. */
@@ -62,10 +70,20 @@ export interface DetectOptions extends HeldOutModels {
   readonly key: Key;
   /** How many fresh keys the result is compared with; default 1 000. */
   readonly freshKeys?: number | undefined;
+  /** What to overlook, see {@link testFeatures}. */
+  readonly despite?: readonly DoubtName[] | undefined;
 }
 
 /** What the white-box test finds, beside what it gives of the same suspect under keys that marked nothing. */
-export type WhiteBoxFinding = Omit<WhiteBoxResult, 'rows'> & Finding;
+export type WhiteBoxFinding = Omit<WhiteBoxResult, 'rows'> & Finding & WhiteBoxAssumptions;
+
+/** What of a white-box test can be doubted, see {@link doubtsOf}. */
+export interface WhiteBoxAssumptions {
+  /** How often the suspect is right about the images; absent of a single class. */
+  readonly agreement?: Agreement;
+  /** log10 p of `heldOutMarks`; likewise. */
+  readonly heldOutMarks?: number;
+}
 
 /**
  * The white-box test of a suspect whose weights are at hand (docs/method.md, 4): features of both networks on held-out vanilla
@@ -94,7 +112,7 @@ export async function heldOutFeatures(options: HeldOutModels): Promise<HeldOutFe
       'model' in suspect
         ? {
             classes: suspect.classes,
-            features: (await heldOut.infer(suspect.model, { signal, onProgress: follow(n) })).features,
+            ...(await heldOut.infer(suspect.model, { signal, onProgress: follow(n) })),
             weight: await suspect.model.headWeight(),
           }
         : suspect,
@@ -104,21 +122,38 @@ export async function heldOutFeatures(options: HeldOutModels): Promise<HeldOutFe
 /** The plain arrays of held-out features, the suspect's classes in the key's order: what is kept as evidence. */
 export function arraysOf({ images, marking, suspect }: HeldOutFeatures): WhiteBoxArrays {
   const n = images.dataset.length;
-  const { features, weight, classes } = suspect;
+  const { features, weight, logits, classes } = suspect;
   if (features.length % n !== 0)
     throw new InputError(`the suspect's features are ${features.length} numbers, which are no rows of ${n} images`);
-  return { marking, suspect: { features, weight: classes.rowsOf(weight, features.length / n) }, n };
+  return {
+    marking,
+    suspect: {
+      features,
+      weight: classes.rowsOf(weight, features.length / n),
+      ...(logits && { logits: classes.logitsOf(logits, logits.length / n) }),
+    },
+    n,
+  };
+}
+
+/** How the white-box test is made of features. */
+export interface TestFeaturesOptions {
+  readonly freshKeys?: number | undefined;
+  /** Make the test although these are doubtful: a deviation of its result. */
+  readonly despite?: readonly DoubtName[] | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * The same from features that are at hand.
  *
- * @throws InputError where the suspect's classes are not the key's, or the features are not of as many images.
+ * @throws InputError where the suspect's classes are not the key's, or the features are not of as many images; IntegrityError where the
+ * suspect knows nothing of the images, its features nothing of the marking network's, or the images carry the mark (`doubtsOf`).
  */
 export async function testFeatures(
   key: Key,
   features: HeldOutFeatures,
-  options: { readonly freshKeys?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  options: TestFeaturesOptions = {},
 ): Promise<WhiteBoxFinding> {
   requireGuarded(features.images, VanillaImages, 'VanillaImages');
   requireGuarded(features.suspect.classes, ClassMapping, 'ClassMapping');
@@ -130,7 +165,29 @@ export async function testFeatures(
     throw new InputError(
       `the marking network's features are ${features.marking.length} numbers, ${n} images have ${n * key.model.featureDimension}`,
     );
-  return await testArrays(key, arraysOf(features), options);
+  const arrays = arraysOf(features);
+  const labels = keyLabels(key, features.images.dataset);
+  const { weight, logits = linearLogits(arrays.suspect.features, weight, n) } = features.suspect;
+  const marks = await heldOutMarks(key, features.marking, labels);
+  const mapping = features.suspect.classes;
+  const outputs = logits.length / n;
+  // A single logit stands for two classes.
+  const found = isSingleLogit(outputs, key.classes.length)
+    ? agreement(mapping.logitsOf(logits, outputs), { classes: mapping.classes, outputs: [0, 1] }, labels)
+    : agreement(logits, mapping, labels);
+  const assumed: WhiteBoxAssumptions = {
+    ...(found && { agreement: found }),
+    ...(marks !== undefined && { heldOutMarks: marks }),
+  };
+  refuseDoubts(assumed, key.classes, options.despite);
+  const finding = await testArrays(key, arrays, options);
+  refuseDoubts(finding, key.classes, options.despite);
+  return { ...finding, ...assumed };
+}
+
+/** Labels of images in the key's order of classes. */
+function keyLabels({ classes }: Key, dataset: Dataset): Uint32Array {
+  return amongClasses(dataset, classes).labels;
 }
 
 /**
@@ -141,7 +198,7 @@ export async function testArrays(
   key: Key,
   { marking, suspect, n }: WhiteBoxArrays,
   options: { readonly freshKeys?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
-): Promise<WhiteBoxFinding> {
+): Promise<Omit<WhiteBoxFinding, keyof WhiteBoxAssumptions>> {
   const d = key.model.featureDimension;
   const dt = suspect.features.length / n;
   const K = key.classes.length;

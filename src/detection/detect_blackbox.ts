@@ -4,8 +4,10 @@ import { commitment, type Key, keyProbeOrders } from '../marking/key.ts';
 import { type ProbeManifest, probeLayout } from '../marking/probe_manifest.ts';
 import { type InferenceOptions, infer } from '../nn/inference.ts';
 import type { Model } from '../nn/model.ts';
+import { type Agreement, agreement } from './agreement.ts';
 import { type BlackBoxInput, type BlackBoxResult, blackBoxTest, type Combination, marksAlike } from './blackbox.ts';
 import { ClassMapping, isSingleLogit } from './class_mapping.ts';
+import { type DoubtName, refuseDoubts } from './doubts.ts';
 import { ModelScores, probeResponse, reorderSets, type ScoreKind } from './scores.ts';
 import type { Finding } from './statistic.ts';
 
@@ -34,6 +36,8 @@ export interface DetectBlackBoxOptions {
   readonly references?: readonly OnProbes[];
   /** Look at nothing but the suspect's predicted classes. */
   readonly labelOnly?: boolean;
+  /** What to overlook, see {@link testScores}. */
+  readonly despite?: readonly DoubtName[] | undefined;
   readonly onProgress?: InferenceOptions['onProgress'];
   readonly signal?: AbortSignal | undefined;
 }
@@ -48,7 +52,11 @@ export interface BlackBoxFinding extends Finding, Omit<BlackBoxResult, 'control'
     readonly control: BlackBoxResult['control'];
     /** See `marksAlike`. */
     readonly marksLog10P: number;
+    /** The same of the reference models' responses: one that never saw the mark answers to the true set as to a decoy. Absent without. */
+    readonly referencesLog10P?: number;
   };
+  /** How often the suspect is right about the probes' vanilla images; absent of a single class. */
+  readonly agreement?: Agreement;
 }
 
 /** The responses that a black-box test compares, set 0 being the true one. */
@@ -66,7 +74,7 @@ export interface ProbeResponses extends Pick<BlackBoxInput, 'response' | 'classe
  * Throws IntegrityError for probes of another key; InputError where a model's classes or scores do not fit.
  */
 export async function detectBlackBox(options: DetectBlackBoxOptions): Promise<BlackBoxFinding> {
-  const { key, probes, suspect, references = [], labelOnly = false, signal } = options;
+  const { key, probes, suspect, references = [], labelOnly = false, despite, signal } = options;
   const onModels = [suspect, ...references];
   const rows = probeLayout(probes).labels.length * (probes.sets + 1);
   const total = rows * onModels.filter((each) => 'model' in each).length;
@@ -81,7 +89,7 @@ export async function detectBlackBox(options: DetectBlackBoxOptions): Promise<Bl
     scores.push(await probeScores(key, each.model, each.images, { onProgress, signal }));
     before += rows;
   }
-  return await testScores(key, probes, scores[0], scores.slice(1), { labelOnly });
+  return await testScores(key, probes, scores[0], scores.slice(1), { labelOnly, despite });
 }
 
 /** Scores of a model that runs here, on the probes' images in the order of their list. */
@@ -102,17 +110,34 @@ export async function probeScores(
   return ModelScores.ofScores(mapping.logitsOf(logits, numClasses), key.classes.length);
 }
 
-/** The same from scores that are at hand. */
+/** How the black-box test is made of scores. */
+export interface TestScoresOptions {
+  /** Look at nothing but the suspect's predicted classes. */
+  readonly labelOnly?: boolean;
+  /** Make the test although these are doubtful: a deviation of its result. */
+  readonly despite?: readonly DoubtName[] | undefined;
+}
+
+/**
+ * The same from scores that are at hand.
+ *
+ * @throws InputError where scores do not fit the probes; IntegrityError where the suspect knows nothing of the images, or a reference
+ * is nearly the suspect or knows the mark (`doubtsOf`).
+ */
 export async function testScores(
   key: Key,
   probes: ProbeManifest,
   suspect: ModelScores,
   references: readonly ModelScores[],
-  options: { readonly labelOnly?: boolean } = {},
+  options: TestScoresOptions = {},
 ): Promise<BlackBoxFinding> {
   const responses = await probeResponses(key, probes, suspect, references, options);
+  const known = agreementOnProbes(suspect, probes, key.classes);
+  if (known) refuseDoubts({ agreement: known }, key.classes, options.despite);
   const { control, warnings, ...result } = blackBoxTest({ ...responses, combine: keyCombination(key) });
   const { marksLog10P } = responses;
+  const referencesLog10P = references.length === 0 ? undefined : marksAlike(responses.references, key.classes.length);
+  refuseDoubts({ blackBox: { control, referencesLog10P } }, key.classes, options.despite);
   return {
     ...result,
     warnings: [
@@ -122,6 +147,9 @@ export async function testScores(
           ]
         : []),
       ...warnings,
+      ...[suspect, ...references].flatMap(({ remark }, i) =>
+        remark === undefined ? [] : [`scores of ${i === 0 ? 'the suspect' : `reference ${i}`}: ${remark}`],
+      ),
       SINGLE_USE,
     ],
     blackBox: {
@@ -130,8 +158,23 @@ export async function testScores(
       scores: responses.scores,
       control,
       marksLog10P,
+      ...(referencesLog10P !== undefined && { referencesLog10P }),
     },
+    ...(known && { agreement: known }),
   };
+}
+
+/** How often a model is right about the vanilla images among probes, which nobody marked; undefined for a single class. */
+export function agreementOnProbes(
+  scores: ModelScores,
+  probes: ProbeManifest,
+  classes: readonly string[],
+): Agreement | undefined {
+  const { labels, sets, classCount: K } = probeLayout(probes);
+  const predicted = scores.labels();
+  const values = new Float32Array(labels.length * K);
+  for (let b = 0; b < labels.length; b++) values[b * K + predicted[b * (sets + 1)]] = 1;
+  return agreement(values, { classes, outputs: classes.map((_, c) => c) }, Uint32Array.from(labels));
 }
 
 /** From scores to what the test compares: responses by class and set, the sets in the order of their draws. */

@@ -25,6 +25,8 @@ export class ModelScores extends Guarded {
   readonly values: Elements | Uint32Array;
   /** What it is called in messages. */
   readonly name: string;
+  /** What is odd about the scores, though they can be used; undefined where nothing is. */
+  readonly remark: string | undefined;
 
   private constructor(
     checked: typeof CHECKED,
@@ -39,6 +41,7 @@ export class ModelScores extends Guarded {
     this.classCount = classCount;
     this.rows = kind === 'labels' ? values.length : values.length / classCount;
     this.name = name;
+    this.remark = kind === 'logits' ? oddLogits(values as Elements, classCount) : undefined;
     Object.freeze(this);
   }
 
@@ -89,6 +92,15 @@ export class ModelScores extends Guarded {
     const scores = this.values as Elements;
     return this.kind === 'probabilities' ? logProbabilities(scores) : scores;
   }
+}
+
+/** What looks like probabilities and was taken for logits: valid, and weaker than it need be. */
+function oddLogits(scores: Elements, K: number): string | undefined {
+  if (K < 2 || scores.length === 0 || scores.some((x) => x < 0)) return undefined;
+  const percent = scores.map((x) => x / 100);
+  return areProbabilities(percent, K)
+    ? 'rows add up to 100, as probabilities in percent do, and were taken for logits; divide them by 100, which makes the test stronger'
+    : 'no score is negative, and rows do not add up to 1: they were taken for logits; probabilities that are not normalised make the test weaker';
 }
 
 function requireClasses(classCount: number, name: string): void {

@@ -6,6 +6,7 @@ import { PROBES_NAME, type ProbeManifest } from '../marking/probe_manifest.ts';
 import { parseFeatures, parseSavedScores, type StoredArrays } from './arrays.ts';
 import { testArrays } from './detect.ts';
 import { keyCombination, testScores } from './detect_blackbox.ts';
+import { DOUBTS } from './doubts.ts';
 import type { Finding, NullSample } from './statistic.ts';
 
 /** What a test says of a result that is to be computed again. */
@@ -61,7 +62,8 @@ const entries = {
     needs: { references: true, vanilla: true },
     async retest(key, stored, { blackBox }) {
       const { probes, suspect, references } = parseSavedScores(stored);
-      const finding = await testScores(key, probes, suspect, references, { labelOnly: blackBox?.scores === 'labels' });
+      const labelOnly = blackBox?.scores === 'labels';
+      const finding = await testScores(key, probes, suspect, references, { labelOnly, despite: DOUBTS });
       return {
         finding,
         from: `from the scores on ${probes.sets} carrier sets and the order that the secret gives`,
@@ -87,7 +89,12 @@ export const whiteBoxOptions = (key: Key) => ({ kind: 'white-box' as const, ...k
 export const blackBoxOptions = (
   key: Key,
   { options }: Pick<ProbeManifest, 'options'>,
-  asked: { readonly scores: string; readonly probesSha256: string; readonly references: readonly string[] },
+  asked: {
+    readonly scores: string;
+    readonly probesSha256: string;
+    readonly references: readonly string[];
+    readonly taken?: string | undefined;
+  },
 ) => ({
   kind: 'black-box' as const,
   combine: keyCombination(key),
@@ -95,4 +102,5 @@ export const blackBoxOptions = (
   scores: asked.scores,
   probesSha256: asked.probesSha256,
   references: [...asked.references].sort().join(' '),
+  ...(asked.taken !== undefined && { network: asked.taken }),
 });

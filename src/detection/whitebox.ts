@@ -119,7 +119,10 @@ export function alignSuspect(input: AlignmentInput): AlignedSuspect {
  * test. Subspace carriers: A's rows centred over the classes (softmax ignores a common row), projected on the basis [k,d].
  * @throws InputError if the basis has another feature dimension, or there are fewer than two classes for a basis
  */
-export function testedRows({ A, classCount: K, d }: AlignedSuspect, basis: Float64Array | null): Float64Array {
+export function testedRows(
+  { A, classCount: K, d }: Pick<AlignedSuspect, 'A' | 'classCount' | 'd'>,
+  basis: Float64Array | null,
+): Float64Array {
   if (basis === null) return A;
   if (basis.length % d !== 0)
     throw new InputError(`the basis has ${basis.length} elements, the feature dimension is ${d}`);

@@ -45,6 +45,8 @@ export interface Evidence {
         readonly sha256: string;
         readonly network?: Model | undefined;
         readonly classes?: ClassMapping | undefined;
+        /** What its file says of itself where the result took it for something else. */
+        readonly contradicted?: Readonly<Record<string, unknown>> | undefined;
       }
     | undefined;
   /** Reference models of a black-box test, likewise. */

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { type Doubtful, doubtsOf } from '../detection/doubts.ts';
 import type { Finding } from '../detection/statistic.ts';
 import { TEST_NAMES, type TestName, whiteBoxOptions } from '../detection/tests.ts';
 import { canonicalJson } from '../formats/canonical.ts';
@@ -64,6 +65,49 @@ export const ResultSchema = v.looseObject({
       r2: v.pipe(real, v.description("share of the suspect's features that the marking network's explain linearly")),
     }),
   ),
+  agreement: v.exactOptional(
+    v.pipe(
+      v.object({
+        outputs: v.pipe(
+          v.array(count),
+          v.description("which of the suspect's outputs each of the key's classes was taken to be"),
+        ),
+        outputCount: count,
+        images: count,
+        right: v.pipe(count, v.description('images of which the output of their class is the largest of these')),
+        byChance: v.pipe(
+          real,
+          v.description('share that would be right if its answers had nothing to do with the labels'),
+        ),
+        log10p: v.pipe(real, v.description('of the binomial probability of so many or more')),
+        best: v.pipe(
+          v.nullable(v.object({ outputs: v.array(count), right: count })),
+          v.description('outputs that fit the labels better; null where there are none'),
+        ),
+      }),
+      v.description('how often the suspect is right about the images: whether its outputs are the classes of the key'),
+    ),
+  ),
+  heldOutMarks: v.exactOptional(
+    v.pipe(
+      real,
+      v.description(
+        'log10 of the p-value of a linear classifier trained on the images to test on: small where these are marked',
+      ),
+    ),
+  ),
+  overlap: v.exactOptional(
+    v.pipe(
+      v.object({
+        images: count,
+        compared: v.object({ marked: count, originals: count }),
+        copies: v.pipe(count, v.description('images with the very pixels of a marked image')),
+        alike: v.pipe(count, v.description('images that show the same as a marked image or an original')),
+        examples: v.array(v.object({ id: v.string(), of: v.string(), kind: v.picklist(['marked', 'original']) })),
+      }),
+      v.description('the images to test on, compared with marked ones and their originals by what they show'),
+    ),
+  ),
   dimension: v.exactOptional(v.pipe(count, v.description('of the space in which cosines are taken'))),
   meanCosine: v.exactOptional(real),
   perClass: v.exactOptional(v.array(v.object({ class: v.string(), cosine: real, log10p: real }))),
@@ -80,6 +124,14 @@ export const ResultSchema = v.looseObject({
         real,
         v.description(
           "log10 p of a check of the probes: are the true set's marks like the decoys'? Small values forbid the test",
+        ),
+      ),
+      referencesLog10P: v.exactOptional(
+        v.pipe(
+          real,
+          v.description(
+            'the same check of what the reference models answer; absent without. Small values: one knows the mark',
+          ),
         ),
       ),
       probes: v.object({ path: v.string(), sha256: v.pipe(hex32, v.description('of probes.json')) }),
@@ -191,7 +243,7 @@ export async function concludeTest(
 ): Promise<Result> {
   const { key, test, suspect, data, adapter, runtime, command, saved } = circumstances;
   const options = circumstances.options ?? whiteBoxOptions(key);
-  const deviations = deviationsOf(key, test, options, data);
+  const deviations = deviationsOf(key, test, options, { ...finding, data, suspect });
   const { coordinates } = await keyCarriers(key);
   const keyCommitment = await commitment(key);
   const body = {
@@ -242,25 +294,51 @@ const registerSection = (log10p: number, { looks, hashes, withKey }: Register): 
   withKey,
 });
 
-/** Where a test is not the one that the key fixes. */
-export function deviationsOf(
-  key: Key,
-  test: string,
-  options: StatisticRecord,
-  data: Pick<Result['data'], 'sha256'>,
-): string[] {
+/** What of a result says whether the test is the one that the key fixes, beside its options. */
+export type WhatWasTested = Doubtful & Pick<Result, 'data' | 'suspect'>;
+
+/** Where a test is not the one that the key fixes, or is one that should not have been made. */
+export function deviationsOf(key: Key, test: string, options: StatisticRecord, tested: WhatWasTested): string[] {
   const { statistic, heldOut } = key;
+  const { data, suspect } = tested;
   const found: string[] = [];
   if (statistic.kind !== test) found.push(`the key fixes the ${statistic.kind} test, this is the ${test} test`);
   else
     for (const [name, value] of Object.entries(statisticRecord(statistic)))
       if (options[name] !== value && !(name === 'scores' && value === 'scores' && options.scores !== 'labels'))
         found.push(`the key fixes ${name} ${value}, here it was ${options[name] || 'none'}`);
+  if (statistic.kind === 'black-box' && test === 'black-box') {
+    if (statistic.scores === undefined)
+      found.push(`the key does not say what suspects are asked for, here it was ${options.scores}`);
+    if (statistic.references === null && options.references)
+      found.push(`the key leaves the reference models open, here they were ${options.references}`);
+  }
   if (heldOut?.kind === 'content' && heldOut.sha256 !== data.sha256) {
     found.push(`the key fixes ${heldOut.count} images with sha256 ${heldOut.sha256}, these are others`);
   }
-  return found;
+  if (suspect[CONTRADICTED] !== undefined)
+    found.push(
+      `the suspect's file says ${suspect[CONTRADICTED]} of itself, here it was taken for ${suspect[TAKEN_FOR]}`,
+    );
+  return [...found, ...doubtsOf(tested, key.classes).map((doubt) => doubt.found)];
 }
+
+/**
+ * What a suspect's record says of its network beside its file: what it was told to be, and what its file says otherwise. Nothing where
+ * nothing was told.
+ */
+export function networkRecord(told: object, contradicted: object): Readonly<Record<string, string>> {
+  const given = Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
+  return {
+    ...(Object.keys(given).length > 0 && { [TAKEN_FOR]: canonicalJson(given) }),
+    ...(Object.keys(contradicted).length > 0 && { [CONTRADICTED]: canonicalJson(contradicted) }),
+  };
+}
+
+/** In the record of a suspect: what was said of its network beside its file, as JSON; */
+export const TAKEN_FOR = 'network';
+/** and what the file says otherwise. */
+export const CONTRADICTED = 'contradicted';
 
 /** What names a suspect: the SHA-256 of its file; for several, that of the canonical JSON of theirs. */
 export function suspectHash(suspect: Readonly<Record<string, string>>): string {

@@ -5,6 +5,13 @@ import { keyGuarantees } from '../marking/guarantees.ts';
 import { commitment, type Key } from '../marking/key.ts';
 import type { Check } from './check.ts';
 import {
+  checkAgreement,
+  checkHeldOutMarks,
+  checkOverlap,
+  checkReferences,
+  checkSuspectNetwork,
+} from './checks/doubts.ts';
+import {
   checkBeaconStamp,
   checkClassWeights,
   checkCommitment,
@@ -42,9 +49,14 @@ const CHECKS: readonly Checker[] = [
   ofResult(checkItself),
   ofResult(checkTestImages),
   ofResult(checkHeldOut),
+  ofResult(checkOverlap),
+  ofResult(checkHeldOutMarks),
   ofResult(checkProbes),
   ofResult(checkDeviations),
   ofResult(checkStatistics),
+  ofResult(checkSuspectNetwork),
+  ofResult(checkAgreement),
+  ofResult(checkReferences),
   ofResult(checkNetworks),
   checkRegister,
   checkComplete,
@@ -86,5 +98,10 @@ export function verificationLimits(key: Key): string[] {
     "The list of tests is the owner's. Nothing shows a copy of it that other tests were entered in, or none.",
     'When the suspect was made is for others to show. A model that is older than the key tells something only of a key with one draw.',
     'Times that no authority stamped are what the owner says.',
+    ...(key.statistic.kind === 'black-box' && key.statistic.references?.length !== 0
+      ? [
+          'How reference models were trained no file tells: one that was made for a suspect, or has seen the mark, can make evidence and can hide it.',
+        ]
+      : []),
   ];
 }

@@ -1,6 +1,7 @@
 /** What a folder of probes says of itself. */
 
 import * as v from 'valibot';
+import { type Dataset, subset } from '../datasets/dataset.ts';
 import { DATASET_FORMAT_NAMES } from '../datasets/format.ts';
 import { checkDocument, type DocumentKind, readDocument } from '../formats/document.ts';
 import { finite, hex32, positiveCount, text } from '../formats/fields.ts';
@@ -82,4 +83,12 @@ export interface ProbeLayout {
 export function probeLayout({ classes, images, sets }: ProbeManifest): ProbeLayout {
   const indexOf = new Map(classes.map((className, c) => [className, c]));
   return { labels: Uint32Array.from(images, (image) => indexOf.get(image.class)!), classCount: classes.length, sets };
+}
+
+/** The images that probes were made from, which nobody marked, of the images in their list. */
+export function vanillaImages({ sets, images }: ProbeManifest, all: Dataset): Dataset {
+  return subset(
+    all,
+    images.map((_, b) => b * (sets + 1)),
+  );
 }

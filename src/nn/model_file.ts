@@ -33,6 +33,8 @@ export interface ModelFile {
   readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
   /** What neither the file nor the flags said and was concluded from names and shapes, for the user to see: `stem imagenet`. */
   readonly inferred: readonly string[];
+  /** What the file says of itself where a flag said otherwise, by the names of `NetworkConfig`. */
+  readonly contradicted: Readonly<Record<string, unknown>>;
 }
 
 /** `ModelFile.inferred` as a line for the user. */
@@ -176,7 +178,35 @@ export function describeModel(weights: StoredWeights, file: string, overrides: C
   if (std.some((value) => value <= 0)) throw new InputError(`${file}: std must be positive, it is ${std.join(', ')}`);
   const config = { architecture: network.name, ...options, numClasses, inputSize, channels, mean, std };
   checkStateDict(config, tensors, file);
-  return { container, config, tensors, inferred };
+  return { container, config, tensors, inferred, contradicted: contradictions(overrides, metadata, config, file) };
+}
+
+/** Where flags and metadata differ: what the metadata say. */
+function contradictions(
+  overrides: ConfigOverrides,
+  metadata: Readonly<Record<string, string>>,
+  config: NetworkConfig,
+  file: string,
+): Record<string, unknown> {
+  const said: Readonly<Record<string, () => unknown>> = {
+    architecture: () => text(metadata.architecture),
+    numClasses: () => count(metadata.num_classes, 'num_classes', file),
+    inputSize: () => count(metadata.input_size, 'input_size', file),
+    channels: () => count(metadata.channels, 'channels', file),
+    mean: () => numbers(metadata.mean, 'mean', file),
+    std: () => numbers(metadata.std, 'std', file),
+  };
+  const found: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(overrides)) {
+    if (value === undefined) continue;
+    const own = Object.hasOwn(said, name) ? said[name]() : text(metadata[name]);
+    if (own === undefined) continue;
+    const used = config[name as keyof NetworkConfig];
+    // Options of networks are texts in metadata.
+    const same = typeof own === 'string' ? own === String(used) : JSON.stringify(own) === JSON.stringify(used);
+    if (!same) found[name] = own;
+  }
+  return found;
 }
 
 /** What is said of the images beside the weights; some shapes depend on it. */

@@ -39,7 +39,6 @@ export {
   type WhiteBoxFiles,
 } from './runs/detect.ts';
 export { checkVanilla, openHeldOut, openKey, saveKey } from './runs/inputs.ts';
-
 export {
   type MakeProbesOptions,
   makeProbes,
@@ -50,6 +49,7 @@ export {
 } from './runs/make_probes.ts';
 export { type MarkDatasetOptions, markDataset } from './runs/mark_dataset.ts';
 export { type OpenedModel, openModel } from './runs/open_model.ts';
+export type { MarkedFiles } from './runs/overlap.ts';
 export type { AskedModel } from './runs/probe_scores.ts';
 export { type DatasetSurvivalOptions, datasetSurvival, runSurvival, type SurvivalFiles } from './runs/survive.ts';
 export type { SuspectFiles } from './runs/suspect.ts';

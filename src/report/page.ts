@@ -287,7 +287,7 @@ function blackBoxSection(blackBox: NonNullable<Result['blackBox']>): Markup {
   const { sets, imagesPerClass, scores, control, probes, references } = blackBox;
   const beta = control.beta.map((value) => writtenScore(numberOf(value)));
   return markup`<h3>How the answers were compared</h3>
-<p class="note">The model was asked about images that were marked towards the true carriers, and about the same images marked towards decoys, sets of carriers drawn in the same way. Reference models, which never saw the mark, show how any model answers: that much was taken away. A reference model that did see the mark makes the test weaker, not wrong.</p>
+<p class="note">The model was asked about images that were marked towards the true carriers, and about the same images marked towards decoys, sets of carriers drawn in the same way. Reference models show how any model answers: that much was taken away. One that saw the mark, or was made for this suspect, can make evidence and can hide it.</p>
 ${facts([
   ['Sets of carriers', `${groupDigits(sets)}: the true one and ${counted(sets - 1, 'decoy')}`],
   ['Images', `${groupDigits(imagesPerClass)} of each class, each marked towards every set`],

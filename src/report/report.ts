@@ -1,6 +1,9 @@
 /** What a report says, computed from a result and what belongs to it. How it looks is `page.ts`'s. */
 
+import { describeOverlap } from '../datasets/overlap.ts';
+import { agreementFault, describeAgreement } from '../detection/agreement.ts';
 import { MARKS_DIFFER_BELOW } from '../detection/detect_blackbox.ts';
+import { doubtsOf } from '../detection/doubts.ts';
 import { calibration } from '../detection/statistic.ts';
 import { TESTS } from '../detection/tests.ts';
 import { IntegrityError } from '../errors.ts';
@@ -44,8 +47,6 @@ export interface ReportInput {
 const STRONG = -4;
 /** and at and below this one weak. */
 const WEAK = Math.log10(0.05);
-/** References that explain a larger share of a suspect's answers are nearly the suspect. */
-const REFERENCES_EXPLAIN_TOO_MUCH = 0.9;
 /** Images for each feature dimension that a good alignment takes. */
 const IMAGES_PER_DIMENSION = 10;
 
@@ -376,13 +377,16 @@ function listAssumptions({
     },
     {
       assumption: 'The images tested on were never marked',
-      // Verify compares with marked images where it is given some.
-      ...((checks.some(({ check, state }) => check === 'marked images' && state !== 'not checked') &&
-        verified(['held-out files'])) || {
-        check:
-          'The program refuses images that a manifest beside them lists as marked. Whether copies of marked images are among them can be verified with the marked data set.',
-        holds: null,
-      }),
+      ...allVerified(
+        ['held-out files', 'overlap', 'held-out marks'],
+        result.overlap
+          ? `The test compared them: ${describeOverlap(result.overlap)}. Whoever has the marked data set can do so again.`
+          : 'Whether copies of marked images are among them can be verified with the marked data set, by what images show.',
+      ),
+    },
+    {
+      assumption: 'The outputs that were tested are the classes of the key',
+      ...outputsOf(result, verified(['classes of the suspect', 'network of the suspect'], 'classes of the suspect')),
     },
     {
       assumption: 'The number follows from the stored arrays',
@@ -432,10 +436,11 @@ function listAssumptions({
                 : 'The key leaves them open: they could be chosen, or made, to suit.'
             } How they were trained no file tells. Together they explain ${(100 * numberOf(blackBox.control.explained)).toFixed(0)} % of the variation of the suspect's answers; one that is the suspect, or saw the mark, can make evidence and can hide it.`,
             holds:
-              numberOf(blackBox.control.explained) > REFERENCES_EXPLAIN_TOO_MUCH ||
+              doubtsOf({ blackBox }, key.classes).length > 0 ||
               blackBox.references.some(
                 (record) => record.sha256 === result.suspect.sha256 && record.sha256 !== undefined,
-              )
+              ) ||
+              checks.some(({ check, state }) => check === 'reference models' && state === 'failed')
                 ? false
                 : null,
           },
@@ -481,6 +486,21 @@ function listAssumptions({
   ];
 }
 
+/** How often the suspect is right, under the classes that its outputs were taken for. */
+function outputsOf(
+  { agreement, key }: Pick<Result, 'agreement' | 'key'>,
+  verified: Omit<Report['assumptions'][number], 'assumption'> | undefined,
+): Omit<Report['assumptions'][number], 'assumption'> {
+  if (verified) return verified;
+  if (!agreement) return { check: 'How often the model is right about the images is not in the result.', holds: null };
+  const found = { ...agreement, byChance: numberOf(agreement.byChance), log10p: numberOf(agreement.log10p) };
+  const fault = agreementFault(found, key.classes);
+  return {
+    check: `The result says that ${fault ?? describeAgreement(found)}. Where outputs are chosen after looking, some fit the carriers by chance; outputs that are right are those that were meant. Whoever has the images can count again.`,
+    holds: fault === undefined ? null : false,
+  };
+}
+
 function listLimits({
   result,
   full,
@@ -506,7 +526,6 @@ function listLimits({
         ]),
     'A test that finds nothing does not show that the images were not used.',
     'The test says that a model depends on the carriers. It does not say who trained it, when, on how many of the marked images, or whether that was allowed.',
-    'It takes outputs of the model for the classes of the key, as whoever tested said. Where these were chosen after looking, the number is none: chosen among many, some fit by chance.',
     'Keys are not counted: the number is corrected for the tests made with this key, not for other keys that were tried and never shown.',
     `The words: this program speaks of strong evidence from a corrected probability of 10^-4 on, of weak evidence up to 0.05, and of none above. These limits are the program's, and not chosen for this result.`,
     `The networks ran on ${result.program.adapter}. Another adapter gives features that differ by rounding, which changes the last digits.`,

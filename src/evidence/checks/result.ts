@@ -160,7 +160,7 @@ export function checkDeviations(material: Material, value: Result): Check[] {
 
 function deviations({ key, arrays, probes }: Material, value: Result): Check {
   const name = 'deviations';
-  const { test, blackBox, data } = value;
+  const { test, blackBox } = value;
   let options: StatisticRecord | undefined;
   if (test === 'white-box') options = whiteBoxOptions(key);
   else if (blackBox) {
@@ -180,7 +180,7 @@ function deviations({ key, arrays, probes }: Material, value: Result): Check {
       'how the probes were made is not known',
       'their folder, --probes PROBES, or the saved arrays',
     );
-  const derived = deviationsOf(key, test, options, data);
+  const derived = deviationsOf(key, test, options, value);
   const silent = derived.filter((deviation) => !value.deviations.includes(deviation));
   const wrong = [
     ...silent.map((deviation) => `the result does not say that ${deviation}`),

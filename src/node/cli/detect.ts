@@ -1,7 +1,10 @@
+import { describeOverlap } from '../../datasets/overlap.ts';
+import { describeAgreement } from '../../detection/agreement.ts';
 import { DEFAULT_FRESH_KEYS } from '../../detection/fresh_keys.ts';
 import { numberOf, type Result } from '../../evidence/result.ts';
 import { runDetection } from '../runs/detect.ts';
 import { columns, defineCommand } from './command.ts';
+import { doubtOptions, doubtValues } from './inputs.ts';
 import { testFiles, testOptions } from './test_files.ts';
 
 /** Where a test is entered, and what it is compared with. */
@@ -29,6 +32,7 @@ export const detect = defineCommand({
   options: {
     key: { type: 'string', value: 'KEY', required: true, description: 'the key file' },
     ...testOptions,
+    ...doubtOptions,
     output: { type: 'string', short: 'o', value: 'FILE', description: 'also write the result, as --json prints it' },
     save: {
       type: 'string',
@@ -47,6 +51,7 @@ export const detect = defineCommand({
   examples: [
     '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data',
     '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --data data --save evidence --report report.html',
+    '--key owner.key --model weights/marker.safetensors --suspect suspect.safetensors --suspect-classes classes.txt --data data --marked images-to-publish --original images',
     '--key owner.key --model weights/marker.safetensors --suspect-features features.npy --suspect-classifier weight.npy --data data',
     '--key owner.key --black-box --probes probes --suspect suspect.safetensors --reference innocent.safetensors',
     '--key owner.key --black-box --probes probes --scores answers.csv --reference innocent-1.safetensors,innocent-2.safetensors',
@@ -56,7 +61,10 @@ export const detect = defineCommand({
     const { key, register, newRegister, save, output, report, freshKeys } = options;
     const command = ['radioactive', ...process.argv.slice(2)];
     const outputs = { key, register, newRegister, save, output, report, command };
-    const result = await runDetection({ ...outputs, ...testFiles(options), freshKeys }, context);
+    const result = await runDetection(
+      { ...outputs, ...testFiles(options), ...doubtValues(options), freshKeys },
+      context,
+    );
     for (const warning of [...result.warnings, ...result.deviations]) log(warning);
     return { json: result, text: describeResult(result).join('\n') };
   },
@@ -72,6 +80,10 @@ export function describeResult(result: Result): string[] {
     `log10 p ${log10p.toFixed(3)}: if the carriers were independent of this model, evidence this strong would have probability 10^${log10p.toFixed(2)}`,
     `test ${looks} with this key${known}: corrected for ${looks === 1 ? 'it' : `the ${looks}`} (Bonferroni), log10 p ${numberOf(log10pBonferroni).toFixed(3)}`,
     ...(primary ? [] : ['not the test that the key fixes: it counts as a look, not as the evidence announced']),
+    ...(result.agreement
+      ? [describeAgreement({ ...result.agreement, byChance: numberOf(result.agreement.byChance) })]
+      : []),
+    ...(result.overlap ? [describeOverlap(result.overlap)] : []),
     ...describeNull(result),
     ...describeWhiteBox(result),
     ...describeBlackBox(result),

@@ -1,3 +1,4 @@
+import { DOUBTS, type DoubtName } from '../../detection/doubts.ts';
 import { UsageError } from '../../errors.ts';
 import { DEFAULT_MAX_PIXELS, type DecodeOptions } from '../../images/decode.ts';
 import { UNUSUAL } from '../../images/header.ts';
@@ -6,6 +7,7 @@ import type { NetworkOption } from '../../nn/network.ts';
 import { type NetworkOptionValues, networks } from '../../nn/networks.ts';
 import type { ReferenceTraining } from '../protection/plan.ts';
 import { COPIED } from '../runs/mark.ts';
+import type { MarkedFiles } from '../runs/overlap.ts';
 import type { Option, Values } from './command.ts';
 
 /** What a data set may be, for help. */
@@ -149,6 +151,43 @@ export function numberList(flag: string, text: string): number[] {
   if (text.trim() === '' || values.some((value) => !Number.isFinite(value)))
     throw new UsageError(`${flag} ${text}: must be numbers separated by commas`);
   return values;
+}
+
+/** The marked data set that images to test on are compared with, and what is to be overlooked. */
+export const doubtOptions = {
+  marked: {
+    type: 'string',
+    value: 'OUT',
+    description: 'the marked data set: images to test on that show the same as its marked ones are refused',
+  },
+  original: {
+    type: 'string',
+    value: 'DATASET',
+    description: 'with --marked: the same before it was marked, likewise',
+  },
+  markedSplit: { ...splitOption, description: 'of --marked and --original, where a folder holds both' },
+  despite: {
+    type: 'string',
+    value: 'LIST',
+    description: `go on although these are doubtful, as a deviation from what the key fixes: ${DOUBTS.join(',')}`,
+  },
+} as const;
+
+/** Values of `doubtOptions` as the library takes them. */
+export function doubtValues(options: Values<typeof doubtOptions>): {
+  readonly marked: MarkedFiles | undefined;
+  readonly despite: readonly DoubtName[] | undefined;
+} {
+  const { marked, original, markedSplit, despite } = options;
+  if (original !== undefined && marked === undefined) throw new UsageError('--original goes with --marked');
+  return {
+    marked: marked === undefined ? undefined : { marked, original, split: markedSplit },
+    despite: despite?.split(',').map((name) => {
+      const known = DOUBTS.find((each) => each === name);
+      if (!known) throw new UsageError(`--despite ${despite}: must be some of ${DOUBTS.join(',')}`);
+      return known;
+    }),
+  };
 }
 
 /** Reference models that are trained where they are asked for. */

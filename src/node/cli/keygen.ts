@@ -132,6 +132,12 @@ export const keygen = defineCommand({
     split: splitOption,
     ...heldOutOptions,
     ...beaconOptions,
+    despite: {
+      type: 'string',
+      value: 'overlap',
+      choices: ['overlap'],
+      description: 'take images of --held-out that show the same as those of --classes',
+    },
     heldOutName: {
       type: 'string',
       value: 'TEXT',
@@ -169,6 +175,7 @@ export const keygen = defineCommand({
         vanilla: options.vanilla,
         blackBox: options.statistic === 'black-box' ? fixedBlackBox(options) : undefined,
         heldOut: heldOutOf(options),
+        despite: options.despite === undefined ? [] : ['overlap'],
         beacon: beaconOption(options),
         output: options.output,
       },

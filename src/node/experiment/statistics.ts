@@ -5,6 +5,7 @@ import { Loader } from '../../datasets/loader.ts';
 import { ClassMapping } from '../../detection/class_mapping.ts';
 import { testFeatures } from '../../detection/detect.ts';
 import { probeScores, testScores } from '../../detection/detect_blackbox.ts';
+import { DOUBTS } from '../../detection/doubts.ts';
 import { ModelScores } from '../../detection/scores.ts';
 import type { Statistic } from '../../detection/statistic.ts';
 import type { TestName } from '../../detection/tests.ts';
@@ -104,7 +105,8 @@ export const statistics: Readonly<Record<TestName, ExperimentStatistic>> = {
           marking: marking.features,
           suspect: { ...suspect, classes: ClassMapping.ownOrder(key.classes, suspect.classCount, suspect.path) },
         },
-        { freshKeys: 0, signal },
+        // Suspects that have learned nothing are results too.
+        { freshKeys: 0, despite: DOUBTS, signal },
       );
       const { alignment, dimension, warnings } = found;
       return { statistics: found.statistics, warnings, details: { alignment, dimension } };
@@ -133,7 +135,7 @@ export const statistics: Readonly<Record<TestName, ExperimentStatistic>> = {
       for (const each of references) ofReferences.push(await scoresOf(each, tested, images, shared(each)));
       await save('scores', [images.dataset.length, key.classes.length], ofSuspect.values as Float32Array);
       const labelOnly = tested.answers === 'labels';
-      const found = await testScores(key, probes.manifest, ofSuspect, ofReferences, { labelOnly });
+      const found = await testScores(key, probes.manifest, ofSuspect, ofReferences, { labelOnly, despite: DOUBTS });
       const { sets, imagesPerClass, control, marksLog10P } = found.blackBox;
       return {
         statistics: found.statistics.map((each) => ({ ...each, null: null })),

@@ -2,11 +2,13 @@
 
 import { join } from 'node:path';
 import { hashDataset } from '../../datasets/hash.ts';
+import type { Overlap } from '../../datasets/overlap.ts';
 import { type ArrayFiles, serializeFeatures, serializeScores } from '../../detection/arrays.ts';
 import { arraysOf, heldOutFeatures, testFeatures } from '../../detection/detect.ts';
 import { testScores } from '../../detection/detect_blackbox.ts';
+import { type DoubtName, refuseDoubts } from '../../detection/doubts.ts';
 import type { Finding } from '../../detection/statistic.ts';
-import { blackBoxOptions, type TestName } from '../../detection/tests.ts';
+import { blackBoxOptions, type TestName, whiteBoxOptions } from '../../detection/tests.ts';
 import { UsageError } from '../../errors.ts';
 import {
   type Circumstances,
@@ -14,11 +16,12 @@ import {
   parseStoredResult,
   RESULT_NAME,
   type Result,
+  TAKEN_FOR,
 } from '../../evidence/result.ts';
 import { jsonDocument } from '../../formats/json.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import { commitment, type Key } from '../../marking/key.ts';
-import { PROBES_NAME } from '../../marking/probe_manifest.ts';
+import { PROBES_NAME, vanillaImages } from '../../marking/probe_manifest.ts';
 import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
@@ -31,6 +34,8 @@ import { assembleReport } from '../report/assemble.ts';
 import type { RunContext } from './context.ts';
 import { loadHeldOut, openHeldOut, openKey, openMarkingNetwork } from './inputs.ts';
 import { lockOutput } from './lock.ts';
+import { openProbeImages, openProbes } from './make_probes.ts';
+import { compareWithMarked, type MarkedFiles } from './overlap.ts';
 import { type AskedModel, gatherScores } from './probe_scores.ts';
 import { type OpenedSuspect, openSuspect, type SuspectFiles } from './suspect.ts';
 
@@ -81,6 +86,10 @@ export interface DetectionOutputs {
 export type DetectionFiles = DetectionOutputs & {
   /** Keys that marked nothing, which a white-box result is compared with; default 1 000. */
   readonly freshKeys?: number | undefined;
+  /** The marked data set, to compare the images to test on with: one that is among them is refused. */
+  readonly marked?: MarkedFiles | undefined;
+  /** Make the test although these are doubtful: its result says so for ever. */
+  readonly despite?: readonly DoubtName[] | undefined;
 } & (WhiteBoxFiles | BlackBoxFiles);
 
 /** What a test found, with everything that a result tells of it. */
@@ -91,9 +100,11 @@ export interface Tested extends Omit<Circumstances, 'key' | 'command' | 'saved' 
 }
 
 /**
- * Tests a suspect and enters the test in the key's register. Everything that can be refused is refused before long work is done.
+ * Tests a suspect and enters the test in the key's register. Everything that can be refused is refused before long work is done, and what
+ * is doubtful (`doubtsOf`) before the test is counted.
  *
- * @throws InputError or IntegrityError where a file cannot be worked with or does not belong to the others; UsageError for a
+ * @throws InputError or IntegrityError where a file cannot be worked with or does not belong to the others, or a test would mean nothing
+ * for what it rests on; UsageError for a
  * report without a result that is kept.
  */
 export async function runDetection(files: DetectionFiles, context: RunContext): Promise<Result> {
@@ -150,7 +161,7 @@ const registerOf = ({ register, key }: DetectionOutputs): string => register ?? 
 
 async function testWhiteBoxFiles(
   key: Key,
-  files: WhiteBoxFiles & Pick<DetectionFiles, 'freshKeys'>,
+  files: WhiteBoxFiles & Pick<DetectionFiles, 'freshKeys' | 'marked' | 'despite'>,
   context: RunContext,
 ): Promise<Tested> {
   const { progress, signal } = context;
@@ -160,6 +171,9 @@ async function testWhiteBoxFiles(
     ...(files.decode && { decode: files.decode }),
   });
   const { dataset } = heldOut;
+  const { freshKeys, despite } = files;
+  const overlap = files.marked && (await compareWithMarked(dataset, files.marked, key, context, files.decode));
+  refuseDoubts({ overlap }, key.classes, despite);
   const marking = await openMarkingNetwork(context, files.model, key, dataset);
   try {
     await loadHeldOut(heldOut, marking.model.config.channels, progress);
@@ -168,12 +182,13 @@ async function testWhiteBoxFiles(
       const passes = 'model' in suspect.suspect ? 2 : 1;
       const display = progress('features', passes * dataset.length, 'images');
       const adapter = (await context.openDevice()).name;
-      const { freshKeys } = files;
       return await testWhiteBox(
         key,
         { heldOut, marking: marking.model, suspect, path: files.data, adapter },
         {
           freshKeys,
+          despite,
+          overlap,
           onProgress: (done) => display.update(done),
           onFeatures: () => display.done(),
           signal,
@@ -201,6 +216,10 @@ export async function testWhiteBox(
   },
   options: {
     readonly freshKeys?: number | undefined;
+    /** As `testFeatures` takes it. */
+    readonly despite?: readonly DoubtName[] | undefined;
+    /** Of the images with marked ones, where they were compared. */
+    readonly overlap?: Overlap | undefined;
     readonly onProgress?: OnProgress;
     /** When the networks have run. */
     readonly onFeatures?: () => void;
@@ -208,7 +227,7 @@ export async function testWhiteBox(
   } = {},
 ): Promise<Tested> {
   const { heldOut, path, marking, suspect, adapter } = opened;
-  const { freshKeys, onProgress, signal } = options;
+  const { freshKeys, despite, overlap, onProgress, signal } = options;
   const features = await heldOutFeatures({
     heldOut,
     marking,
@@ -217,9 +236,15 @@ export async function testWhiteBox(
     signal,
   });
   options.onFeatures?.();
+  const finding = await testFeatures(key, features, { freshKeys, despite, signal });
   return {
-    finding: await testFeatures(key, features, { freshKeys, signal }),
+    finding: { ...finding, ...(overlap && { overlap }) } as Finding,
     test: 'white-box',
+    options: {
+      ...whiteBoxOptions(key),
+      outputs: suspect.suspect.classes.outputs.join(' '),
+      ...(suspect.record[TAKEN_FOR] !== undefined && { [TAKEN_FOR]: suspect.record[TAKEN_FOR] }),
+    },
     suspect: suspect.record,
     data: { path, count: heldOut.dataset.length, sha256: await hashDataset(heldOut.dataset) },
     adapter,
@@ -227,16 +252,23 @@ export async function testWhiteBox(
   };
 }
 
-async function testBlackBoxFiles(key: Key, files: BlackBoxFiles, context: RunContext): Promise<Tested> {
-  const { references = [], labelOnly = false } = files;
+async function testBlackBoxFiles(
+  key: Key,
+  files: BlackBoxFiles & Pick<DetectionFiles, 'marked' | 'despite'>,
+  context: RunContext,
+): Promise<Tested> {
+  const { references = [], labelOnly = false, despite } = files;
+  const overlap = files.marked && (await compareProbes(key, files.probes, files.marked, context));
+  refuseDoubts({ overlap }, key.classes, despite);
   const gathered = await gatherScores(context, key, { ...files, references });
   const { probes, referenceRecords } = gathered;
   const { manifest } = probes;
-  const finding = await testScores(key, manifest, gathered.suspect, gathered.references, { labelOnly });
+  const finding = await testScores(key, manifest, gathered.suspect, gathered.references, { labelOnly, despite });
   const probesFile = await readBytes(join(probes.path, PROBES_NAME));
   return {
     finding: {
       ...finding,
+      ...(overlap && { overlap }),
       blackBox: {
         ...finding.blackBox,
         probes: { path: probes.path, sha256: probes.sha256 },
@@ -248,12 +280,19 @@ async function testBlackBoxFiles(key: Key, files: BlackBoxFiles, context: RunCon
       scores: finding.blackBox.scores,
       probesSha256: probes.sha256,
       references: referenceRecords.map((record) => record.sha256 ?? record.scoresSha256),
+      taken: gathered.suspectRecord[TAKEN_FOR],
     }),
     suspect: gathered.suspectRecord,
     data: { path: probes.path, count: manifest.source.count, sha256: manifest.source.sha256 },
     adapter: gathered.adapter,
     arrays: () => serializeScores(gathered.suspect, gathered.references, probesFile),
   };
+}
+
+/** The images that probes were made from, beside the marked ones. */
+async function compareProbes(key: Key, path: string, marked: MarkedFiles, context: RunContext): Promise<Overlap> {
+  const probes = await openProbes(path);
+  return await compareWithMarked(vanillaImages(probes.manifest, await openProbeImages(probes)), marked, key, context);
 }
 
 /** Saves what a test was made from, enters it in the key's register, and writes the result and a page about it. */
@@ -301,6 +340,7 @@ export function detectCommand(files: DetectionFiles): string[] {
               ['suspectClassifier', suspect.classifier],
             ] as const)),
         ['suspectClasses', suspect.classes],
+        ...doubtFlags(files),
       ];
     },
     'black-box': () => {
@@ -317,6 +357,7 @@ export function detectCommand(files: DetectionFiles): string[] {
         ['labelOnly', labelOnly],
         ['reference', some(named('model'))],
         ['referenceScores', some(named('scores'))],
+        ...doubtFlags(files),
       ];
     },
   };
@@ -326,6 +367,13 @@ export function detectCommand(files: DetectionFiles): string[] {
     ...[['key', files.key] as const, ...flags[files.test](), ['register', files.register] as const].flatMap(written),
   ];
 }
+
+const doubtFlags = ({ marked, despite }: DetectionFiles): readonly (readonly [string, unknown])[] => [
+  ['marked', marked?.marked],
+  ['original', marked?.original],
+  ['markedSplit', marked?.split],
+  ['despite', despite && despite.length > 0 ? despite : undefined],
+];
 
 const networkFlags = (network: object = {}): readonly (readonly [string, unknown])[] =>
   Object.entries(network).map(([name, value]) => [name === 'architecture' ? 'arch' : name, value] as const);

@@ -1,9 +1,11 @@
 /** A key from files to a file. */
 
+import type { Dataset } from '../../datasets/dataset.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { splitsWarning } from '../../datasets/names.ts';
+import { overlapFault } from '../../datasets/overlap.ts';
 import { DEFAULT_COMBINATION } from '../../detection/detect_blackbox.ts';
-import { UsageError } from '../../errors.ts';
+import { InputError, UsageError } from '../../errors.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import { type Beacon, drandRoundAt, QUICKNET } from '../../marking/beacon.ts';
 import type { BlackBoxStatistic, HeldOutImages, Key } from '../../marking/key.ts';
@@ -18,6 +20,7 @@ import { hashFile } from '../files/write.ts';
 import type { RunContext } from './context.ts';
 import { checkVanilla, loadHeldOut, openNetwork, readClasses, saveKey } from './inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeFor } from './make_probes.ts';
+import { shownOverlap } from './overlap.ts';
 
 /** What {@link runKeygen} makes a key from, and where it goes. */
 export interface KeygenFiles {
@@ -41,6 +44,8 @@ export interface KeygenFiles {
     | { readonly path: string; readonly split?: 'train' | 'test' | undefined }
     | { readonly name: string }
     | undefined;
+  /** `overlap`: take images to test on although they show the same as those of `classes`. */
+  readonly despite?: readonly 'overlap'[] | undefined;
   readonly beacon?: Beacon | null | undefined;
   /** The key's file. */
   readonly output: string;
@@ -57,6 +62,9 @@ export interface FixedBlackBox {
   /** What differs from the recipe that goes with the network. */
   readonly recipe?: Partial<MarkingRecipe> | undefined;
 }
+
+/** So many images to test on are compared with those to publish: enough to see that they are others. */
+const COMPARED = 1000;
 
 /** Minutes to have the commitment stamped in before the beacon's round. */
 export const DEFAULT_BEACON_DELAY = 60;
@@ -94,7 +102,7 @@ export async function runKeygen(files: KeygenFiles, context: RunContext): Promis
   const warning = splitsWarning(typeof files.classes === 'string' ? files.classes : 'the classes', classes);
   if (warning) log(warning);
   const vanilla = files.vanilla === undefined ? dataset : await openDataset(files.vanilla, { split, classes, decode });
-  const heldOut = await fixHeldOut(files.heldOut, classes, decode);
+  const heldOut = await fixHeldOut(files, classes, dataset, context);
   if (!heldOut)
     log('the images to test on are left open; fix them with --held-out, so that nobody can say they were chosen later');
   const { model, sha256 } = await openNetwork(context, files.model, network);
@@ -141,12 +149,25 @@ async function fixBlackBox(fixed: FixedBlackBox, config: NetworkConfig): Promise
 }
 
 async function fixHeldOut(
-  heldOut: KeygenFiles['heldOut'],
+  { heldOut, decode = {}, despite = [] }: Pick<KeygenFiles, 'heldOut' | 'decode' | 'despite'>,
   classes: readonly string[],
-  decode: DecodeOptions,
+  published: Dataset | undefined,
+  context: Pick<RunContext, 'progress' | 'log' | 'signal'>,
 ): Promise<HeldOutImages | null> {
   if (heldOut === undefined) return null;
   if ('name' in heldOut) return { kind: 'name', name: heldOut.name };
-  const dataset = await openDataset(heldOut.path, { split: heldOut.split ?? 'test', classes, decode });
+  const { path } = heldOut;
+  const dataset = await openDataset(path, { split: heldOut.split ?? 'test', classes, decode });
+  if (published) {
+    const sources = [{ kind: 'original' as const, dataset: published }];
+    const overlap = await shownOverlap(dataset, sources, { ...context, most: COMPARED });
+    const { images, alike, examples } = overlap;
+    const share = `${alike} of ${images} images show the same as images of ${published.path}`;
+    if (overlapFault(overlap) !== undefined && !despite.includes('overlap'))
+      throw new InputError(
+        `${path}: ${share}, like ${examples[0].id} and ${examples[0].of}; give images that are not published, or --despite overlap, which verify will tell`,
+      );
+    context.log(`${path}: ${share}`);
+  }
   return { kind: 'content', count: dataset.length, sha256: await hashDataset(dataset) };
 }

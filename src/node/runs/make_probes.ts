@@ -5,6 +5,8 @@ import { hashDataset, hashListing } from '../../datasets/hash.ts';
 import { inParallel, Loader } from '../../datasets/loader.ts';
 import type { SavedMark } from '../../datasets/manifest.ts';
 import { selectStratified } from '../../datasets/select.ts';
+import { type DoubtName, refuseDoubts } from '../../detection/doubts.ts';
+import { heldOutMarks } from '../../detection/held_out_marks.ts';
 import { InputError } from '../../errors.ts';
 import { serializeCsv } from '../../formats/csv.ts';
 import { hashBytes } from '../../formats/sha256.ts';
@@ -18,7 +20,7 @@ import {
 } from '../../marking/probe_manifest.ts';
 import { type MarkingRecipe, markingRecipeFor, recipeRecord } from '../../marking/recipe.ts';
 import type { VanillaImages } from '../../marking/vanilla.ts';
-import type { OnProgress } from '../../nn/inference.ts';
+import { defaultBatchSize, infer, type OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import { DATASET_OPENERS, openDataset } from '../datasets/open.ts';
@@ -70,6 +72,8 @@ export interface MakeProbesOptions {
   readonly model: Model;
   /** Held-out images that were never marked, classes in the key's order. */
   readonly heldOut: VanillaImages;
+  /** Take the images although they are doubtful: `held-out`, where they carry the key's mark. */
+  readonly despite?: readonly DoubtName[] | undefined;
   /** Carrier sets beside the true one. */
   readonly decoys: number;
   /** Images of each class, chosen by the recipe's seed. */
@@ -103,7 +107,7 @@ export interface MakeProbesOptions {
  * Killed at any moment and started again with the same arguments, it goes on and ends with the same bytes.
  *
  * Throws InputError where `out` exists, the partial folder belongs to other arguments, a class has too few images or one of them
- * cannot be marked; IntegrityError where a saved image breaks the radius; DeviceError where the device fails.
+ * cannot be marked; IntegrityError where the images carry the key's mark, or a saved image breaks the radius; DeviceError where the device fails.
  */
 export async function makeProbes(options: MakeProbesOptions): Promise<ProbeManifest> {
   const folder = await ResumableFolder.open(options.out, options.heldOut.dataset);
@@ -144,6 +148,15 @@ async function makeInto(folder: ResumableFolder, options: MakeProbesOptions): Pr
   }
   const { done } = begun;
   const loader = await Loader.open(subset(dataset, chosen), model.config.channels);
+  const { features } = await infer(model, loader, {
+    batchSize: options.batchSize ?? defaultBatchSize(model.config),
+    signal,
+  });
+  refuseDoubts(
+    { heldOutMarks: await heldOutMarks(key, features, loader.dataset.labels) },
+    key.classes,
+    options.despite,
+  );
   const { grid, fileOf } = await gridOf(loader, dataset, head.layout, S);
   const writer = await openDatasetWriter(grid, join(partial, IMAGES_NAME), {
     resume: true,

@@ -12,6 +12,8 @@ export interface OpenedModel {
   readonly sha256: string;
   /** What had to be concluded from the weights' names and shapes. */
   readonly inferred: readonly string[];
+  /** What the file says of itself where it was told otherwise. */
+  readonly contradicted: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -27,6 +29,6 @@ export async function openModel(
   const bytes = await readBytes(path);
   const sha256 = hashBytes(bytes);
   check?.(sha256);
-  const { config, tensors, inferred } = await parseModelFile(bytes, path, overrides);
-  return { model: await Model.load(device, config, tensors, path), sha256, inferred };
+  const { config, tensors, inferred, contradicted } = await parseModelFile(bytes, path, overrides);
+  return { model: await Model.load(device, config, tensors, path), sha256, inferred, contradicted };
 }

@@ -6,6 +6,7 @@ import { probeScores } from '../../detection/detect_blackbox.ts';
 import { parseScores } from '../../detection/score_file.ts';
 import { type ModelScores, probeRows } from '../../detection/scores.ts';
 import { InputError } from '../../errors.ts';
+import { networkRecord } from '../../evidence/result.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { Key } from '../../marking/key.ts';
 import { probeLayout } from '../../marking/probe_manifest.ts';
@@ -58,6 +59,11 @@ export async function gatherScores(
   for (const each of models) answers.set(each, await ask(each.model, each.network));
   const suspect = answers.get(files.suspect)!;
   const references = files.references.map((each) => answers.get(each)!);
+  for (const [i, { scores, record }] of references.entries())
+    if (sameFile(record, suspect.record) || sameScores(scores, suspect.scores))
+      throw new InputError(
+        `reference ${i + 1}, ${record.path ?? record.scores}, is the suspect itself or gives its very scores; give models that have nothing to do with it`,
+      );
   return {
     probes,
     suspect: suspect.scores,
@@ -67,6 +73,15 @@ export async function gatherScores(
     adapter: models.length === 0 ? 'none' : (await context.openDevice()).name,
   };
 }
+
+const sameFile = (a: Answers['record'], b: Answers['record']): boolean =>
+  (a.sha256 ?? a.scoresSha256) === (b.sha256 ?? b.scoresSha256);
+
+const sameScores = (a: ModelScores, b: ModelScores): boolean =>
+  a.kind !== 'labels' &&
+  a.kind === b.kind &&
+  a.values.length === b.values.length &&
+  a.values.every((x, i) => x === b.values[i]);
 
 async function readScores(path: string, { manifest, path: folder }: OpenedProbes): Promise<Answers> {
   const bytes = await readBytes(path);
@@ -92,7 +107,7 @@ function modelsOn(
   let display: ReturnType<typeof progress> | undefined;
   let asked = 0;
   return async (path, overrides = {}) => {
-    const { model, sha256 } = await openNetwork(context, path, overrides);
+    const { model, sha256, contradicted } = await openNetwork(context, path, overrides);
     try {
       const { channels } = model.config;
       const loader = loaders.get(channels) ?? (await Loader.open(await openProbeImages(probes), channels));
@@ -102,7 +117,7 @@ function modelsOn(
       const onProgress = (done: number): void => display!.update(before + done);
       const scores = await probeScores(key, model, loader, { onProgress, signal });
       if (asked === count) display.done();
-      return { scores, record: { path, sha256 } };
+      return { scores, record: { path, sha256, ...networkRecord(overrides, contradicted) } };
     } catch (error) {
       throw error instanceof InputError ? new InputError(`${path}: ${error.message}`, { cause: error }) : error;
     } finally {

@@ -1,6 +1,8 @@
 /** Probes from files to a folder. */
 
 import type { FormatName } from '../../datasets/format.ts';
+import { describeOverlap } from '../../datasets/overlap.ts';
+import { type DoubtName, refuseDoubts } from '../../detection/doubts.ts';
 import type { DecodeOptions } from '../../images/decode.ts';
 import type { Key } from '../../marking/key.ts';
 import type { ProbeManifest } from '../../marking/probe_manifest.ts';
@@ -10,6 +12,7 @@ import { Stopwatch } from '../../stopwatch.ts';
 import type { RunContext } from './context.ts';
 import { openHeldOut, openKey, openMarkingNetwork } from './inputs.ts';
 import { makeProbes, probeDefaults } from './make_probes.ts';
+import { compareWithMarked, type MarkedFiles } from './overlap.ts';
 
 /** What {@link runProbes} makes probes from, and where they go. */
 export interface ProbeFiles {
@@ -18,6 +21,10 @@ export interface ProbeFiles {
   readonly network?: ConfigOverrides | undefined;
   /** Unmarked images that were never published. */
   readonly data: string;
+  /** The marked data set, to compare the images with: ones that are among them are refused. */
+  readonly marked?: MarkedFiles | undefined;
+  /** Take images although they are doubtful: `overlap`, `held-out`. */
+  readonly despite?: readonly DoubtName[] | undefined;
   /** Which IDX files, where the folder holds both; default `test`. */
   readonly split?: 'train' | 'test' | undefined;
   readonly decode?: DecodeOptions | undefined;
@@ -51,6 +58,11 @@ export async function runProbes(files: ProbeFiles, context: RunContext): Promise
     classes: key.classes,
     ...(files.decode && { decode: files.decode }),
   });
+  if (files.marked) {
+    const overlap = await compareWithMarked(heldOut.dataset, files.marked, key, context, files.decode);
+    refuseDoubts({ overlap }, key.classes, files.despite);
+    log(describeOverlap(overlap));
+  }
   const { model } = await openMarkingNetwork(context, files.model, key, heldOut.dataset, files.network);
   try {
     const usual = probeDefaults(key, model.config);
@@ -67,6 +79,7 @@ export async function runProbes(files: ProbeFiles, context: RunContext): Promise
       key,
       model,
       heldOut,
+      despite: files.despite,
       decoys,
       perClass,
       recipe,

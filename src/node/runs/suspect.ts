@@ -1,6 +1,7 @@
 import { ClassMapping } from '../../detection/class_mapping.ts';
 import type { Suspect } from '../../detection/detect.ts';
 import { InputError } from '../../errors.ts';
+import { networkRecord } from '../../evidence/result.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { ConfigOverrides } from '../../nn/model_file.ts';
@@ -86,15 +87,18 @@ export async function openSuspect(
     };
   }
   const { model: path, network } = files;
-  const { model, sha256 } = await openNetwork(context, path, network);
+  const { model, sha256, contradicted } = await openNetwork(context, path, network);
   try {
     const suspect = { classes: mapping(model.config.numClasses, path), model };
     await loadHeldOut(heldOut, model.config.channels, context.progress);
-    return {
-      suspect,
-      record: { path, sha256, ...single(suspect.classes), ...named?.record },
-      destroy: () => model.destroy(),
+    const record = {
+      path,
+      sha256,
+      ...networkRecord(network ?? {}, contradicted),
+      ...single(suspect.classes),
+      ...named?.record,
     };
+    return { suspect, record, destroy: () => model.destroy() };
   } catch (error) {
     model.destroy();
     throw error;

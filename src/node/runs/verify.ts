@@ -4,7 +4,9 @@ import { dirname } from 'node:path';
 import type { Dataset } from '../../datasets/dataset.ts';
 import { ClassMapping, isSingleLogit } from '../../detection/class_mapping.ts';
 import { AdapterError, MissingModuleError } from '../../errors.ts';
+import { recordedNetwork } from '../../evidence/checks/doubts.ts';
 import type { Evidence } from '../../evidence/material.ts';
+import type { Result } from '../../evidence/result.ts';
 import { concludeVerification, type Verification } from '../../evidence/verification.ts';
 import { verificationLimits, verifyEvidence } from '../../evidence/verify.ts';
 import { hashBytes } from '../../formats/sha256.ts';
@@ -102,7 +104,7 @@ export async function runVerification(files: VerificationFiles, context: RunCont
       published: files.published,
       model: files.model === undefined ? undefined : await modelOf(files.model, key, network),
       vanilla: files.vanilla && (await checkVanilla(await open(files.vanilla))),
-      suspect: files.suspect && (await suspectOf(files.suspect, key, network)),
+      suspect: files.suspect && (await suspectOf(files.suspect, key, result?.value, network)),
       references:
         files.references &&
         (await Promise.all(
@@ -162,11 +164,16 @@ async function modelOf(path: string, key: Key, network: OpenNetwork): Promise<No
 async function suspectOf(
   { model: path, network: overrides, classes }: NonNullable<VerificationFiles['suspect']>,
   key: Key,
+  result: Result | undefined,
   network: OpenNetwork,
 ): Promise<NonNullable<Evidence['suspect']>> {
-  const sha256 = await hashFile(path);
-  const model = await network(path, overrides);
-  if (!model) return { path, sha256 };
+  const bytes = await readBytes(path);
+  const sha256 = hashBytes(bytes);
+  // As the test took it; what else is said on the command line is for files that say nothing themselves.
+  const taken = { ...overrides, ...recordedNetwork(result) };
+  const { contradicted } = await parseModelFile(bytes, path, taken);
+  const model = await network(path, taken);
+  if (!model) return { path, sha256, contradicted };
   const { numClasses } = model.config;
   if (classes === undefined) {
     const single = isSingleLogit(numClasses, key.classes.length);
@@ -174,12 +181,13 @@ async function suspectOf(
       path,
       sha256,
       network: model,
+      contradicted,
       ...(single && { classes: ClassMapping.ownOrder(key.classes, numClasses, path) }),
     };
   }
   const { classes: names } = await readClasses(classes, 'train', {});
   const mapping = ClassMapping.byName(key.classes, { names, file: classes }, numClasses, path);
-  return { path, sha256, network: model, classes: mapping };
+  return { path, sha256, network: model, classes: mapping, contradicted };
 }
 
 async function probesOf(path: string) {
