@@ -4,71 +4,16 @@ import { IntegrityError } from '../errors.ts';
 import { keyGuarantees } from '../marking/guarantees.ts';
 import { commitment, type Key } from '../marking/key.ts';
 import type { Check } from './check.ts';
-import {
-  checkAgreement,
-  checkHeldOutMarks,
-  checkOverlap,
-  checkReferences,
-  checkSuspectNetwork,
-} from './checks/doubts.ts';
-import {
-  checkBeaconStamp,
-  checkClassWeights,
-  checkCommitment,
-  checkGuarantees,
-  checkMarkingNetwork,
-  checkPatterns,
-} from './checks/key.ts';
-import { checkMarked } from './checks/marks.ts';
-import { checkNetworks } from './checks/networks.ts';
-import { checkProbes } from './checks/probes.ts';
-import { checkComplete, checkEntry, checkRegister, checkTimes } from './checks/register.ts';
-import {
-  checkDeviations,
-  checkHeldOut,
-  checkItself,
-  checkResult,
-  checkStatistics,
-  checkTestImages,
-} from './checks/result.ts';
-import { checkTimeStamps, readStamps } from './checks/stamps.ts';
-import { type Checker, type Evidence, ofResult, type VerifyOptions } from './material.ts';
+import type { Evidence, VerifyOptions } from './material.ts';
 import { parseRegister, type Register } from './register.ts';
-
-/** All checks, in the order of the table. A new one is an entry here, and a function in `checks/`. */
-const CHECKS: readonly Checker[] = [
-  checkCommitment,
-  checkMarkingNetwork,
-  checkGuarantees,
-  checkBeaconStamp,
-  checkPatterns,
-  checkClassWeights,
-  checkTimeStamps,
-  checkMarked,
-  checkResult,
-  ofResult(checkItself),
-  ofResult(checkTestImages),
-  ofResult(checkHeldOut),
-  ofResult(checkOverlap),
-  ofResult(checkHeldOutMarks),
-  ofResult(checkProbes),
-  ofResult(checkDeviations),
-  ofResult(checkStatistics),
-  ofResult(checkSuspectNetwork),
-  ofResult(checkAgreement),
-  ofResult(checkReferences),
-  ofResult(checkNetworks),
-  checkRegister,
-  checkComplete,
-  ofResult(checkTimes),
-  ofResult(checkEntry),
-];
 
 /**
  * Checks everything that the material at hand allows, and says of the rest what is missing. A check that fails stops none of the
  * others; what cannot be read at all (no such file, not of its format) is thrown as an InputError.
  */
 export async function verifyEvidence(options: VerifyOptions): Promise<Check[]> {
+  // Loaded when they are needed: most pages mark or test, and never verify.
+  const { CHECKS, readStamps } = await import('./checks/checks.ts');
   const keyCommitment = await commitment(options.key);
   const list = readList(options, keyCommitment);
   const stamps = await readStamps(options, keyCommitment, list);

@@ -6,6 +6,7 @@
 
 import type { Uniform } from './crop.ts';
 import type { Image8 } from './image.ts';
+import { MAGNITUDE_BINS } from './magnitudes.ts';
 
 /** An operation with its magnitude: a length, an angle, or a change of a factor. */
 type Operation = (image: Image8, magnitude: number) => Image8;
@@ -50,9 +51,6 @@ export const AUGMENT_OPERATIONS = Object.keys(OPERATIONS) as AugmentOperation[];
 /** Does one operation; what the magnitude is depends on it (torchvision's `_apply_op`). */
 export const augmentWith = (image: Image8, operation: AugmentOperation, magnitude: number): Image8 =>
   OPERATIONS[operation](image, magnitude);
-
-/** Magnitudes that there are of an operation. */
-export const MAGNITUDE_BINS = 31;
 
 /** The magnitudes of an operation, weakest first, and whether half of them are negative; none where there is but one. */
 interface Magnitudes {

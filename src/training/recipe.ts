@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { InputError } from '../errors.ts';
 import { count, notNegative, positive, positiveCount, trainingCrop } from '../formats/fields.ts';
-import { MAGNITUDE_BINS } from '../images/augment.ts';
+import { MAGNITUDE_BINS } from '../images/magnitudes.ts';
 import type { NetworkConfig } from '../nn/networks.ts';
 
 /** The one place that says which fields a training recipe has: the configuration of experiments and the flags follow from it. */

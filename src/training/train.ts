@@ -1,6 +1,5 @@
 import { type Augment, ahead, type Loader } from '../datasets/loader.ts';
 import { InputError } from '../errors.ts';
-import { randAugment, trivialAugment } from '../images/augment.ts';
 import { type Crop, randomCrop, shiftedCrop } from '../images/crop.ts';
 import type { Image8 } from '../images/image.ts';
 import { regionPixels } from '../images/region.ts';
@@ -280,13 +279,15 @@ function trainingCropOf(image: Image8, model: Model, { crop, seed }: Recipe, epo
 }
 
 /** What becomes of a crop before a network sees it; undefined: nothing, and the device resizes it. */
-function augmentOf(
+async function augmentOf(
   { randAugment: options, trivialAugment: trivial, seed }: Recipe,
   epoch: number,
-): Augment | undefined {
+): Promise<Augment | undefined> {
+  if (!options && !trivial) return undefined;
+  const { randAugment, trivialAugment } = await import('../images/augment.ts');
   const random = (index: number) => derive(seed, 'augment', epoch, index);
   if (options) return (crop, index) => randAugment(crop, options, random(index));
-  return trivial ? (crop, index) => trivialAugment(crop, random(index)) : undefined;
+  return (crop, index) => trivialAugment(crop, random(index));
 }
 
 /** Forward, cross-entropy, gradients, SGD: the whole network. */
@@ -331,7 +332,7 @@ async function fullStep(
         indices,
         (image, index) => trainingCropOf(image, model, recipe, epoch, index),
         inputSize,
-        augmentOf(recipe, epoch),
+        await augmentOf(recipe, epoch),
       );
       const size = model.config.inputSize;
       const mixing = drawMixing(recipe, size, derive(recipe.seed, 'mix', epoch, indices[0]));
