@@ -227,7 +227,7 @@ export type { Dataset, DatasetFormat, DatasetWriter, WriterOptions, WrittenItem 
 export { subset } from './datasets/dataset.ts';
 export { DATASET_FORMATS, type FormatName, type FormatTraits } from './datasets/format.ts';
 export { hashDataset } from './datasets/hash.ts';
-export { type Batch, type CropOf, Loader } from './datasets/loader.ts';
+export { type Augment, type Batch, type CropOf, Loader } from './datasets/loader.ts';
 export { type Manifest, type ManifestImage, parseManifest, serializeManifest } from './datasets/manifest.ts';
 export {
   describeOverlap,

@@ -1,5 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { merkleRoot } from '../src/datasets/merkle.ts';
@@ -76,6 +76,14 @@ describe('the register', () => {
       Array.from({ length: 12 }, (_, n) => look(n).log10p).sort(),
     );
     expect(looks.map(({ index }) => index)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+  });
+
+  it('is not locked for ever by a process that has died', async () => {
+    const path = at('crashed.jsonl');
+    await beginRegister(path, key, true);
+    writeFileSync(`${path}.lock`, JSON.stringify({ pid: 2 ** 30, host: hostname(), token: 'a' }));
+    expect((await enterLook(path, key, look(1))).looks).toHaveLength(1);
+    expect(existsSync(`${path}.lock`)).toBe(false);
   });
 
   it('cut off or changed anywhere it is refused, and not gone on with', async () => {

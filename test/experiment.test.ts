@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,6 +21,7 @@ import { detect } from '../src/detection/detect.ts';
 import { detectBlackBox, testScores } from '../src/detection/detect_blackbox.ts';
 import { ModelScores } from '../src/detection/scores.ts';
 import type { TestName } from '../src/detection/tests.ts';
+import { serializeCifarBinary } from '../src/formats/cifar.ts';
 import { parseNpyMatrix } from '../src/formats/npy.ts';
 import { hashBytes } from '../src/formats/sha256.ts';
 import { parseKey } from '../src/marking/key.ts';
@@ -29,6 +39,7 @@ import { openProbeImages, openProbes } from '../src/node/runs/make_probes.ts';
 import { markDataset } from '../src/node/runs/mark_dataset.ts';
 import { openModel } from '../src/node/runs/open_model.ts';
 import { runTraining } from '../src/node/runs/training_run.ts';
+import { derive } from '../src/random.ts';
 import { build, ownLines, run as runCli } from './cli.ts';
 import { useDevice } from './device.ts';
 import { CLASSES, writeFolder, writeIdx, writeModel } from './small_data.ts';
@@ -153,6 +164,24 @@ describe('the configuration', () => {
       { name: 'b', fractions: [0.3], distil: { from: 'linear', images: 'owner' } },
       'settings[1].distil.from: linear has no fraction 0.3 to learn from',
     ],
+    [['settings', 1, 'recipe', 'crop'], { padding: 4 }, 'settings[1].recipe.crop.flip: missing'],
+    [['settings', 1, 'recipe', 'ema'], 1, 'settings[1].recipe.ema: expected less than 1'],
+    [['settings', 0, 'recipe', 'mixup'], 0.2, 'settings[0]: recipe: mixup changes images'],
+    [['settings', 1], { name: 'b', fractions: [0.5], models: 'scratch' }, 'settings[1].models: expected the name of'],
+    [
+      ['settings', 1],
+      { name: 'b', fractions: [0.3], models: 'linear' },
+      'settings[1].models: linear has no fraction 0.3',
+    ],
+    [
+      ['settings', 1],
+      { name: 'b', fractions: [0.5], models: 'linear', recipe: { epochs: 1 } },
+      'settings[1].recipe: the models are those of linear',
+    ],
+    [['settings', 1, 'answers'], 'text', 'settings[1].answers: expected "scores" or "labels"'],
+    [['probes'], { amplitude: 0 }, 'probes.amplitude: expected more than 0'],
+    [['marker'], { patterns: 0 }, 'marker.patterns: expected 1 or more'],
+    [['marker'], undefined, 'marker: missing'],
     [
       ['settings', 1],
       { name: 'b', fractions: [0.5], distil: { from: 'linear', images: 'vanilla' } },
@@ -588,5 +617,87 @@ describe('the built program', () => {
     );
     expect(missing.exitCode).toBe(2);
     expect(ownLines(missing).at(-1)).toContain('--data FOLDER is missing: the configuration names no data.source');
+  });
+});
+
+describe('models that other settings train, and what they are asked', () => {
+  const device = useDevice();
+  it('are trained once; louder probes and labels alone are other rows', async () => {
+    const random = derive(3, 'pixels');
+    const records = Array.from({ length: 36 }, (_, i) => ({
+      label: i % 3,
+      pixels: Uint8Array.from({ length: 3072 }, () => random.below(256)),
+    }));
+    const folder = at('cifar');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'data_batch_1.bin'), serializeCifarBinary(records.slice(0, 24), false));
+    writeFileSync(join(folder, 'test_batch.bin'), serializeCifarBinary(records.slice(24), false));
+    writeFileSync(join(folder, 'batches.meta.txt'), 'ape\nbee\ncat\n\n');
+    const config = {
+      title: 'loud',
+      data: {
+        owner: { range: [0, 12] },
+        heldOut: { split: 'test' },
+        vanilla: { range: [12, 24] },
+      },
+      marker: { patterns: 6 },
+      keys: 1,
+      seeds: [1],
+      marking: { dimension: null, radiusLevels: 8 },
+      probes: { decoys: 2, perClass: 1 },
+      settings: [
+        {
+          name: 'scratch',
+          network: { width: 2 },
+          recipe: { epochs: 1, batchSize: 6, crop: { padding: 4, flip: true }, cutmix: 1, ema: 0.5 },
+          fractions: [0.5],
+          references: { data: 'owner', seeds: [8] },
+        },
+        { name: 'loud', models: 'scratch', probes: { amplitude: 4 }, fractions: [0.5] },
+        { name: 'loud-labels', models: 'scratch', answers: 'labels', probes: { amplitude: 4 }, fractions: [0.5] },
+      ],
+      statistics: ['black-box'],
+    };
+    const lines: string[] = [];
+    const out = at('loud');
+    const report = await runExperiment({
+      device: device(),
+      config: parseConfig(JSON.stringify(config), 'loud.json'),
+      configPath: at('loud.json'),
+      data: folder,
+      out,
+      command: ['radioactive', 'experiment'],
+      progress: () => ({ update: () => undefined, done: () => undefined }),
+      log: (line) => lines.push(line),
+    });
+    expect(report.cells).toBe(6);
+    // A control, a marked model and a reference, of all three settings.
+    expect(lines.filter((line) => line.includes(': training')).length).toBe(3);
+    const keyFolder = join(out, 'keys', 'key-1');
+    const probeFolders = readdirSync(keyFolder).filter((name) => name.startsWith('probes'));
+    expect(probeFolders.length).toBe(2);
+    const options = (name: string) => json(join(keyFolder, name, 'probes.json')).options;
+    const [usual, loud] = probeFolders.sort().map(options);
+    expect(loud.radiusLevels).toBe(4 * usual.radiusLevels);
+    expect(loud.learningRate).toBe(4 * usual.learningRate);
+    expect(loud.lambdaImage).toBe(usual.lambdaImage / 4);
+    expect(readdirSync(join(keyFolder, probeFolders[0], 'images')).sort()).toEqual([
+      'batches.meta.txt',
+      'test_batch.bin',
+    ]);
+    // Marked images are written in the form of the originals.
+    expect(readdirSync(join(keyFolder, 'marked-0.5')).sort()).toEqual(['batches.meta.txt', 'data_batch_1.bin']);
+    const record = (setting: string) =>
+      json(join(out, 'cells', setting, 'fraction-0.5', 'key-1', 'seed-1', 'black-box.key-1.json'));
+    expect(record('loud').answers).toBeUndefined();
+    expect(record('loud-labels').answers).toBe('labels');
+    // The same answers to the same probes, of which the class alone is looked at.
+    const scores = (setting: string) =>
+      read(join(out, 'cells', setting, 'fraction-0.5', 'key-1', 'seed-1', 'black-box.key-1.scores.npy'));
+    expect(scores('loud-labels')).toEqual(scores('loud'));
+    expect(scores('loud')).not.toEqual(scores('scratch'));
+    const row = (setting: string) => report.rows.find((each) => each.setting === setting && each.control === null)!;
+    expect(row('loud').accuracy).toBe(row('scratch').accuracy);
+    expect(row('loud').score).not.toBe(row('loud-labels').score);
   });
 });

@@ -51,16 +51,26 @@ export async function mortalFiles<T>(importOriginal: () => Promise<T>): Promise<
   return mocked as T;
 }
 
-/** Kills `work` before its first change to a file, before its second, … until it gets through. Returns how often it was killed. */
-export async function killEverywhere(work: () => Promise<unknown>, afterEach: () => Promise<void>): Promise<number> {
-  for (let count = 0; ; count++) {
+/**
+ * Kills `work` before its first change to a file, before its second, … until it gets through; `step` may leave some out. Returns how
+ * often it was killed.
+ */
+export async function killEverywhere(
+  work: () => Promise<unknown>,
+  afterEach: () => Promise<void>,
+  step: () => number = () => 1,
+): Promise<number> {
+  let kills = 0;
+  for (let count = 0; ; ) {
     life.left = count;
     await work().catch((error: unknown) => {
       if (life.left >= 0) throw error;
     });
     const died = life.left < 0;
     life.left = Number.POSITIVE_INFINITY;
+    count += step();
     await afterEach();
-    if (!died) return count;
+    if (!died) return kills;
+    kills++;
   }
 }

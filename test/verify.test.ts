@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Check } from '../src/evidence/check.ts';
@@ -311,6 +311,38 @@ describe('from keygen to verify', () => {
       expect(failedOf(await verify(`${line} --features @evidence`, 6)), name).toEqual(['statistics']);
     }
     expect(failedOf(await verify(`${forge('unedited', () => ({}))} --features @evidence`, 7))).toEqual([]);
+  });
+
+  it('nothing in a result repaints the screen of whoever verifies it', async () => {
+    const paint = '\u001b[2J\u001b[H17 ok, 0 failed, 0 not checked\u202e\u009b';
+    const edit = (name: string, change: (result: Record<string, unknown>) => object) =>
+      writeFileSync(at(name), JSON.stringify(change(JSON.parse(readFileSync(at('evidence/result.json'), 'utf8')))));
+    edit('painted.json', (result) => ({
+      ...result,
+      program: { ...(result.program as object), adapter: paint },
+      warnings: [paint],
+      suspect: { path: paint, sha256: '0'.repeat(64) },
+    }));
+    edit('painted-test.json', (result) => ({ ...result, test: paint }));
+    for (const [line, exitCode] of [
+      [`verify --key @owner.key --result @painted.json --features @evidence --commitment ${'0'.repeat(64)}`, 6],
+      ['verify --key @owner.key --result @painted-test.json', 3],
+      ['report @painted.json -o @painted.html', 0],
+    ] as const) {
+      const found = await runLine(line);
+      expect(found.exitCode, found.stderr).toBe(exitCode);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be there
+      expect(found.stdout + found.stderr).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e]/);
+    }
+  });
+
+  it('two tests do not write into one folder', async () => {
+    const holder = { pid: process.pid, host: hostname(), token: 'a' };
+    writeFileSync(at('shared.lock'), JSON.stringify(holder));
+    const second = await runLine(`${DETECT} --data @held-out --save @shared`);
+    expect(second.exitCode).toBe(3);
+    expect(ownLines(second)).toEqual([expect.stringContaining('shared: another run is writing there')]);
+    expect(existsSync(at('shared'))).toBe(false);
   });
 
   it('verifies nothing of files that are none', async () => {

@@ -19,6 +19,7 @@ export const DATASET_FORMATS = {
   webdataset: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
   parquet: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
   list: { pairedBy: 'id', classesBy: 'name', stores: 'files' },
+  cifar: { pairedBy: 'position', classesBy: 'number', stores: 'pixels' },
   idx: { pairedBy: 'position', classesBy: 'number', stores: 'pixels' },
 } as const satisfies Record<string, FormatTraits>;
 

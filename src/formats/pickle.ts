@@ -9,6 +9,10 @@ export type PickleValue = unknown;
 export interface PickleOptions {
   /** For messages. */
   readonly fileName: string;
+  /** Whether strings of Python 2 that are longer than names, above 255 bytes, are bytes, as those of arrays. Default: text. */
+  readonly longStringsAreBytes?: boolean;
+  /** What is read, for messages about what it does not need, and what to do instead. Default: a state dict. */
+  readonly purpose?: { readonly name: string; readonly cure: string };
   /** What the name of a class or a function stands for; undefined refuses it, and with it the pickle. */
   readonly global: (name: string) => PickleValue | undefined;
   /** The result of a call that the pickle asks for; undefined refuses it. Nothing else is ever called. */
@@ -39,6 +43,11 @@ const MAX_PROTOCOL = 5;
 const MAX_INTEGER_BYTES = 32;
 const MAX_LINE_BYTES = 1000;
 
+const STATE_DICT = {
+  name: 'state dict',
+  cure: 'save model.state_dict() with torch.save, or convert it to safetensors',
+};
+
 /** Marks the beginning of a list of operands on the stack. */
 const MARK = Symbol('mark');
 
@@ -62,7 +71,7 @@ export function readPickle(
     const execute = INSTRUCTIONS.get(code);
     if (!execute) {
       const text = code.toString(16).padStart(2, '0');
-      return machine.fail(`its pickle has the instruction 0x${text}, which no state dict needs`);
+      return machine.unneeded(`has the instruction 0x${text}`);
     }
     execute(machine);
   }
@@ -85,7 +94,16 @@ class Machine {
     this.#options = options;
   }
 
-  fail(what: string, cure = 'save model.state_dict() with torch.save, or convert it to safetensors'): never {
+  get #purpose() {
+    return this.#options.purpose ?? STATE_DICT;
+  }
+
+  /** Refuses what whatever is read here does not need. */
+  unneeded(what: string, more = ''): never {
+    return this.fail(`its pickle ${what}, which no ${this.#purpose.name} needs${more}`);
+  }
+
+  fail(what: string, cure: string = this.#purpose.cure): never {
     throw new InputError(`${this.#options.fileName}: ${what}; ${cure}`);
   }
 
@@ -157,6 +175,10 @@ class Machine {
     this.stack.push(value);
   }
 
+  pushLongString(length: number): void {
+    this.push(this.#options.longStringsAreBytes ? this.slice(length) : this.utf8(length));
+  }
+
   /** Takes off the topmost value. */
   pop(): PickleValue {
     const value = this.top();
@@ -221,10 +243,7 @@ class Machine {
     if (typeof module !== 'string' || typeof name !== 'string')
       this.fail('its pickle refers to a name that is no text');
     const value = this.#options.global(`${module}.${name}`);
-    if (value === undefined)
-      this.fail(
-        `its pickle refers to ${quote(`${module}.${name}`)}, which no state dict needs and which is not run here`,
-      );
+    if (value === undefined) this.unneeded(`refers to ${quote(`${module}.${name}`)}`, ' and which is not run here');
     this.push(value);
   }
 
@@ -232,7 +251,8 @@ class Machine {
     if (Array.isArray(args))
       for (const arg of args) this.spend(Array.isArray(arg) ? arg.length : arg instanceof Map ? arg.size : 1);
     const value = Array.isArray(args) ? this.#options.call(callee, args) : undefined;
-    if (value === undefined) this.fail('its pickle calls something that no state dict needs and that is not run here');
+    if (value === undefined)
+      this.fail(`its pickle calls something that no ${this.#purpose.name} needs and that is not run here`);
     this.push(value);
   }
 
@@ -276,7 +296,7 @@ const INSTRUCTIONS: ReadonlyMap<number, (machine: Machine) => void> = new Map<nu
   [0x58, (m) => m.push(m.utf8(m.uint32()))], // BINUNICODE
   [0x8d, (m) => m.push(m.utf8(m.uint64()))], // BINUNICODE8
   [0x55, (m) => m.push(m.utf8(m.byte()))], // SHORT_BINSTRING
-  [0x54, (m) => m.push(m.utf8(m.uint32()))], // BINSTRING
+  [0x54, (m) => m.pushLongString(m.uint32())], // BINSTRING
   [0x56, (m) => m.push(m.line())], // UNICODE
   [0x53, (m) => m.push(m.line().replace(/^(['"])(.*)\1$/, '$2'))], // STRING
   [0x43, (m) => m.push(m.slice(m.byte()))], // SHORT_BINBYTES

@@ -79,6 +79,14 @@ export function recipeOfRecord(record: Readonly<Record<string, unknown>>): Marki
   return found.success ? found.output : undefined;
 }
 
+/** The same mark so many times as strong: radius and step times the amplitude, the weight that holds the image back divided by it. */
+export const amplify = (recipe: MarkingRecipe, amplitude: number): MarkingRecipe => ({
+  ...recipe,
+  radiusLevels: Math.min(255, recipe.radiusLevels * amplitude),
+  learningRate: recipe.learningRate * amplitude,
+  lambdaImage: recipe.lambdaImage / amplitude,
+});
+
 /** RMS of a mark along a pattern of the network `frequencies` where nothing cuts it off, in 8-bit levels. */
 const PATTERN_LEVELS = 10;
 

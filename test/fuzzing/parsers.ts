@@ -11,6 +11,7 @@ import { appendLook, newRegister, parseRegister, serializeRegister } from '../..
 import { hashResult, parseStoredResult } from '../../src/evidence/result.ts';
 import { stampedHash, verifyReply } from '../../src/evidence/timestamp.ts';
 import { concludeVerification, parseVerification } from '../../src/evidence/verification.ts';
+import { parseCifarNames, parseCifarPickle } from '../../src/formats/cifar.ts';
 import { parseCsv } from '../../src/formats/csv.ts';
 import { parseJson } from '../../src/formats/document.ts';
 import { parseIdx, serializeIdx } from '../../src/formats/idx.ts';
@@ -248,6 +249,14 @@ export const PARSERS = {
       ],
     }),
     parse: (bytes) => parseNpy(bytes, FILE),
+  },
+  cifar: {
+    seeds: () => ({ files: [golden('cifar/part'), golden('cifar/protocol-5')] }),
+    parse: (bytes) => parseCifarPickle(bytes, FILE, false),
+  },
+  'cifar-names': {
+    seeds: () => ({ files: [golden('cifar/cifar-10-batches-py/batches.meta')] }),
+    parse: (bytes) => parseCifarNames(bytes, FILE, false),
   },
   idx: {
     seeds: () => ({

@@ -6,14 +6,15 @@ import { describe, expect, it } from 'vitest';
 import { tarball } from './packed.ts';
 
 describe('the tarball', () => {
-  it('holds the built code with its declarations and maps, the weights, and nothing else', () => {
+  it('holds the built code with its declarations and maps, the weights, what was measured, and nothing else', () => {
     const files = execFileSync('tar', ['-tzf', tarball()], { encoding: 'utf8' }).trim().split('\n');
     const unexpected = files.filter(
       (file) =>
         !/^package\/(package\.json|README\.md|LICENSE)$/.test(file) &&
         !/^package\/dist\/([\w.]+\/)*[\w.]+\.js(\.map)?$/.test(file) &&
         !/^package\/dist\/types\/.*\.d\.ts$/.test(file) &&
-        !/^package\/weights\/[\w.]+$/.test(file),
+        !/^package\/weights\/[\w.]+$/.test(file) &&
+        !/^package\/experiments\/[\w-]+\/results\.json$/.test(file),
     );
     expect(unexpected).toEqual([]);
     expect(files).toContain('package/LICENSE');

@@ -81,7 +81,7 @@ export const check = defineCommand({
       },
       context,
     );
-    const { state, result, probes, references, evidence } = report;
+    const { state, result, probes, references, evidence, verify } = report;
     for (const warning of [...(result?.warnings ?? []), ...(result?.deviations ?? [])]) log(warning);
     if (state === 'known') log(`tested before, and not again, because every test counts: --again makes another`);
     return {
@@ -93,20 +93,25 @@ export const check = defineCommand({
         evidence: evidence ?? null,
         report: report.report ?? null,
         result: result ?? null,
+        verify: verify ?? null,
       },
       text: (result ? describeTested(report, options.key) : describeProbes(report, options.key)).join('\n'),
     };
   },
 });
 
-function describeTested({ result, evidence, report }: CheckReport, key: string): string[] {
+function describeTested({ result, evidence, report, verify }: CheckReport, key: string): string[] {
   return [
     ...describeResult(result!),
     `Report:  ${report}`,
     `Keep:    ${evidence}, what it was made from, and ${registerPath(key)}, the list of all tests`,
-    `Verify:  radioactive verify --key ${key} --result ${evidence}/result.json`,
+    `Verify:  radioactive ${verify!.map(quoted).join(' ')}`,
   ];
 }
+
+/** An argument as a shell takes it. */
+const quoted = (argument: string): string =>
+  /^[\w./:=,@%+#-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`;
 
 /** What to send to whom, and what comes back. */
 function describeProbes({ probes, key, references }: CheckReport, path: string): string[] {

@@ -10,7 +10,7 @@ import type { Option, Values } from './command.ts';
 
 /** What a data set may be, for help. */
 export const DATASETS =
-  'a folder of class folders, WebDataset shards, parquet files, a list of files, or IDX files (docs/scale.md)';
+  'a folder of class folders, WebDataset shards, parquet files, a list of files, IDX files or CIFAR (docs/scale.md)';
 
 /** Options that several commands share: what the files they name are. */
 export const splitOption = {

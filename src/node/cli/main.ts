@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { version } from '../../version.ts';
 import { calibrate } from './calibrate.ts';
+import { carriers } from './carriers.ts';
 import { check } from './check.ts';
 import { commit } from './commit.ts';
 import { complete } from './complete.ts';
@@ -20,7 +21,6 @@ import { runProgram } from './program.ts';
 import { protect } from './protect.ts';
 import { report } from './report.ts';
 import { survive } from './survive.ts';
-import { testCarriers } from './test_carriers.ts';
 import { train } from './train.ts';
 import { verify } from './verify.ts';
 import { weights } from './weights.ts';
@@ -43,7 +43,7 @@ await runProgram(
       train,
       probes,
       detect,
-      testCarriers,
+      carriers,
       commit,
       complete,
       verify,

@@ -4,6 +4,7 @@ import { type Dataset, subset } from '../../datasets/dataset.ts';
 import type { FormatName } from '../../datasets/format.ts';
 import { InputError } from '../../errors.ts';
 import { fileError } from '../files/files.ts';
+import { cifarOpener } from './cifar.ts';
 import { folderOpener } from './folder.ts';
 import { idxOpener } from './idx.ts';
 import { listOpener } from './list.ts';
@@ -19,6 +20,7 @@ export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
   webdataset: webdatasetOpener,
   parquet: parquetOpener,
   list: listOpener,
+  cifar: cifarOpener,
   idx: idxOpener,
   folder: folderOpener,
 };
@@ -39,6 +41,8 @@ export const DATASET_OPENERS: Readonly<Record<FormatName, DatasetOpener>> = {
  * - **Parquet files** in Hugging Face's form: a `.parquet` file, a folder of them without sub-folders, or a pattern. Items are the rows, with
  *   an image `{bytes, path}` and a label, `ClassLabel`, number or text.
  * - **A list**: a `.csv`, `.jsonl` or `.ndjson` file that names the path, from its own folder, and the label of each image.
+ * - **CIFAR-10 and CIFAR-100** as their authors have them: the folders `cifar-10-batches-py`, `cifar-10-batches-bin`,
+ *   `cifar-100-python` (fine classes) and `cifar-100-binary`, in the order of their files. Class names are those of the files beside them.
  *
  * `path#START:END` opens the items START to END − 1 of that order; either may be left out.
  *

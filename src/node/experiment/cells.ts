@@ -19,7 +19,7 @@ import { readNpyMatrix } from '../files/matrix.ts';
 import { writeWithFolders } from '../files/write.ts';
 import { openModel } from '../runs/open_model.ts';
 import { runTraining } from '../runs/training_run.ts';
-import type { ExperimentConfig, ExperimentSetting } from './config.ts';
+import { type ExperimentConfig, type ExperimentSetting, resolveSetting } from './config.ts';
 import type { Materials } from './materials.ts';
 import { spread } from './results.ts';
 import { type Keyed, type ModelOnDisk, statistics } from './statistics.ts';
@@ -30,7 +30,10 @@ export interface Cell {
   readonly fraction: number;
   readonly key: number;
   readonly seed: number;
+  /** With its tests. */
   readonly folder: string;
+  /** With its model: where another setting trains it, that one's. */
+  readonly modelFolder: string;
 }
 
 /** A test that a cell's model is put to. */
@@ -52,10 +55,12 @@ const otherKey = (key: number): number => (key === 1 ? 2 : key - 1);
 
 /** The cells of a configuration: of each setting first the controls, then key by key. */
 export function cellsOf(config: ExperimentConfig, out: string): Cell[] {
-  return config.settings.flatMap((setting) => {
+  return config.settings.flatMap((each) => {
+    const setting = resolveSetting(each, config);
     const cell = (fraction: number, key: number, seed: number): Cell => ({
       ...{ setting, fraction, key, seed },
       folder: folderOf(out, setting.name, { fraction, key, seed }),
+      modelFolder: folderOf(out, setting.models ?? setting.name, { fraction, key, seed }),
     });
     const keys = Array.from({ length: config.keys }, (_, i) => i + 1);
     return [
@@ -67,7 +72,11 @@ export function cellsOf(config: ExperimentConfig, out: string): Cell[] {
   });
 }
 
-function folderOf(out: string, setting: string, { fraction, key, seed }: Omit<Cell, 'setting' | 'folder'>): string {
+function folderOf(
+  out: string,
+  setting: string,
+  { fraction, key, seed }: Pick<Cell, 'fraction' | 'key' | 'seed'>,
+): string {
   const marked = key === 0 ? [] : [`key-${key}`];
   return join(out, 'cells', setting, `fraction-${fraction}`, ...marked, `seed-${seed}`);
 }
@@ -111,9 +120,10 @@ export interface TestRecord {
   readonly seconds: number;
 }
 
-export const cellFile = ({ folder }: Cell): string => join(folder, CELL);
-export const featuresFile = ({ folder }: Cell): string => join(folder, CLASSIFIER);
-const modelFile = ({ folder }: Cell): string => join(folder, MODEL);
+export const cellFile = ({ modelFolder }: Cell): string => join(modelFolder, CELL);
+export const featuresFile = ({ modelFolder }: Cell): string => join(modelFolder, CLASSIFIER);
+const modelFile = ({ modelFolder }: Cell): string => join(modelFolder, MODEL);
+const ownFeaturesFile = ({ modelFolder }: Cell): string => join(modelFolder, FEATURES);
 
 export async function readCell(cell: Cell): Promise<CellRecord> {
   return await readRecord(cellFile(cell), CellSchema);
@@ -233,7 +243,7 @@ export async function extractCell(context: CellContext, cell: Cell, onProgress: 
     const d = model.featureDimension;
     if (!(await sharedFeatures(context, cell))) {
       const { features } = await materials.heldOut.infer(model, { onProgress, signal });
-      await writeWithFolders(join(cell.folder, FEATURES), serializeNpy([features.length / d, d], features));
+      await writeWithFolders(ownFeaturesFile(cell), serializeNpy([features.length / d, d], features));
     }
     await writeWithFolders(featuresFile(cell), serializeNpy([model.config.numClasses, d], await model.headWeight()));
   } finally {
@@ -250,7 +260,7 @@ async function sharedFeatures({ materials }: CellContext, { setting }: Cell) {
 export function referencesOf(setting: ExperimentSetting, config: ExperimentConfig, out: string) {
   const { references } = setting;
   if (!references) return [];
-  const { data, seeds, setting: like = setting.name } = references;
+  const { data, seeds, setting: like = setting.models ?? setting.name } = references;
   return seeds.map((seed) => ({
     setting: config.settings.find(({ name }) => name === like)!,
     data,
@@ -263,19 +273,25 @@ export function referencesOf(setting: ExperimentSetting, config: ExperimentConfi
 export async function prepareKey(
   context: CellContext,
   statistic: TestName,
+  { setting }: Cell,
   key: number,
   onProgress: OnProgress,
 ): Promise<void> {
-  await statistics[statistic].prepare!.make(await keyed(context, key, onProgress));
+  await statistics[statistic].prepare!.make(await keyed(context, setting, key, onProgress));
 }
 
-async function keyed({ materials, signal }: CellContext, key: number, onProgress: OnProgress): Promise<Keyed> {
-  const { marker, vanilla, probes } = materials;
+async function keyed(
+  { materials, signal }: CellContext,
+  setting: ExperimentSetting,
+  key: number,
+  onProgress: OnProgress,
+): Promise<Keyed> {
+  const { marker, vanilla } = materials;
   return {
     key: await materials.key(key),
     marking: { model: marker.model, features: await materials.features(marker, 'heldOut') },
     vanilla,
-    probes,
+    probes: materials.probesOf(setting),
     keyFolder: materials.keyFolder(key),
     onProgress,
     signal,
@@ -309,13 +325,14 @@ export async function testCell(
     };
   };
   const network = await sharedFeatures(context, cell);
-  const suspectFeatures = network ? materials.featuresFile(network, 'heldOut') : join(cell.folder, FEATURES);
+  const suspectFeatures = network ? materials.featuresFile(network, 'heldOut') : ownFeaturesFile(cell);
   const arrays = [materials.featuresFile(materials.marker, 'heldOut'), suspectFeatures, featuresFile(cell)];
   const start = performance.now();
   try {
     const classifier = await readNpyMatrix(featuresFile(cell));
     const found = await statistic.run({
-      ...(await keyed(context, test.key, onProgress)),
+      ...(await keyed(context, cell.setting, test.key, onProgress)),
+      answers: cell.setting.answers ?? 'scores',
       heldOut: materials.heldOut,
       suspect: {
         ...(await onDisk(modelFile(cell))),

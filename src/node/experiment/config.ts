@@ -7,7 +7,7 @@ import { type DocumentKind, readDocument } from '../../formats/document.ts';
 import { count, optionalFields, positive, positiveCount, text } from '../../formats/fields.ts';
 import { MarkingRecipeSchema } from '../../marking/recipe.ts';
 import { networkOf, optionsOf } from '../../nn/networks.ts';
-import { TrainingRecipeSchema } from '../../training/recipe.ts';
+import { type Recipe, recipeProblem, TrainingRecipeSchema } from '../../training/recipe.ts';
 
 /** Names become folders. */
 const name = v.pipe(
@@ -23,6 +23,24 @@ const list = <T extends v.GenericSchema>(entry: T) =>
   );
 /** The seed is each cell's own. */
 const { seed: _, ...trainingFields } = TrainingRecipeSchema.entries;
+
+/** Of the black-box test. What is absent is as the key's marking has it, or the default. */
+const { crop: _crop, vanillaCrop: _vanillaCrop, roundEvery: _roundEvery, ...probeFields } = MarkingRecipeSchema.entries;
+const probes = v.strictObject({
+  /** Carrier sets beside the true one. */
+  decoys: v.exactOptional(positiveCount),
+  /** Images of each class. */
+  perClass: v.exactOptional(positiveCount),
+  /** How much louder than the marks: times radius and step, and the weight of the image's change divided by it. */
+  amplitude: v.exactOptional(positive),
+  ...optionalFields(probeFields),
+});
+
+/** The marking network: a file beside the configuration, or so many cosine patterns for images like the owner's. */
+const marker = v.lazy((input): typeof text | typeof patterns =>
+  typeof input === 'object' && input !== null ? patterns : text,
+);
+const patterns = v.strictObject({ patterns: positiveCount });
 
 /** A data set below the data folder: a sub-folder, IDX files of a split, a range of their items. */
 const images = v.strictObject({
@@ -59,6 +77,12 @@ const setting = v.pipe(
         images: v.picklist(['marked', 'owner', 'vanilla'], 'expected "marked", "owner" or "vanilla"'),
       }),
     ),
+    /** The models are those of another setting: only what they are tested with differs. Then nothing says how they are trained. */
+    models: v.exactOptional(name),
+    /** What the models are asked for by tests of their answers. Default: scores. */
+    answers: v.exactOptional(v.picklist(['scores', 'labels'], 'expected "scores" or "labels"')),
+    /** What differs from the probes of all settings. */
+    probes: v.exactOptional(probes),
     /** Models that never saw a mark, for statistics that compare with some. */
     references: v.exactOptional(
       v.strictObject({
@@ -70,6 +94,10 @@ const setting = v.pipe(
     ),
   }),
   v.check(({ init, recipe }) => !recipe.freezeFeatures || init !== undefined, 'freezeFeatures needs init'),
+  v.rawCheck(({ dataset, addIssue }) => {
+    const problem = dataset.typed ? recipeProblem(dataset.value.recipe as Partial<Recipe>) : undefined;
+    if (problem) addIssue({ message: `recipe: ${problem}` });
+  }),
 );
 
 const ConfigSchema = v.pipe(
@@ -84,8 +112,7 @@ const ConfigSchema = v.pipe(
       heldOut: images,
       vanilla: v.exactOptional(images),
     }),
-    /** The marking network, beside the configuration. */
-    marker: text,
+    marker,
     keys: positiveCount,
     seeds: list(count),
     marking: v.strictObject({
@@ -95,11 +122,7 @@ const ConfigSchema = v.pipe(
       hardest: v.exactOptional(text),
       ...optionalFields(MarkingRecipeSchema.entries),
     }),
-    /** Of the black-box test: carrier sets beside the true one, and images of each class. */
-    probes: v.exactOptional(
-      v.strictObject({ decoys: v.exactOptional(positiveCount), perClass: v.exactOptional(positiveCount) }),
-      {},
-    ),
+    probes: v.exactOptional(probes, {}),
     settings: v.pipe(
       v.array(setting),
       v.minLength(1, 'expected at least one setting'),
@@ -112,7 +135,21 @@ const ConfigSchema = v.pipe(
     const { settings, data, seeds, statistics: wanted } = dataset.value;
     if (wanted.some((each) => TESTS[each].needs.vanilla) && !data.vanilla)
       addIssue({ message: 'data.vanilla: missing, and probes are made of such images' });
-    settings.forEach(({ network, references, distil, fractions }, i) => {
+    settings.forEach((setting, i) => {
+      const { network, distil, fractions, models } = setting;
+      const origin = settings.slice(0, i).find((each) => each.name === models && each.models === undefined);
+      const references = setting.references ?? origin?.references;
+      if (models !== undefined) {
+        const place = `settings[${i}]`;
+        const own = (['init', 'network', 'distil'] as const).find((field) => setting[field] !== undefined);
+        const missing = origin && fractions.find((fraction) => !origin.fractions.includes(fraction));
+        if (!origin)
+          addIssue({ message: `${place}.models: expected the name of a setting before this one that trains its own` });
+        else if (own ?? Object.keys(setting.recipe).length > 0)
+          addIssue({ message: `${place}.${own ?? 'recipe'}: the models are those of ${origin.name}` });
+        else if (missing !== undefined)
+          addIssue({ message: `${place}.models: ${origin.name} has no fraction ${missing}` });
+      }
       if (distil) {
         const place = `settings[${i}].distil`;
         const teacher = settings.slice(0, i).find((each) => each.name === distil.from);
@@ -145,6 +182,21 @@ const ConfigSchema = v.pipe(
 
 export type ExperimentConfig = v.InferOutput<typeof ConfigSchema>;
 export type ExperimentSetting = ExperimentConfig['settings'][number];
+/** A setting as its models are trained: as that one says whose models it takes. */
+export function resolveSetting(setting: ExperimentSetting, { settings }: ExperimentConfig): ExperimentSetting {
+  const origin = settings.find(({ name }) => name === setting.models);
+  if (!origin) return setting;
+  const { name, fractions, models, answers, probes, references = origin.references } = setting;
+  return {
+    ...origin,
+    ...{ name, fractions },
+    ...(models !== undefined && { models }),
+    ...(answers !== undefined && { answers }),
+    ...(probes !== undefined && { probes }),
+    ...(references !== undefined && { references }),
+  };
+}
+
 export type ImagesOf = v.InferOutput<typeof images>;
 
 /** What keeps fields from being a network's: its architecture and options, and `inputSize`. */

@@ -240,17 +240,20 @@ function planOf(
             make: async (onProgress) => void (await train(context, setting, { dataset, out: path, seed, onProgress })),
           };
         });
-  const sizes = { classes: materials.classes.length, heldOut: h, probes: materials.probes };
-  const preparation = ({ statistic, key }: CellTest): ExperimentStep[] => {
+  const sizesOf = ({ setting }: Cell) => ({
+    ...{ classes: materials.classes.length, heldOut: h },
+    probes: materials.probesOf(setting),
+  });
+  const preparation = (cell: Cell, { statistic, key }: CellTest): ExperimentStep[] => {
     const { prepare } = statistics[statistic];
     if (!prepare) return [];
     return [
       {
         title: `key ${key}: ${prepare.title}`,
-        file: join(materials.keyFolder(key), prepare.name),
+        file: join(materials.keyFolder(key), prepare.name(sizesOf(cell))),
         kind: prepare.title,
-        passes: prepare.passes(sizes),
-        make: (onProgress) => prepareKey(context, statistic, key, onProgress),
+        passes: prepare.passes(sizesOf(cell)),
+        make: (onProgress) => prepareKey(context, statistic, cell, key, onProgress),
       },
     ];
   };
@@ -270,12 +273,12 @@ function planOf(
         },
         ...references(cell),
         ...testsOf(cell, config).flatMap((test) => [
-          ...preparation(test),
+          ...preparation(cell, test),
           {
             title: `${test.statistic} test with key ${test.key}${test.control === 'other key' ? ', which marked nothing here' : ''}`,
             file: test.file,
             kind: test.statistic,
-            passes: statistics[test.statistic].passes?.(sizes) ?? 0,
+            passes: statistics[test.statistic].passes?.(sizesOf(cell)) ?? 0,
             make: (onProgress: OnProgress) => testCell(context, cell, test, onProgress),
           },
         ]),
@@ -297,7 +300,7 @@ const IDENTITY_DOCUMENT = {
  */
 async function checkIdentity({ config, out }: ExperimentOptions, materials: Materials): Promise<void> {
   const settings: Record<string, unknown> = {};
-  for (const { name, init, network = {}, recipe, distil, references } of config.settings) {
+  for (const { name, init, network = {}, recipe, distil, references, models, answers, probes } of config.settings) {
     settings[`settings.${name}`] = {
       init: init === undefined ? null : (await materials.network(init)).sha256,
       network,
@@ -305,6 +308,9 @@ async function checkIdentity({ config, out }: ExperimentOptions, materials: Mate
       ...(distil && { distil }),
       references: references?.data ?? null,
       ...(references?.setting !== undefined && { referencesOf: references.setting }),
+      ...(models !== undefined && { models }),
+      ...(answers !== undefined && { answers }),
+      ...(probes !== undefined && { probes: materials.probesOf({ probes }) }),
     };
   }
   const now: Record<string, unknown> = {

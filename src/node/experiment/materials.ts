@@ -1,15 +1,18 @@
+import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type Dataset, subset } from '../../datasets/dataset.ts';
 import { hashDataset } from '../../datasets/hash.ts';
 import { Loader } from '../../datasets/loader.ts';
 import type { Manifest } from '../../datasets/manifest.ts';
 import { selectLargest, selectStratified } from '../../datasets/select.ts';
+import { canonicalJson } from '../../formats/canonical.ts';
 import { serializeNpy } from '../../formats/npy.ts';
+import { hashBytes } from '../../formats/sha256.ts';
 import type { Device } from '../../gpu/device.ts';
 import { hardness } from '../../marking/hardness.ts';
 import type { Key } from '../../marking/key.ts';
 import { serializeKey } from '../../marking/key.ts';
-import { type MarkingRecipe, markingRecipeFor } from '../../marking/recipe.ts';
+import { amplify, type MarkingRecipe, markingRecipeFor } from '../../marking/recipe.ts';
 import { classIrrelevantSubspace } from '../../marking/subspace.ts';
 import type { VanillaImages } from '../../marking/vanilla.ts';
 import { infer, type OnProgress } from '../../nn/inference.ts';
@@ -23,13 +26,23 @@ import { checkVanilla } from '../runs/inputs.ts';
 import { DEFAULT_DECOYS, DEFAULT_PROBES_PER_CLASS, probeRecipeOf } from '../runs/make_probes.ts';
 import { markDataset } from '../runs/mark_dataset.ts';
 import { type OpenedModel, openModel } from '../runs/open_model.ts';
-import type { ExperimentConfig, ImagesOf } from './config.ts';
+import { writePatternNetwork } from '../runs/pattern_network.ts';
+import type { ExperimentConfig, ExperimentSetting, ImagesOf } from './config.ts';
 import { type Nested, nestedDataset } from './nested.ts';
 import { experimentKey } from './public_key.ts';
 
 /** A network file that is open, with the path it was asked for by. */
 export interface OpenNetwork extends OpenedModel {
   readonly path: string;
+}
+
+/** How probes are marked, how many, towards how many decoys, and the folder they lie in. */
+export interface ProbePlan {
+  readonly recipe: MarkingRecipe;
+  readonly decoys: number;
+  readonly perClass: number;
+  /** In the key's folder. */
+  readonly name: string;
 }
 
 /** Which images features are of. */
@@ -59,8 +72,6 @@ export class Materials {
   readonly sha256: Readonly<Record<'owner' | 'heldOut' | 'vanilla', string | null>>;
   readonly marker: OpenNetwork;
   readonly recipe: MarkingRecipe;
-  /** How probes are marked, how many, and towards how many decoys. */
-  readonly probes: { readonly recipe: MarkingRecipe; readonly decoys: number; readonly perClass: number };
   /** Share that is marked; smaller ones are taken from it. */
   readonly largestFraction: number;
   readonly #networks: Map<string, OpenNetwork>;
@@ -85,9 +96,22 @@ export class Materials {
     this.#networks = new Map([[marker.path, marker]]);
     const { dimension: _, hardest: __, ...given } = config.marking;
     this.recipe = { ...markingRecipeFor(marker.model.config), ...given };
-    const { decoys = DEFAULT_DECOYS, perClass = DEFAULT_PROBES_PER_CLASS } = config.probes;
-    this.probes = { recipe: probeRecipeOf(this.recipe), decoys, perClass };
     this.largestFraction = Math.max(...config.settings.flatMap(({ fractions }) => fractions));
+  }
+
+  /** The probes of a setting; absent: those of all settings that have none of their own. */
+  probesOf(setting?: Pick<ExperimentSetting, 'probes'>): ProbePlan {
+    const common = this.#options.config.probes;
+    const plan = (given: typeof common) => {
+      const { decoys = DEFAULT_DECOYS, perClass = DEFAULT_PROBES_PER_CLASS, amplitude = 1, ...fields } = given;
+      return { recipe: amplify({ ...probeRecipeOf(this.recipe), ...fields }, amplitude), decoys, perClass };
+    };
+    const [usual, own] = [plan(common), plan({ ...common, ...setting?.probes })];
+    const [before, now] = [canonicalJson(usual), canonicalJson(own)];
+    return {
+      ...own,
+      name: before === now ? 'probes' : `probes-${hashBytes(new TextEncoder().encode(now)).slice(0, 8)}`,
+    };
   }
 
   /** Opens data sets and marking network. Throws InputError where one is missing or they do not go together. */
@@ -102,7 +126,7 @@ export class Materials {
     const owner = await open(config.data.owner, classes);
     const heldOut = await open(config.data.heldOut, owner.classes);
     const vanilla = config.data.vanilla && (await open(config.data.vanilla, owner.classes));
-    const path = fromConfiguration(options.configPath, config.marker);
+    const path = await markerFile(options, owner);
     const opened = await openModel(device, path);
     try {
       const { channels } = opened.model.config;
@@ -316,6 +340,17 @@ export class Materials {
     this.#features.set(file, features);
     return features;
   }
+}
+
+/** The marking network's file; one of patterns is written below `out`. */
+async function markerFile({ config, configPath, out }: MaterialsOptions, owner: Dataset): Promise<string> {
+  if (typeof config.marker === 'string') return fromConfiguration(configPath, config.marker);
+  const path = join(out, 'marker.safetensors');
+  if (!(await exists(path))) {
+    await mkdir(out, { recursive: true });
+    await writePatternNetwork(path, owner, config.marker.patterns);
+  }
+  return path;
 }
 
 /** A path that a configuration names, from its own folder. */

@@ -10,7 +10,6 @@ import type { Statistic } from '../../detection/statistic.ts';
 import type { TestName } from '../../detection/tests.ts';
 import { serializeNpy } from '../../formats/npy.ts';
 import type { Key } from '../../marking/key.ts';
-import type { MarkingRecipe } from '../../marking/recipe.ts';
 import type { VanillaImages } from '../../marking/vanilla.ts';
 import type { OnProgress } from '../../nn/inference.ts';
 import type { Model } from '../../nn/model.ts';
@@ -18,6 +17,7 @@ import { exists } from '../files/files.ts';
 import { readNpyMatrix } from '../files/matrix.ts';
 import { writeWithFolders } from '../files/write.ts';
 import { makeProbes, openProbeImages, openProbes } from '../runs/make_probes.ts';
+import type { ProbePlan } from './materials.ts';
 
 /** A model file, opened when it is asked for and closed by the experiment. */
 export interface ModelOnDisk {
@@ -54,7 +54,9 @@ export interface CellToTest {
   readonly references: readonly ModelOnDisk[];
   /** Unmarked images beside the owner's, where the configuration names some. */
   readonly vanilla: VanillaImages | undefined;
-  readonly probes: { readonly recipe: MarkingRecipe; readonly decoys: number; readonly perClass: number };
+  readonly probes: ProbePlan;
+  /** What the suspect is asked for. */
+  readonly answers: 'scores' | 'labels';
   /** Folder for what serves all tests with this key, such as marked probes; exists. */
   readonly keyFolder: string;
   /** Folder for what serves all tests, whatever the key; exists. */
@@ -78,7 +80,7 @@ export interface ExperimentStatistic {
   readonly prepare?: {
     readonly title: string;
     /** Its name in the key's folder: where that is there, it is made. */
-    readonly name: string;
+    name(sizes: Sizes): string;
     passes(sizes: Sizes): number;
     make(keyed: Keyed): Promise<unknown>;
   };
@@ -89,8 +91,6 @@ export interface ExperimentStatistic {
 
 /** Forward passes that a step of gradient descent, on weights or pixels, takes the time of. */
 export const DESCENT_PASSES = 3;
-
-const PROBES = 'probes';
 
 /** How an experiment makes each test; what it needs for it is in `TESTS`. */
 export const statistics: Readonly<Record<TestName, ExperimentStatistic>> = {
@@ -113,31 +113,34 @@ export const statistics: Readonly<Record<TestName, ExperimentStatistic>> = {
   'black-box': {
     prepare: {
       title: 'marking probes',
-      name: PROBES,
+      name: ({ probes }) => probes.name,
       passes: ({ classes, probes: { decoys, perClass, recipe } }) =>
         perClass * classes * (decoys + 1) * recipe.iterations * DESCENT_PASSES,
       make({ key, marking, vanilla, probes, keyFolder, onProgress, signal }) {
-        const out = join(keyFolder, PROBES);
-        return makeProbes({ ...probes, key, model: marking.model, heldOut: vanilla!, out, onProgress, signal });
+        const { name, ...plan } = probes;
+        const out = join(keyFolder, name);
+        return makeProbes({ ...plan, key, model: marking.model, heldOut: vanilla!, out, onProgress, signal });
       },
     },
     passes: ({ classes, probes: { decoys, perClass } }) => perClass * classes * (decoys + 2),
     async run(tested) {
       const { key, references, suspect, save } = tested;
-      const probes = await openProbes(join(tested.keyFolder, PROBES));
+      const probes = await openProbes(join(tested.keyFolder, tested.probes.name));
       const images = await Loader.open(await openProbeImages(probes), tested.marking.model.config.channels);
       const shared = (each: ModelOnDisk): string => join(probes.path, 'scores', `${each.sha256.slice(0, 16)}.npy`);
       const ofSuspect = await scoresOf(suspect, tested, images, undefined);
       const ofReferences: ModelScores[] = [];
       for (const each of references) ofReferences.push(await scoresOf(each, tested, images, shared(each)));
       await save('scores', [images.dataset.length, key.classes.length], ofSuspect.values as Float32Array);
-      const found = await testScores(key, probes.manifest, ofSuspect, ofReferences);
+      const labelOnly = tested.answers === 'labels';
+      const found = await testScores(key, probes.manifest, ofSuspect, ofReferences, { labelOnly });
       const { sets, imagesPerClass, control, marksLog10P } = found.blackBox;
       return {
         statistics: found.statistics.map((each) => ({ ...each, null: null })),
         warnings: found.warnings,
         details: {
           probes: { sha256: probes.sha256, sets, imagesPerClass, marksLog10P },
+          ...(labelOnly && { answers: tested.answers }),
           references: references.map(({ sha256 }) => sha256),
           control,
         },

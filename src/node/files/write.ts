@@ -5,6 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { RadioactiveError } from '../../errors.ts';
 import { hashBytes } from '../../formats/sha256.ts';
 import { fileError } from './files.ts';
+import { PRIVATE_FOLDER_MODE } from './private_part.ts';
 
 /**
  * Writes a file so that its name only ever stands for the whole content, also after a crash or a loss of power: a temporary
@@ -52,6 +53,15 @@ export async function writeWithFolders(path: string, bytes: Uint8Array): Promise
     throw fileError(path, error);
   }
   await writeAtomic(path, bytes);
+}
+
+/** Makes a folder for the owner alone, with those it lies in, unless it is there. Throws InputError where it cannot be made. */
+export async function makePrivateFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER_MODE });
+  } catch (error) {
+    throw fileError(path, error);
+  }
 }
 
 /** The time that all files and folders of a data set get which is to be published, whenever they were written. */

@@ -1,7 +1,6 @@
 /** Everything that an owner does about a suspect, in one run that can be stopped anywhere. */
 
-import { mkdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { TestName } from '../../detection/tests.ts';
 import { InputError, IntegrityError, UsageError } from '../../errors.ts';
 import { RESULT_NAME, type Result } from '../../evidence/result.ts';
@@ -14,9 +13,9 @@ import { leaveOut, readHeldBack } from '../evidence/held_back.ts';
 import { openIfMarked } from '../evidence/marked.ts';
 import { registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
-import { exists, fileError, requireNewFile } from '../files/files.ts';
-import { PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE, privatePart } from '../files/private_part.ts';
-import { hashFile, writeAtomic } from '../files/write.ts';
+import { exists, requireNewFile } from '../files/files.ts';
+import { PRIVATE_FILE_MODE, privatePart } from '../files/private_part.ts';
+import { hashFile, makePrivateFolder, writeAtomic } from '../files/write.ts';
 import { assembleReport } from '../report/assemble.ts';
 import type { RunContext } from '../runs/context.ts';
 import { type DetectionFiles, runDetection } from '../runs/detect.ts';
@@ -199,7 +198,7 @@ async function probesFor(files: CheckFiles, key: Key, home: Home, context: RunCo
       throw new InputError(
         `${home.probes}: there are no probes yet; to make them give ${model === undefined ? 'the marking network with --model' : 'images that were never published with --data'}, or give them with --probes`,
       );
-    await makeFolder(dirname(home.probes));
+    await makePrivateFolder(dirname(home.probes));
     await runProbes(
       {
         key: files.key,
@@ -241,7 +240,6 @@ async function train(files: CheckFiles, key: Key, home: Home, context: RunContex
       `${path}: is a marked data set, says ${marked.path}; references must never see a mark: give the originals`,
     );
   const heldBack = await readHeldBack(home.folder);
-  await makeFolder(home.references);
   return await trainReferences(
     home.references,
     heldBack ? leaveOut(dataset, heldBack) : dataset,
@@ -282,7 +280,7 @@ async function testSuspect(asked: Asked, context: RunContext): Promise<CheckRepo
   let result: Result;
   if (known) result = (await readResult(join(evidence, RESULT_NAME))).value;
   else {
-    await makeFolder(home.tests);
+    await makePrivateFolder(home.tests);
     result = await runDetection(detectionOf(asked, evidence), context);
   }
   if (!(await exists(report))) await writeReport(evidence, report, register, home, context);
@@ -385,14 +383,7 @@ function verifyArguments({ files, home, probes, suspect, references }: Asked, ev
 
 /** The folder whose private part the key is in. */
 function publishedOf({ folder, protection }: Home): string | undefined {
-  const published = folder.replace(/\.private$/, '');
-  return protection && published !== folder && privatePart(published) === folder ? published : undefined;
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER_MODE });
-  } catch (error) {
-    throw fileError(path, error);
-  }
+  const kept = folder === '.' ? resolve(folder) : folder;
+  const published = kept.replace(/\.private$/, '');
+  return protection && published !== kept && privatePart(published) === kept ? published : undefined;
 }

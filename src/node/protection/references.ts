@@ -3,6 +3,7 @@ import type { Dataset } from '../../datasets/dataset.ts';
 import { subset } from '../../datasets/dataset.ts';
 import type { NetworkConfig } from '../../nn/networks.ts';
 import { exists } from '../files/files.ts';
+import { makePrivateFolder } from '../files/write.ts';
 import { lateDisplay, type RunContext } from '../runs/context.ts';
 import { runTraining } from '../runs/training_run.ts';
 import type { ReferenceTraining } from './plan.ts';
@@ -40,6 +41,7 @@ export async function trainReferences(
         Array.from({ length: original.length }, (_, index) => index).filter((index) => !faults.has(index)),
       )
     : original;
+  await makePrivateFolder(folder);
   const files: string[] = [];
   for (let number = 1; number <= count; number++) {
     const out = referenceFile(folder, number);

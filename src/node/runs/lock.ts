@@ -18,8 +18,11 @@ const SILENCE_MS = 4 * BEAT_MS;
 const WRITING_MS = 1_000;
 const RETRY_MS = 100;
 
-/** Locks of this process: its number alone may be that of one before a restart. */
-const held = new Set<string>();
+/**
+ * Locks that this process has or had: its number alone may be that of one before a restart. One that was given back stays, since whoever
+ * read it before must not take it for a dead one's, and another's that is there by then with it.
+ */
+const own = new Set<string>();
 
 /**
  * Keeps other runs from writing an output, by the file `<out>.lock` in its folder, which is made; returns what gives it back. The lock of a process that has
@@ -35,32 +38,36 @@ export async function lockOutput(out: string, patienceMs = 0): Promise<() => Pro
   } catch (error) {
     throw fileError(out, error);
   }
-  const own: Holder = { pid: process.pid, host: hostname(), token: randomUUID() };
-  const giveUp = performance.now() + patienceMs;
-  while (!(await create(path, JSON.stringify(own)))) {
-    const found = await readLock(path);
-    if (found === undefined) continue;
-    if (found.holder && (await isAlive(found.holder, path))) {
-      if (performance.now() < giveUp) {
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS * Math.random()));
-        continue;
-      }
-      throw new InputError(
-        `${out}: another run is writing there (process ${found.holder.pid} on ${found.holder.host}); wait for it, or remove ${path} if there is none`,
-      );
-    }
-    await takeAway(path, found.content, own.token);
-  }
-  held.add(own.token);
+  const holder: Holder = { pid: process.pid, host: hostname(), token: randomUUID() };
+  // Before the lock is there: whoever reads it then must find its holder alive.
+  own.add(holder.token);
+  await take(out, path, holder, patienceMs);
   const beat = setInterval(() => {
     const now = new Date();
     utimes(path, now, now).catch(() => undefined);
   }, BEAT_MS).unref();
   return async () => {
     clearInterval(beat);
-    held.delete(own.token);
     await rm(path, { force: true }).catch(() => undefined);
   };
+}
+
+/** Makes the lock, or takes that of a dead process over. */
+async function take(out: string, path: string, holder: Holder, patienceMs: number): Promise<void> {
+  const giveUp = performance.now() + patienceMs;
+  while (!(await create(path, JSON.stringify(holder)))) {
+    const found = await readLock(path);
+    if (found === undefined) continue;
+    if (found.holder && (await isAlive(found.holder, path))) {
+      if (performance.now() > giveUp)
+        throw new InputError(
+          `${out}: another run is writing there (process ${found.holder.pid} on ${found.holder.host}); wait for it, or remove ${path} if there is none`,
+        );
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS * Math.random()));
+      continue;
+    }
+    await takeAway(path, found.content, holder.token);
+  }
 }
 
 /** Makes the lock; false where there is one. */
@@ -110,7 +117,7 @@ async function isAlive({ pid, host, token }: Holder, path: string): Promise<bool
     const touched = await stat(path).catch(() => undefined);
     return touched !== undefined && Date.now() - touched.mtimeMs < SILENCE_MS;
   }
-  if (pid === process.pid) return held.has(token);
+  if (pid === process.pid) return own.has(token);
   try {
     process.kill(pid, 0);
     return true;

@@ -14,7 +14,7 @@ export interface SgdTensors {
   readonly momentum: Tensor;
   /** [1]; an input, so that schedules need no other program. */
   readonly learningRate: Tensor;
-  /** [1]; what the gradient is multiplied by before anything else, see `clipScale`; default 1. */
+  /** `[1]`: what the gradient is multiplied by before anything else, see `clipScale`; default 1. */
   readonly gradientScale?: Tensor | undefined;
 }
 

@@ -1,12 +1,12 @@
 import { NOT_FROM_A_KEY } from '../../detection/foreign_carriers.ts';
 import { DEFAULT_FRESH_KEYS } from '../../detection/fresh_keys.ts';
 import { UsageError } from '../../errors.ts';
-import { runCarrierTest } from '../runs/test_carriers.ts';
+import { runCarrierTest } from '../runs/carriers.ts';
 import { columns, defineCommand } from './command.ts';
 import { decodeOptions, imageOptions, networkOptions, networkOverrides, splitOption } from './inputs.ts';
 
-export const testCarriers = defineCommand({
-  name: 'test-carriers',
+export const carriers = defineCommand({
+  name: 'carriers',
   summary: "The white-box test with carriers from a file, such as carriers.pth of the paper's code, instead of a key's",
   options: {
     carriers: {
