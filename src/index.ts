@@ -82,7 +82,14 @@ export {
 
 // Marking: images with their carriers to marked images, or one iteration recorded on a tape.
 
-export { Marker, type MarkingJob, type MarkOptions, recordMarkingStep } from './marking/marker.ts';
+export {
+  type BatchCodings,
+  type BatchHandling,
+  Marker,
+  type MarkingJob,
+  type MarkOptions,
+  recordMarkingStep,
+} from './marking/marker.ts';
 export { type PreviewedMark, type PreviewOptions, previewMarks } from './marking/preview.ts';
 export { defaultMarkingRecipe, type MarkingRecipe, markingRecipeFor } from './marking/recipe.ts';
 

@@ -22,26 +22,30 @@ import type { MarkingRecipe } from './recipe.ts';
 import { parseTransformation, type Transformation } from './transformation.ts';
 
 /** Codings of a batch's images on a tape, as `packPictures` makes them. */
-interface Codings {
+export interface BatchCodings {
+  /** [B + 1, 8] of u32. */
   readonly pictures: Tensor;
+  /** [B, 128] of u32. */
   readonly tables: Tensor;
 }
 
-const codingsOn = (tape: Tape, name: string, batchSize: number): Codings => ({
+const codingsOn = (tape: Tape, name: string, batchSize: number): BatchCodings => ({
   pictures: tape.input(`${name} pictures`, [batchSize + 1, 8], 'u32'),
   tables: tape.input(`${name} tables`, [batchSize, 128], 'u32'),
 });
 
 /** What happens to a batch's images in one iteration, where their marks are to survive that: saved as JPEG files again, then resized. */
-interface Handling {
-  readonly jpeg?: Codings | undefined;
+export interface BatchHandling {
+  /** Those that are saved again. */
+  readonly jpeg?: BatchCodings | undefined;
+  /** [B + 1, 6] of u32, as `packSizes` makes them. */
   readonly sizes?: Tensor | undefined;
 }
 
-const encoded = (levels: Tensor, codings: Codings | undefined): Tensor =>
+const encoded = (levels: Tensor, codings: BatchCodings | undefined): Tensor =>
   codings ? jpegRoundTrip(levels, codings.pictures, codings.tables) : levels;
 
-function handled(levels: Tensor, { jpeg, sizes }: Handling = {}): Tensor {
+function handled(levels: Tensor, { jpeg, sizes }: BatchHandling = {}): Tensor {
   const saved = encoded(levels, jpeg);
   return sizes ? resizeSmaller(saved, sizes) : saved;
 }
@@ -56,8 +60,8 @@ export function recordMarkingStep(
   model: Model,
   tensors: Readonly<Record<'image' | 'original' | 'carriers' | 'crops' | 'vanillaCrops' | 'rounding', Tensor>> & {
     readonly grey?: Tensor | undefined;
-    readonly encoding?: Codings | undefined;
-    readonly handling?: Handling | undefined;
+    readonly encoding?: BatchCodings | undefined;
+    readonly handling?: BatchHandling | undefined;
   },
   recipe: Pick<MarkingRecipe, 'radiusLevels' | 'learningRate' | 'lambdaFeatures' | 'lambdaImage'>,
 ): Tensor {
@@ -114,9 +118,9 @@ export class Marker {
   /** How many pixels are of grey images, where the network takes colours. They come first. */
   readonly #grey: Tensor | undefined;
   /** How images will be coded, where the mark is found through that. */
-  readonly #encoding: Codings | undefined;
+  readonly #encoding: BatchCodings | undefined;
   /** What happens to images in an iteration, where marks are to survive that. */
-  readonly #handling: Handling;
+  readonly #handling: BatchHandling;
   /** The image's tensor on the tape: the program's output. */
   readonly #marked: Tensor;
   readonly program: Program;
@@ -127,8 +131,8 @@ export class Marker {
     variables: readonly [Variable, Variable, Variable],
     tensors: Record<'carriers' | 'crops' | 'rounding' | 'marked', Tensor> & {
       readonly grey: Tensor | undefined;
-      readonly encoding: Codings | undefined;
-      readonly handling: Handling;
+      readonly encoding: BatchCodings | undefined;
+      readonly handling: BatchHandling;
     },
     program: Program,
   ) {
@@ -175,7 +179,7 @@ export class Marker {
       const grey = model.config.channels === 3 ? tape.input('grey', [1], 'u32') : undefined;
       const encoding = coded && recipe.throughEncoding ? codingsOn(tape, 'encoding', batchSize) : undefined;
       const kinds = survivalsOf(recipe).map((each) => each.kind);
-      const handling: Handling = {
+      const handling: BatchHandling = {
         jpeg: kinds.includes('jpeg') ? codingsOn(tape, 'survive', batchSize) : undefined,
         sizes: kinds.includes('resize') ? tape.input('sizes', [batchSize + 1, 6], 'u32') : undefined,
       };
@@ -287,7 +291,7 @@ export class Marker {
   }
 
   #writeCodings(
-    { pictures, tables }: Codings,
+    { pictures, tables }: BatchCodings,
     images: readonly Size[],
     codings: readonly (JpegCoding | undefined)[],
   ): void {

@@ -44,18 +44,16 @@ export function resizeSmaller(x: Tensor, sizes: Tensor): Tensor {
   return y;
 }
 
-/** Pixels across and down. */
-interface Size {
-  readonly height: number;
-  readonly width: number;
-}
-
 /**
  * Sizes as `resizeSmaller` takes them, [rows + 1, 6], of images that lie one after another without gaps, in this order, each before and
  * after. Where there are more rows than images, the rest is of none.
  * Throws RangeError where an image would become larger, or nothing.
  */
-export function packSizes(before: readonly Size[], after: readonly Size[], rows = before.length): Uint32Array {
+export function packSizes(
+  before: readonly { readonly height: number; readonly width: number }[],
+  after: readonly { readonly height: number; readonly width: number }[],
+  rows = before.length,
+): Uint32Array {
   const packed = new Uint32Array((rows + 1) * FIELDS);
   let [pixels, pixelsAfter] = [0, 0];
   for (let n = 0; n <= rows; n++) {
