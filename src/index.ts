@@ -209,14 +209,8 @@ export {
   type Result,
   type StoredResult,
 } from './evidence/result.ts';
-export {
-  type ReplyOptions,
-  stampedHash,
-  type TimeStamp,
-  type TrustedRoot,
-  timeStampRequest,
-  verifyReply as verifyTimeStamp,
-} from './evidence/timestamp.ts';
+export { stampedHash, timeStampRequest, verifyTimeStamp } from './evidence/time_stamps.ts';
+export type { ReplyOptions, TimeStamp, TrustedRoot } from './evidence/timestamp.ts';
 export { concludeVerification, parseVerification, type Verification } from './evidence/verification.ts';
 export { verificationLimits, verifyEvidence } from './evidence/verify.ts';
 
