@@ -204,7 +204,7 @@ describe('the white-box test', () => {
     );
     await forge('unlooked', (features) => features.set(made));
     for (const sample of ['', ' --sample 6'])
-      expect(inState(await verifyForged('unlooked', sample, 6), 'failed'), sample).toEqual(['features of the suspect']);
+      expect(inState(await verifyForged('unlooked', sample, 6), 'failed'), sample).toContain('features of the suspect');
     // One row alone may be missed by a sample, which therefore never counts as checked.
     await forge('one-row', (features) =>
       features.set(
@@ -362,7 +362,7 @@ describe('the black-box test', () => {
   beforeAll(async () => {
     writeModel(at('reference.safetensors'), { seed: 2 });
     await run(
-      'keygen --classes @held-out --vanilla @vanilla --dimension 4 --model @marker.safetensors --statistic black-box --decoys 4 --per-class 4 --iterations 3 --held-out @held-out --reference @reference.safetensors -o @black.key',
+      'keygen --classes @images --vanilla @vanilla --dimension 4 --model @marker.safetensors --statistic black-box --decoys 4 --per-class 4 --iterations 3 --held-out @held-out --reference @reference.safetensors -o @black.key',
     );
     await run('probes --key @black.key --model @marker.safetensors --data @held-out -o @probes');
     probes = json('probes/probes.json');
@@ -431,9 +431,7 @@ describe('the black-box test', () => {
   });
 
   it('probes of other options than the key fixes, and a result that does not say so', async () => {
-    await run(
-      'probes --key @black.key --model @marker.safetensors --data @held-out --per-class 2 --radius 20 -o @other',
-    );
+    await run('probes --key @black.key --model @marker.safetensors --data @held-out --radius 20 -o @other');
     await run(`${DETECT} --probes @other --save @other-evidence`);
     const honest = json('other-evidence/result.json') as Result;
     expect(honest.primary).toBe(false);

@@ -76,7 +76,8 @@ describe('a black-box result, in the hands of whoever has the probes and the mod
   });
 
   it('names the true set of every class, so it says that the probes are used up', async () => {
-    const result = await testScores(key, probes, suspect, []);
+    // Its answers are noise, which says more than those of a classifier would.
+    const result = await testScores(key, probes, suspect, [], { despite: ['classes'] });
     // The attacker's tool. No key: responses of each set from the own scores, standardised as docs/method.md says.
     const { response } = probeResponse(suspect, probeLayout(probes));
     const found = classes.map((_, c) => {
@@ -93,7 +94,7 @@ describe('a black-box result, in the hands of whoever has the probes and the mod
   });
 
   it('names none of them in the report that is shown around', async () => {
-    const finding = await testScores(key, probes, suspect, []);
+    const finding = await testScores(key, probes, suspect, [], { despite: ['classes'] });
     const deciding = finding.statistics[0];
     const whole = sampleResult({
       classes,
