@@ -211,7 +211,9 @@ describe('a marking network that is chosen after the secret (black box)', () => 
       images: Array.from({ length: 2 * K }, (_, i) => ({ class: key.classes[Math.floor(i / 2)], id: `${i}` })),
       marks: { changeLevels: ones, gain: ones },
     } as unknown as ProbeManifest;
-    return (await testScores(key, probes, ModelScores.ofScores(Float64Array.from(rows), K), [])).log10p;
+    // Its images are noise: nobody is right about them.
+    const scores = ModelScores.ofScores(Float64Array.from(rows), K);
+    return (await testScores(key, probes, scores, [], { despite: ['classes'] })).log10p;
   }
 
   /** The attacker's patterns: the published ones mixed so that the carriers that a key has now become the templates. */
