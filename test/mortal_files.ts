@@ -1,5 +1,6 @@
 /** Files that a process can be killed at. */
 
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 
 /**
@@ -8,6 +9,21 @@ import type { FileHandle } from 'node:fs/promises';
  * only that fails from then on.
  */
 export const life = { left: Number.POSITIVE_INFINITY, diskFull: false };
+
+/** Locks that were made, see `lockOutput`. */
+const locks = new Set<string>();
+/** A number that no process has. */
+const NO_PROCESS = 2 ** 30;
+
+/** Locks that a killed run left name this process, which lives on: they shall name one that does not. */
+function buryHolders(): void {
+  for (const path of locks) {
+    if (!existsSync(path)) continue;
+    const content = readFileSync(path, 'utf8');
+    writeFileSync(path, content.replace(`"pid":${process.pid},`, `"pid":${NO_PROCESS},`));
+  }
+  locks.clear();
+}
 
 /** `node:fs/promises`, for `vi.mock` in a test of its own file. */
 export async function mortalFiles<T>(importOriginal: () => Promise<T>): Promise<T> {
@@ -45,8 +61,12 @@ export async function mortalFiles<T>(importOriginal: () => Promise<T>): Promise<
     rename: mortal(real.rename),
     rm: mortal(real.rm),
     truncate: mortal(real.truncate),
-    open: async (path: string, flags?: string, mode?: number) =>
-      flags === undefined ? real.open(path) : mortalFile(await mortal(real.open)(path, flags, mode)),
+    open: async (path: string, flags?: string, mode?: number) => {
+      if (flags === undefined) return real.open(path);
+      const file = await mortal(real.open)(path, flags, mode);
+      if (path.endsWith('.lock')) locks.add(path);
+      return mortalFile(file);
+    },
   };
   return mocked as T;
 }
@@ -68,6 +88,7 @@ export async function killEverywhere(
     });
     const died = life.left < 0;
     life.left = Number.POSITIVE_INFINITY;
+    buryHolders();
     count += step();
     await afterEach();
     if (!died) return kills;

@@ -67,7 +67,7 @@ describe('a new user with a folder of photographs', () => {
       line.split(' ').map((word) => word.replace(/^@/, `${folder}/`)),
       options,
     );
-  const PROTECT = 'protect @photographs --decoys 4 --per-class 2 -o @published';
+  const PROTECT = 'protect @photographs --decoys 4 --per-class 4 -o @published';
   const CHECK = 'check --key @published.private/owner.key';
 
   beforeAll(async () => {
@@ -80,7 +80,7 @@ describe('a new user with a folder of photographs', () => {
     const { exitCode, stdout, stderr } = await cli(`${PROTECT} --dry-run`);
     expect(exitCode, stderr).toBe(0);
     expect(stdout).toMatch(/^.*photographs: 24 images in 2 classes, colour, shorter side \d+ to \d+ pixels$/m);
-    expect(stdout).toMatch(/^ {2}elk +12 +2 +2$/m);
+    expect(stdout).toMatch(/^ {2}elk +12 +4 +2$/m);
     expect(stdout).toContain('never marked, and not in');
     expect(stdout).toMatch(/^expected log10 p at 20 % marked, hoped for -6\.0, by the measured curves/m);
     expect(stdout).toMatch(/the last column is extrapolated by the number of classes/);
@@ -108,7 +108,7 @@ describe('a new user with a folder of photographs', () => {
 
     const published = filesIn(at('published'));
     const heldOut = filesIn(at('published.private/held-out'));
-    expect(heldOut.length).toBe(4);
+    expect(heldOut.length).toBe(8);
     expect([...published, ...heldOut].sort()).toEqual(filesIn(at('photographs')));
     const held = new Set(words('published.private/held-out.txt').trim().split('\n'));
     expect(heldOut.every((id) => held.has(id))).toBe(true);
@@ -122,7 +122,7 @@ describe('a new user with a folder of photographs', () => {
     const key = await openKey(at('published.private/owner.key'));
     expect(words('published.private/commitment.txt')).toContain(`key ${await commitment(key)}\n`);
     expect(stdout).toContain(await commitment(key));
-    expect(key.heldOut).toMatchObject({ kind: 'content', count: 4 });
+    expect(key.heldOut).toMatchObject({ kind: 'content', count: 8 });
 
     // Again: nothing is written anew. Otherwise: it is refused.
     const whole = { ...contents(at('published')), ...contents(at('published.private')) };
@@ -137,7 +137,7 @@ describe('a new user with a folder of photographs', () => {
   it('makes probes, hears what to ask, and tests answers once', async () => {
     const prepared = await cli(CHECK);
     expect(prepared.exitCode, prepared.stderr).toBe(0);
-    expect(prepared.stdout).toContain('24 images to ask a suspect');
+    expect(prepared.stdout).toContain('48 images to ask a suspect');
     expect(prepared.stdout).toContain('with the header elk,owl and a line for each image');
     writeFileSync(at('answers.csv'), answers(at('published.private/probes/list.csv'), ['elk', 'owl']));
     const tested = JSON.parse((await cli(`${CHECK} @answers.csv --json --quiet`)).stdout);
@@ -212,7 +212,7 @@ describe('killed at every change to a file', () => {
   ];
 
   it('check goes on, and leaves a result for a test that is registered', async () => {
-    await protect({});
+    await protect({ data: writeFolder(at('enough'), 12), blackBox: { decoys: 2, perClass: 4 } });
     await check();
     writeFileSync(at('said.csv'), answers(at('out.private/probes/list.csv'), CLASSES));
     cpSync(at('out.private'), at('kept'), { recursive: true });
@@ -256,13 +256,14 @@ describe('what is protected', () => {
   });
 
   it('is tested on images that were given, if some are, and with references that the key fixes', async () => {
-    writeFolder(at('given'), 6, CLASSES, 1000);
+    writeFolder(at('given'), 8, CLASSES, 1000);
     writeFolder(at('others'), 12, CLASSES, 2000);
     const output = at('with-given');
     const report = await protect({
       data: at('others'),
       output,
       heldOut: { path: at('given') },
+      blackBox: { decoys: 2, perClass: 4 },
       references: 1,
       training: { epochs: 1, width: 4 },
     });
@@ -271,8 +272,12 @@ describe('what is protected', () => {
     const told = JSON.parse(readFileSync(`${output}.private/references/reference-1.safetensors.json`, 'utf8'));
     expect(told).toMatchObject({ data: { count: 12 }, network: { width: 4 } });
     expect(report.key!.statistic).toMatchObject({ kind: 'black-box', references: [told.sha256] });
+    const key = `${output}.private/owner.key`;
+    cpSync(output, at('leaked'), { recursive: true });
+    await expect(check({ key, data: at('leaked'), split: 'train' })).rejects.toThrow(/are copies of marked images/);
     const suspect = { model: writeModel(at('suspect.safetensors')) };
-    const { result, references } = await check({ key: `${output}.private/owner.key`, suspect });
+    const { result, references } = await check({ key, suspect });
+    expect(result!.overlap).toMatchObject({ images: 8, copies: 0 });
     expect(references.length).toBe(1);
     expect(result!.deviations).toEqual([]);
     expect(result!.blackBox!.references.length).toBe(1);
@@ -289,6 +294,14 @@ describe('what is protected', () => {
     await expect(check({ key, references: 2, original: output, training: { epochs: 1, width: 4 } })).rejects.toThrow(
       'is a marked data set',
     );
+
+    // Four images cannot show that a suspect knows the classes.
+    writeFileSync(at('few.csv'), answers(`${output}.private/probes/list.csv`, CLASSES));
+    const asked = { key, suspect: { scores: at('few.csv') } };
+    await expect(check(asked)).rejects.toThrow('right about 100.0 % of 4 images');
+    expect(looksIn(`few-out.private/owner.key.register.jsonl`)).toBe(0);
+    const { result } = await check({ ...asked, despite: ['classes'] });
+    expect(result!.deviations.join()).toContain('right about 100.0 % of 4 images');
   });
 
   it.skipIf(opensslMissing)(

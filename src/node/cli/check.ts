@@ -7,10 +7,13 @@ import { describeResult, registerOptions } from './detect.ts';
 import {
   batchOption,
   decodeOptions,
+  despiteValue,
+  doubtOptions,
   keyOptions,
   networkOverrides,
   referenceOptions,
   referenceTraining,
+  splitOption,
 } from './inputs.ts';
 import { referencesOf, testOptions } from './test_files.ts';
 
@@ -33,11 +36,22 @@ const options = {
       'default: the test that the key fixes, and for answers the black-box test; another one counts as another look',
   },
   ...shared,
-  original: {
-    type: 'string',
-    value: 'DATASET',
-    description: 'the images before they were marked, for --references; default those that were protected',
+  marked: {
+    ...doubtOptions.marked,
+    description: `${doubtOptions.marked.description}; default what was published, beside the key's folder`,
   },
+  original: {
+    ...doubtOptions.original,
+    description:
+      'the same before it was marked: compared likewise, and for --references; default the images that were protected',
+  },
+  markedSplit: {
+    type: 'string',
+    value: 'NAME',
+    choices: splitOption.choices,
+    description: `${doubtOptions.markedSplit.description}; default the one that was protected, or train`,
+  },
+  despite: doubtOptions.despite,
   ...referenceOptions,
   again: { type: 'flag', description: 'test a suspect again that was tested before: it counts as another test' },
   ...registerOptions,
@@ -68,7 +82,10 @@ export const check = defineCommand({
         split: options.split,
         decode: decodeOptions(options),
         probes: options.probes,
+        marked: options.marked,
         original: options.original,
+        markedSplit: options.markedSplit,
+        despite: despiteValue(options.despite),
         references: options.references,
         training: referenceTraining(options),
         given: referencesOf(options),

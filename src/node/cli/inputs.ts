@@ -182,12 +182,17 @@ export function doubtValues(options: Values<typeof doubtOptions>): {
   if (original !== undefined && marked === undefined) throw new UsageError('--original goes with --marked');
   return {
     marked: marked === undefined ? undefined : { marked, original, split: markedSplit },
-    despite: despite?.split(',').map((name) => {
-      const known = DOUBTS.find((each) => each === name);
-      if (!known) throw new UsageError(`--despite ${despite}: must be some of ${DOUBTS.join(',')}`);
-      return known;
-    }),
+    despite: despiteValue(despite),
   };
+}
+
+/** What `--despite` names. */
+export function despiteValue(despite: string | undefined): readonly DoubtName[] | undefined {
+  return despite?.split(',').map((name) => {
+    const known = DOUBTS.find((each) => each === name);
+    if (!known) throw new UsageError(`--despite ${despite}: must be some of ${DOUBTS.join(',')}`);
+    return known;
+  });
 }
 
 /** Reference models that are trained where they are asked for. */

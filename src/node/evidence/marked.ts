@@ -9,7 +9,7 @@ import { exists, readBytes } from '../files/files.ts';
 import { privatePart } from '../files/private_part.ts';
 
 /** The folder that a data set is in: of a file, a pattern of shards, or a range of items, the folder of its files. */
-async function folderOf(path: string): Promise<string> {
+export async function folderOf(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);
   if (found) return found.isDirectory() ? path : dirname(path);
   const whole = path.replace(/#\d*:\d*$/, '');

@@ -1,6 +1,7 @@
 /** Everything that an owner does about a suspect, in one run that can be stopped anywhere. */
 
 import { basename, dirname, join, resolve } from 'node:path';
+import type { DoubtName } from '../../detection/doubts.ts';
 import type { TestName } from '../../detection/tests.ts';
 import { InputError, IntegrityError, UsageError } from '../../errors.ts';
 import { RESULT_NAME, type Result } from '../../evidence/result.ts';
@@ -10,7 +11,7 @@ import { PROBES_NAME } from '../../marking/probe_manifest.ts';
 import type { ConfigOverrides } from '../../nn/model_file.ts';
 import { openDataset } from '../datasets/open.ts';
 import { leaveOut, readHeldBack } from '../evidence/held_back.ts';
-import { openIfMarked } from '../evidence/marked.ts';
+import { folderOf, openIfMarked } from '../evidence/marked.ts';
 import { registerPath } from '../evidence/register.ts';
 import { readResult } from '../evidence/result.ts';
 import { exists, requireNewFile } from '../files/files.ts';
@@ -21,6 +22,7 @@ import type { RunContext } from '../runs/context.ts';
 import { type DetectionFiles, runDetection } from '../runs/detect.ts';
 import { openKey } from '../runs/inputs.ts';
 import { LIST_NAME, type OpenedProbes, openProbes } from '../runs/make_probes.ts';
+import type { MarkedFiles } from '../runs/overlap.ts';
 import type { AskedModel } from '../runs/probe_scores.ts';
 import { runProbes } from '../runs/probes.ts';
 import type { SuspectFiles } from '../runs/suspect.ts';
@@ -46,8 +48,14 @@ export interface CheckFiles {
   readonly decode?: DecodeOptions | undefined;
   /** The key's probes; default a folder beside the key, where they are made once. */
   readonly probes?: string | undefined;
-  /** The images before they were marked, to train references on. */
+  /** The marked data set, which images to test on are compared with; default what was published, where it is beside the key's folder. */
+  readonly marked?: string | undefined;
+  /** The images before they were marked: compared likewise, and what references are trained on. */
   readonly original?: string | undefined;
+  /** Which IDX files of these two, where a folder holds both; default those that were protected, or `train`. */
+  readonly markedSplit?: 'train' | 'test' | undefined;
+  /** Go on although these are doubtful: the result says so for ever. */
+  readonly despite?: readonly DoubtName[] | undefined;
   /** Reference models to train on those, unless they are there; default none. */
   readonly references?: number | undefined;
   readonly training?: ReferenceTraining | undefined;
@@ -97,7 +105,7 @@ const REPORT_NAME = 'report.html';
  */
 export async function runCheck(files: CheckFiles, context: RunContext): Promise<CheckReport> {
   const key = await openKey(files.key);
-  const home = await homeOf(files, key);
+  const home = await homeOf(files, key, context);
   const { suspect } = files;
   const isScores = suspect !== undefined && 'scores' in suspect;
   const test = files.test ?? (isScores ? 'black-box' : key.statistic.kind);
@@ -142,10 +150,12 @@ interface Home {
   readonly network: ConfigOverrides | undefined;
   readonly heldOut: { readonly path: string; readonly split: 'train' | 'test' } | undefined;
   readonly protection: Protection | undefined;
+  /** What images to test on are compared with. */
+  readonly marked: MarkedFiles | undefined;
 }
 
 /** Beside a key that `protect` made is all that there is; of another key a folder `KEY.check` takes what is made. */
-async function homeOf(files: CheckFiles, key: Key): Promise<Home> {
+async function homeOf(files: CheckFiles, key: Key, { log }: RunContext): Promise<Home> {
   const beside = keptIn(dirname(files.key));
   const protection =
     (await exists(beside.protection)) && basename(files.key) === basename(beside.key)
@@ -171,22 +181,49 @@ async function homeOf(files: CheckFiles, key: Key): Promise<Home> {
     network: network?.overrides as ConfigOverrides | undefined,
     heldOut: given ?? heldOut,
     protection,
+    marked: await markedOf(files, folder, protection, log),
   };
+}
+
+/** The marked data set and its originals: those that are named, else those of the protection that are still there. */
+async function markedOf(
+  files: CheckFiles,
+  folder: string,
+  protection: Protection | undefined,
+  log: RunContext['log'],
+): Promise<MarkedFiles | undefined> {
+  const split = files.markedSplit ?? protection?.data.split;
+  if (files.marked !== undefined) return { marked: files.marked, original: files.original, split };
+  if (!protection) return undefined;
+  const published = publishedOf(folder);
+  if (published === undefined || !(await exists(published))) {
+    log(
+      `${published ?? folder}: the published images are not beside their private part, so images to test on are not compared with them, and reports say nothing of them`,
+    );
+    return undefined;
+  }
+  const original = files.original ?? protection.data.path;
+  if (files.original !== undefined || (await exists(await folderOf(original))))
+    return { marked: published, original, split };
+  log(`${original}: is not there, so images to test on are compared with the marked images alone`);
+  return { marked: published, split };
 }
 
 const canonicalClasses = (classes: readonly string[]): string => JSON.stringify(classes);
 
 async function stepsOf(test: TestName, home: Home, missing: number, tested: boolean): Promise<Step[]> {
+  const comparing = home.marked ? [{ title: 'comparing', kind: 'comparing', amount: 2 }] : [];
   if (test === 'white-box')
     return [
+      ...comparing,
       { title: 'reading', kind: 'reading', amount: 1 },
       { title: 'features', kind: 'testing', amount: 5 },
     ];
   const made = await exists(join(home.probes, PROBES_NAME));
   return [
-    ...(made ? [] : [{ title: 'marking', kind: 'marking', amount: 10 }]),
+    ...(made ? [] : [...comparing, { title: 'marking', kind: 'marking', amount: 10 }]),
     ...Array.from({ length: missing }, () => ({ title: 'training', kind: 'training', amount: 20 })),
-    ...(tested ? [{ title: 'scores', kind: 'testing', amount: 5 }] : []),
+    ...(tested ? [...comparing, { title: 'scores', kind: 'testing', amount: 5 }] : []),
   ];
 }
 
@@ -207,6 +244,8 @@ async function probesFor(files: CheckFiles, key: Key, home: Home, context: RunCo
         data: heldOut.path,
         split: heldOut.split,
         decode: decodeOf(files, home),
+        marked: home.marked,
+        despite: files.despite,
         batchSize: files.batchSize,
         output: home.probes,
       },
@@ -231,7 +270,7 @@ async function train(files: CheckFiles, key: Key, home: Home, context: RunContex
   const path = files.original ?? protection?.data.path;
   if (path === undefined)
     throw new UsageError('--references needs the images before they were marked: give --original DATASET');
-  const split = protection?.data.split ?? 'train';
+  const split = files.markedSplit ?? protection?.data.split ?? 'train';
   const decode = decodeOf(files, home);
   const dataset = await openDataset(path, { split, classes: key.classes, keepFaults: true, ...(decode && { decode }) });
   const marked = await openIfMarked(dataset.root);
@@ -283,7 +322,7 @@ async function testSuspect(asked: Asked, context: RunContext): Promise<CheckRepo
     await makePrivateFolder(home.tests);
     result = await runDetection(detectionOf(asked, evidence), context);
   }
-  if (!(await exists(report))) await writeReport(evidence, report, register, home, context);
+  if (!(await exists(report))) await writeReport(evidence, report, register, home, key);
   return {
     ...about,
     state: known ? 'known' : 'tested',
@@ -311,7 +350,14 @@ async function evidenceOf({ files, home, test, suspect }: Asked): Promise<{ evid
 }
 
 function detectionOf({ files, home, test, references, suspect, probes }: Asked, save: string): DetectionFiles {
-  const outputs = { key: files.key, register: files.register, newRegister: files.newRegister, save };
+  const outputs = {
+    key: files.key,
+    register: files.register,
+    newRegister: files.newRegister,
+    save,
+    marked: home.marked,
+    despite: files.despite,
+  };
   if (test === 'white-box') {
     const { model, heldOut } = home;
     if (model === undefined) throw new UsageError('--model MARKER is missing');
@@ -342,48 +388,37 @@ async function writeReport(
   evidence: string,
   report: string,
   register: string,
-  home: Home,
-  { log }: RunContext,
+  { marked: files }: Home,
+  { classes }: Key,
 ): Promise<void> {
   await requireNewFile(report);
-  const published = publishedOf(home);
-  const folder = published === undefined ? undefined : await openIfMarked(published);
-  if (home.protection && !(folder && (await exists(published!))))
-    log(
-      `${published ?? home.folder}: the published images are not beside their private part, so the report says nothing of them`,
-    );
-  const marked =
-    folder && (await exists(published!))
-      ? {
-          folder,
-          dataset: await openDataset(published!, {
-            split: home.protection!.data.split,
-            classes: home.protection!.classes,
-            keepFaults: true,
-          }),
-        }
-      : undefined;
+  const folder = files && (await openIfMarked(files.marked));
+  const marked = folder && {
+    folder,
+    dataset: await openDataset(files.marked, { split: files.split ?? 'train', classes, keepFaults: true }),
+  };
   const { page } = await assembleReport({ result: await readResult(join(evidence, RESULT_NAME)), register, marked });
   await writeAtomic(report, new TextEncoder().encode(page), PRIVATE_FILE_MODE);
 }
 
 function verifyArguments({ files, home, probes, suspect, references }: Asked, evidence: string): string[] {
-  const { model, heldOut, protection } = home;
-  const published = publishedOf(home);
+  const { model, heldOut, marked } = home;
   return [
     ...['verify', '--key', files.key, '--result', join(evidence, RESULT_NAME)],
     ...(model === undefined ? [] : ['--model', model]),
     ...(probes ? ['--probes', probes.path] : []),
     ...(heldOut ? ['--data', heldOut.path, '--data-split', heldOut.split] : []),
-    ...(published === undefined ? [] : ['--marked', published, '--original', protection!.data.path]),
+    ...(marked ? ['--marked', marked.marked] : []),
+    ...(marked?.original === undefined ? [] : ['--original', marked.original]),
+    ...(marked?.split === 'test' ? ['--split', marked.split] : []),
     ...('model' in suspect ? ['--suspect', suspect.model] : []),
     ...(references.length > 0 ? ['--reference', references.join(',')] : []),
   ];
 }
 
-/** The folder whose private part the key is in. */
-function publishedOf({ folder, protection }: Home): string | undefined {
+/** The folder whose private part is in `folder`. */
+function publishedOf(folder: string): string | undefined {
   const kept = folder === '.' ? resolve(folder) : folder;
   const published = kept.replace(/\.private$/, '');
-  return protection && published !== kept && privatePart(published) === kept ? published : undefined;
+  return published !== kept && privatePart(published) === kept ? published : undefined;
 }
