@@ -83,6 +83,7 @@ export {
   serializeModelFile,
 } from './nn/model_file.ts';
 export {
+  type Alias,
   type ChoiceOption,
   type CountOption,
   defineNetwork,
