@@ -13,8 +13,6 @@ export interface PreparedHostCase {
   run(): unknown;
   /** What it reads, where a rate says more than a time. */
   readonly bytes?: number;
-  /** What has to stay in memory for as long as the case is measured, though nothing refers to it. */
-  readonly instance?: unknown;
   release?(): void;
 }
 

@@ -89,8 +89,6 @@ const planCase = ({ name, config, batch }: (typeof settings)[number]): HostCase 
     const target = { capabilities: device.capabilities, alignmentBytes: 256, maxBufferBytes: 2 ** 30 };
     return {
       run: () => planMemory(tape, [loss], target),
-      // Dawn ends with the object it was opened by, so that object lives as long as what is measured.
-      instance: gpu,
       release: () => {
         for (const momentum of momenta.values()) momentum.destroy();
         model.destroy();

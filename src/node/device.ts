@@ -21,16 +21,23 @@ export const HALF_SWITCHES = [...DAWN_SWITCHES, 'enable-dawn-features=allow_unsa
 
 /**
  * Opens Dawn for Node. Dawn's constants (`GPUBufferUsage`, …), which browsers have as globals, are made globals too.
- * Keep the object for as long as anything of it is in use: Dawn ends when it is collected, and the process with it.
- * {@link openDevice} does.
+ * It is kept for the life of the process.
  *
  * @throws MissingModuleError with what to install where the optional dependency `webgpu` is missing.
  */
 export async function openGpu(switches: readonly string[] = DAWN_SWITCHES): Promise<GPU> {
   const webgpu = await optionalModule('webgpu', () => import('webgpu'));
   Object.assign(globalThis, webgpu.globals);
-  return webgpu.create([...switches]);
+  const gpu = webgpu.create([...switches]);
+  instances.add(gpu);
+  return gpu;
 }
+
+/**
+ * Every instance of Dawn, for the life of the process: it ends when its object is collected, and takes the process with it where an adapter
+ * or a device of it is still there, which the collector does not know.
+ */
+const instances = new Set<GPU>();
 
 /** All adapters Dawn accepts, real GPUs first. */
 export async function listAdapters(gpu: GPU): Promise<GPUAdapter[]> {
@@ -48,8 +55,6 @@ export async function listAdapters(gpu: GPU): Promise<GPUAdapter[]> {
     (a, b) => Number(a.info.isFallbackAdapter ?? false) - Number(b.info.isFallbackAdapter ?? false),
   );
 }
-
-const instances = new WeakMap<Device, GPU>();
 
 /**
  * Opens the device the user asked for, or the best there is.
@@ -72,8 +77,6 @@ export async function openDevice(options: NodeDeviceOptions = {}): Promise<Devic
     );
   const memory = adapter.info.isFallbackAdapter ? Math.floor(os.freemem() * 0.8) : Number.POSITIVE_INFINITY;
   const device = await openCheckedDevice(adapter, { memoryLimitBytes: memory, ...options });
-  // Dawn ends with the object it was opened by: it lives as long as the device does.
-  instances.set(device, gpu);
   // While a promise of Dawn's is pending its binding polls, and the polling thread takes cores from a software adapter's
   // workers. They exist by now and keep their priority; only this thread steps back.
   if (device.capabilities.software) os.setPriority(19);

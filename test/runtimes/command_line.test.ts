@@ -47,7 +47,8 @@ describe.skipIf(absent !== '')(`the command line in Deno${absent}`, () => {
         runtime,
         `train --data marked-${runtime} --epochs 1 --width 4 --seed 1 -o suspect-${runtime}.safetensors`,
       );
-      const detect = 'detect --key owner.key --model marker.safetensors --data images';
+      // One epoch teaches the suspect little: its answers may be at chance.
+      const detect = 'detect --key owner.key --model marker.safetensors --data images --despite classes';
       found.push(await run(runtime, `${detect} --suspect suspect-${runtime}.safetensors`));
     }
     const images = readdirSync(join(folder, 'marked-deno'), { recursive: true, encoding: 'utf8' }).filter((name) =>
