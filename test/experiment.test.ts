@@ -459,6 +459,7 @@ describe('an experiment', () => {
       probes.manifest,
       scores('cells/tuned/fraction-0.25/key-1/seed-3/black-box.key-1.scores.npy'),
       [scores(`keys/key-1/probes/scores/${kept[0]}`)],
+      { despite: DOUBTS },
     );
     expect(again.log10p).toBe(log10p);
     expect(again.blackBox).toMatchObject({ sets: 5, imagesPerClass: 3 });
