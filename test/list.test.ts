@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Dataset, subset } from '../src/datasets/dataset.ts';
-import { InputError } from '../src/errors.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { openDatasetWriter } from '../src/node/datasets/write.ts';
 import { photograph, writeTree } from './photographs.ts';
 import { pngOf } from './png.ts';
+import { refuses } from './refuses.ts';
 
 const dot = (level: number) => pngOf({ width: 2, height: 2, channels: 1, data: new Uint8Array(4).fill(level) });
 let folder: string;
@@ -27,16 +27,6 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const ids = (dataset: Dataset) => Array.from({ length: dataset.length }, (_, index) => dataset.id(index));
 const named = (dataset: Dataset) => [...dataset.labels].map((label) => dataset.classes[label]);
-
-async function refuses(promise: Promise<unknown>, message: string): Promise<void> {
-  const error = (await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )) as Error;
-  expect(error).toBeInstanceOf(InputError);
-  expect(error.message).toContain(message);
-  expect(error.message).toMatch(/^[^\n]+; [^\n]+$/);
-}
 
 describe('reading', () => {
   it('rows in their order, columns by their names, or the first two', async () => {

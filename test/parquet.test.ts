@@ -15,11 +15,11 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Dataset } from '../src/datasets/dataset.ts';
-import { InputError } from '../src/errors.ts';
 import type { Image8 } from '../src/images/image.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { ParquetFile } from '../src/node/datasets/parquet_file.ts';
 import { openDatasetWriter } from '../src/node/datasets/write.ts';
+import { refuses } from './refuses.ts';
 
 const golden = (name: string): string => resolve('test/golden/parquet', name);
 let folder: string;
@@ -38,16 +38,6 @@ function folderOf(name: string, ...files: string[]): string {
 
 const named = (dataset: Dataset) => [...dataset.labels].map((label) => dataset.classes[label]);
 const level = (value: number): Image8 => ({ width: 2, height: 2, channels: 1, data: new Uint8Array(4).fill(value) });
-
-async function refuses(promise: Promise<unknown>, message: string): Promise<void> {
-  const error = (await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )) as Error;
-  expect(error).toBeInstanceOf(InputError);
-  expect(error.message).toContain(message);
-  expect(error.message).toMatch(/^[^\n]+; [^\n]+$/);
-}
 
 /** All rows of a file, as they are stored. */
 async function rowsOf(path: string): Promise<Record<string, unknown>[]> {

@@ -16,12 +16,13 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Dataset, subset } from '../src/datasets/dataset.ts';
-import { InputError, IntegrityError } from '../src/errors.ts';
+import { IntegrityError } from '../src/errors.ts';
 import { openDataset } from '../src/node/datasets/open.ts';
 import { tarBytes, tarMembers } from '../src/node/datasets/tar.ts';
 import { openDatasetWriter } from '../src/node/datasets/write.ts';
 import { photograph } from './photographs.ts';
 import { pngOf } from './png.ts';
+import { refuses } from './refuses.ts';
 import { writeTar } from './small_data.ts';
 
 let folder: string;
@@ -50,16 +51,6 @@ const listed = (path: string): string[] =>
 /** The same without sizes. */
 const unsized = (path: string): string[] => listed(path).map((line) => line.replace(/^(\S+ \S+) \d+ \S+ \S+/, '$1'));
 const contentOf = (path: string, member: string): Buffer => execFileSync('tar', ['-xOf', path, member]);
-
-async function refuses(promise: Promise<unknown>, message: string): Promise<void> {
-  const error = (await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )) as Error;
-  expect(error).toBeInstanceOf(InputError);
-  expect(error.message).toContain(message);
-  expect(error.message).toMatch(/^[^\n]+; [^\n]+$/);
-}
 
 describe('reading', () => {
   it('samples of several shards, in their order, with the class from .cls, .json or .txt', async () => {

@@ -11,7 +11,7 @@ import { LabelColumn } from './labels.ts';
 import type { DatasetOpener, Location, OpenDatasetOptions } from './opener.ts';
 import { ParquetFile, partOf } from './parquet_file.ts';
 import { imageBytes, parquetFormat } from './parquet_writer.ts';
-import { findShards, refuseFaulty } from './shards.ts';
+import { findShards, holdsShards, refuseFaulty } from './shards.ts';
 
 const SHARD = /\.parquet$/i;
 /** What a column of images or labels is called, where the file does not say which it is; the first that is there. */
@@ -23,8 +23,7 @@ const NO_IMAGE = 'the row has no image; remove the row, or put the bytes of its 
 
 /** Parquet files in Hugging Face's form: a file, a folder of them, or a pattern. */
 export const parquetOpener: DatasetOpener = {
-  isAt: ({ path, names, hasFolders }) =>
-    names === undefined ? SHARD.test(path) : !hasFolders && names.some((name) => SHARD.test(name)),
+  isAt: (location) => holdsShards(location, SHARD),
   open: openParquet,
   begin: folderOpener.begin,
 };

@@ -25,6 +25,10 @@ const SPLITS: Readonly<Record<'train' | 'test', RegExp>> = {
   test: /(?:^|[-_.])(?:test|val|valid|validation)(?:[-_.]|$)/i,
 };
 
+/** Whether a file is a shard by its name, or a folder without folders in it holds one. */
+export const holdsShards = ({ path, names, hasFolders }: Location, shard: RegExp): boolean =>
+  names === undefined ? shard.test(path) : !hasFolders && names.some((name) => shard.test(name));
+
 /** Whether a path may stand for several files. */
 export const isShardPattern = (path: string): boolean => /[{*?[]/.test(path);
 

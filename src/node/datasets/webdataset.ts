@@ -13,7 +13,7 @@ import { readClasses } from './idx.ts';
 import { CLASSES_NAME } from './idx_writer.ts';
 import { LabelColumn } from './labels.ts';
 import type { DatasetOpener, Location, OpenDatasetOptions } from './opener.ts';
-import { faultOfHead, findShards, refuseFaulty } from './shards.ts';
+import { faultOfHead, findShards, holdsShards, refuseFaulty } from './shards.ts';
 import { isGzipFile, type TarMember, tarMembers } from './tar.ts';
 import { Unpacked } from './unpacked.ts';
 import { sampleParts, webdatasetFormat } from './webdataset_writer.ts';
@@ -28,8 +28,7 @@ const LABEL_BYTES = 2 ** 20;
 
 /** Shards of tar in WebDataset's form: a file, a folder of them, or a pattern. */
 export const webdatasetOpener: DatasetOpener = {
-  isAt: ({ path, names, hasFolders }) =>
-    names === undefined ? SHARD.test(path) : !hasFolders && names.some((name) => SHARD.test(name)),
+  isAt: (location) => holdsShards(location, SHARD),
   open: openWebdataset,
   begin: folderOpener.begin,
 };
